@@ -1,0 +1,65 @@
+//! All tasks want one key, and whoever has it yields once: what handing it on costs.
+
+use std::time::Duration;
+
+use locking_core::LockingModule;
+use tokio::task::yield_now;
+
+use crate::floors::{BareMutex, KeyLock, KeyedLock};
+use crate::measure::{Variant, Work};
+use crate::module;
+use crate::rounds::{Group, Target};
+
+const KEY: &str = "prod_00000000123";
+const FLOORS: &[&str] = &["tokio mutex", "key-lock", "keyed-lock"];
+const CALLS: [&str; 3] = ["execute", "lock, guard dropped", "acquire with a wait + release"];
+/// Far more than any turn takes to come.
+const PATIENCE: Duration = Duration::from_secs(60);
+
+pub(crate) fn group(tasks: usize) -> Group {
+    let [execute, lock, acquire] = CALLS;
+    let target = |variant| Target { variant, floors: &["tokio mutex"], ratio: 0.65 };
+    Group {
+        title: "one key for all",
+        tasks,
+        variants: vec![
+            Variant::new(execute, Execute(module())),
+            Variant::new(lock, Lock(module())),
+            Variant::new(acquire, Acquire(module())),
+            Variant::new("tokio mutex", BareMutex::contended()),
+            Variant::new("key-lock", KeyLock::new(vec![KEY.to_owned()], true)),
+            Variant::new("keyed-lock", KeyedLock::new(vec![KEY.to_owned()], true)),
+        ],
+        floors: FLOORS,
+        targets: CALLS.map(target).into(),
+        rounds: Vec::new(),
+    }
+}
+
+struct Execute(LockingModule);
+
+impl Work for Execute {
+    async fn once(&self, _: usize) {
+        let done = self.0.execute(KEY, |_| yield_now()).timeout(PATIENCE).await;
+        done.expect("its turn comes");
+    }
+}
+
+struct Lock(LockingModule);
+
+impl Work for Lock {
+    async fn once(&self, _: usize) {
+        let _guard = self.0.lock(KEY).timeout(PATIENCE).await.expect("its turn comes");
+        yield_now().await;
+    }
+}
+
+struct Acquire(LockingModule);
+
+impl Work for Acquire {
+    async fn once(&self, _: usize) {
+        self.0.acquire(KEY).wait(PATIENCE).await.expect("its turn comes");
+        yield_now().await;
+        assert!(self.0.release(KEY).await.expect("the provider is open"));
+    }
+}

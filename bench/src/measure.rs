@@ -1,0 +1,57 @@
+use std::sync::Arc;
+use std::time::{Duration, Instant};
+
+use tokio::runtime::Runtime;
+use tokio::task::{JoinSet, yield_now};
+
+/// How many times a task does its work between two looks at the clock. It yields there too, or else
+/// work that never has to wait would leave all but two tasks without a turn.
+const BATCH: u64 = 32;
+
+/// Work that tasks repeat.
+pub(crate) trait Work: Send + Sync + 'static {
+    /// Does it once, as the task of this number.
+    fn once(&self, task: usize) -> impl Future<Output = ()> + Send;
+}
+
+/// One of the things that are measured side by side.
+pub(crate) struct Variant {
+    pub(crate) name: &'static str,
+    measure: Box<dyn Fn(&Runtime, usize, Duration) -> f64>,
+}
+
+impl Variant {
+    pub(crate) fn new(name: &'static str, work: impl Work) -> Self {
+        let work = Arc::new(work);
+        let measure = move |runtime: &Runtime, tasks: usize, length: Duration| {
+            runtime.block_on(rate(Arc::clone(&work), tasks, length))
+        };
+        Self { name, measure: Box::new(measure) }
+    }
+
+    /// How often a second the work was done, by that many tasks together.
+    pub(crate) fn rate(&self, runtime: &Runtime, tasks: usize, length: Duration) -> f64 {
+        (self.measure)(runtime, tasks, length)
+    }
+}
+
+async fn rate<W: Work>(work: Arc<W>, tasks: usize, length: Duration) -> f64 {
+    let started = Instant::now();
+    let mut running = JoinSet::new();
+    for task in 0..tasks {
+        let work = Arc::clone(&work);
+        running.spawn(async move {
+            let mut done = 0;
+            while started.elapsed() < length {
+                for _ in 0..BATCH {
+                    work.once(task).await;
+                }
+                done += BATCH;
+                yield_now().await;
+            }
+            done
+        });
+    }
+    let done: u64 = running.join_all().await.into_iter().sum();
+    done as f64 / started.elapsed().as_secs_f64()
+}

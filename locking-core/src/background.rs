@@ -1,0 +1,59 @@
+use std::sync::Arc;
+use std::time::Duration;
+
+use tokio::runtime::Handle;
+use tokio::time::{Instant, sleep, timeout_at};
+
+use crate::backoff::Backoff;
+use crate::error::Error;
+use crate::lease::Lease;
+use crate::provider::LockingProvider;
+
+/// How long a release is tried again for a lease that never expires by itself.
+const PATIENCE: Duration = Duration::from_secs(300);
+
+/// Gives a lease back without the caller: at once where the provider can, else by a task that
+/// tries until the store answered or `within` is over (`None`: five minutes), when the lease has
+/// ended by itself.
+///
+/// Neither blocks nor needs a runtime: `runtime` may be gone, then the lease ends by its expiry.
+/// What `pending` makes lives as long as the task.
+pub(crate) fn release<P: LockingProvider + ?Sized, T: Send + 'static>(
+    provider: Arc<P>,
+    lease: Lease,
+    within: Option<Duration>,
+    runtime: &Handle,
+    pending: impl FnOnce() -> T,
+) {
+    if provider.release_now(&lease) {
+        return;
+    }
+    let give_up = within.unwrap_or(PATIENCE);
+    let pending = pending();
+    runtime.spawn(async move {
+        try_release(&*provider, &lease, give_up).await;
+        drop(pending);
+    });
+}
+
+async fn try_release<P: LockingProvider + ?Sized>(provider: &P, lease: &Lease, within: Duration) {
+    let give_up = Instant::now() + within;
+    let mut backoff = Backoff::default();
+    loop {
+        match timeout_at(give_up, provider.release_lease(lease)).await {
+            Ok(Ok(()) | Err(Error::Lost { .. } | Error::Closed { .. })) => return,
+            Ok(Err(error)) if Instant::now() < give_up && error.is_retryable() => {
+                tracing::debug!(provider = %lease.provider, keys = ?lease.keys(), %error, "release failed, trying again");
+                sleep(backoff.next_delay()).await;
+            }
+            Ok(Err(error)) => {
+                tracing::warn!(provider = %lease.provider, keys = ?lease.keys(), %error, "release failed, the lease ends by its expiry");
+                return;
+            }
+            Err(_) => {
+                tracing::warn!(provider = %lease.provider, keys = ?lease.keys(), "release unanswered, the lease ends by its expiry");
+                return;
+            }
+        }
+    }
+}

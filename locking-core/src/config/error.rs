@@ -1,0 +1,114 @@
+use crate::provider_id::ProviderId;
+
+/// A mistake in the configuration, found at start, or a call that names a provider which isn't
+/// configured.
+#[derive(Clone, Debug, PartialEq, Eq, thiserror::Error)]
+#[non_exhaustive]
+pub enum ConfigurationError {
+    /// More than one entry has `is_default: true`.
+    #[error("several providers are flagged as default: {}; flag one of them", list(.ids))]
+    #[non_exhaustive]
+    SeveralDefaults {
+        /// The entries that are flagged.
+        ids: Vec<ProviderId>,
+    },
+    /// Two entries have the same id.
+    #[error("two providers have the id `{id}`; give one of them another `id`")]
+    #[non_exhaustive]
+    DuplicateId {
+        /// The id.
+        id: ProviderId,
+    },
+    /// An id is empty, or starts with the prefix that calls may put before an id.
+    #[error("`{id}` can't be a provider's id: it must not be empty or start with `lp_`")]
+    #[non_exhaustive]
+    ReservedId {
+        /// The id.
+        id: String,
+    },
+    /// An id equals the identifier of another entry, so that a call couldn't say which it means.
+    #[error(
+        "the provider with the id `{id}` resolves to `{resolve}`, but `{id}` is what another entry resolves to; choose another `id`"
+    )]
+    #[non_exhaustive]
+    IdIsIdentifier {
+        /// The id.
+        id: ProviderId,
+        /// What the entry with that id resolves to.
+        resolve: String,
+    },
+    /// The configuration asks for the memory provider, and it isn't linked into this program.
+    #[error(
+        "the configuration leaves the choice to the memory provider `locking-memory`, which is not linked: enable the feature `memory` of `locking`, or flag one provider as default"
+    )]
+    MemoryNotLinked,
+    /// No provider with this identifier is linked into this program.
+    #[error("no provider `{identifier}` is linked; linked are: {}{}", list(.linked), feature_hint(.feature.as_deref()))]
+    #[non_exhaustive]
+    UnknownIdentifier {
+        /// What the entry resolves to.
+        identifier: String,
+        /// The identifiers that would do.
+        linked: Vec<String>,
+        /// The Cargo feature of `locking` that brings it, if it is one of ours.
+        feature: Option<String>,
+    },
+    /// Two linked crates register the same identifier.
+    #[error("the provider `{identifier}` is registered by two crates; link one of them")]
+    #[non_exhaustive]
+    DuplicateRegistration {
+        /// The identifier.
+        identifier: String,
+    },
+    /// An option is unknown, missing, or has a value that won't do.
+    #[error("invalid option `{path}`: {problem}")]
+    #[non_exhaustive]
+    Option {
+        /// Where it is, from the top of the configuration.
+        path: String,
+        /// What is wrong.
+        problem: String,
+    },
+    /// An option refers to an environment variable that isn't set, or isn't UTF-8.
+    #[error(
+        "the option `{path}` refers to the environment variable `{variable}`, which is not set; set it, or give a default: `${{{variable}:-…}}`"
+    )]
+    #[non_exhaustive]
+    MissingVariable {
+        /// Where the reference is.
+        path: String,
+        /// The variable.
+        variable: String,
+    },
+    /// A `${` in an option has no end, or no name in it.
+    #[error(
+        "the option `{path}` has a `${{` that is no reference to a variable; write `${{NAME}}`, `${{NAME:-default}}`, or `$${{` for the characters themselves"
+    )]
+    #[non_exhaustive]
+    MalformedReference {
+        /// Where it is.
+        path: String,
+    },
+    /// A call named a provider that is neither an id nor the identifier of just one entry.
+    #[error("no provider `{name}` is configured; configured are: {}", list(.ids))]
+    #[non_exhaustive]
+    UnknownProvider {
+        /// What the call said.
+        name: String,
+        /// The ids that would do.
+        ids: Vec<ProviderId>,
+    },
+}
+
+fn list<T: std::fmt::Display>(items: &[T]) -> String {
+    if items.is_empty() {
+        return "none".to_owned();
+    }
+    items.iter().map(|item| format!("`{item}`")).collect::<Vec<_>>().join(", ")
+}
+
+fn feature_hint(feature: Option<&str>) -> String {
+    feature.map_or_else(String::new, |feature| {
+        format!("; enable the feature `{feature}` of `locking` to link it")
+    })
+}

@@ -1,0 +1,64 @@
+use std::fmt;
+use std::sync::Arc;
+use std::time::Duration;
+
+use super::state::GuardState;
+use crate::error::Result;
+use crate::lease::Lease;
+use crate::loss::LossReason;
+use crate::token::FencingToken;
+
+/// What a job knows of the lock that it runs under.
+#[derive(Clone)]
+pub struct LockContext(Arc<GuardState>);
+
+impl LockContext {
+    pub(super) fn new(state: Arc<GuardState>) -> Self {
+        Self(state)
+    }
+
+    /// The greatest fencing token of the lock: with one key, that key's.
+    #[must_use]
+    pub fn token(&self) -> FencingToken {
+        self.0.lease.greatest_token()
+    }
+
+    /// The fencing token of one key; `None` if the lock doesn't have that key.
+    #[must_use]
+    pub fn token_of(&self, key: &str) -> Option<FencingToken> {
+        self.0.lease.token(key)
+    }
+
+    /// The lock's keys, owner and tokens.
+    #[must_use]
+    pub fn lease(&self) -> &Lease {
+        &self.0.lease
+    }
+
+    /// Whether the lock is still held, as far as this process can know: no I/O, two clock readings.
+    ///
+    /// # Errors
+    ///
+    /// [`Error::Lost`](crate::Error::Lost) from the local deadline on, which lies before the
+    /// moment at which the store gives the keys to somebody else, or once the loss was signalled.
+    pub fn check(&self) -> Result<()> {
+        self.0.check()
+    }
+
+    /// Waits until the lock is lost. Cancellation safe; it can be awaited again.
+    pub async fn lost(&self) -> LossReason {
+        self.0.lost().await
+    }
+
+    /// The time for which the lock is believed in without a further renewal.
+    #[must_use]
+    pub fn expires_in(&self) -> Duration {
+        self.0.expires_in()
+    }
+}
+
+impl fmt::Debug for LockContext {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        f.debug_tuple("LockContext").field(&self.0).finish()
+    }
+}

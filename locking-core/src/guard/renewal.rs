@@ -1,0 +1,49 @@
+use std::sync::Arc;
+use std::time::Duration;
+
+use tokio::time::{sleep, timeout};
+
+use super::keeper::Keeper;
+use super::state::GuardState;
+use crate::backoff::Backoff;
+use crate::error::Error;
+use crate::loss::LossReason;
+
+/// Renews a guard's lease once, trying until its local deadline: one failed attempt is no loss.
+pub(super) async fn renew(keeper: Arc<Keeper>, id: u64, guard: Arc<GuardState>) {
+    let mut backoff = Backoff::new(guard.expiry.get() / 100, Duration::from_secs(1));
+    while !guard.has_ended() && guard.loss_reason().is_none() {
+        // Half of what is left, so that an attempt whose answer got lost leaves time for another.
+        let left = guard.expires_in();
+        let patience = (left / 2).max(guard.expiry.get() / 20).min(left);
+        match timeout(patience, guard.renew()).await {
+            Ok(Ok(())) => return keeper.schedule(id, &guard),
+            Ok(Err(Error::Lost { key, reason, .. })) => {
+                if !guard.has_ended() {
+                    guard.note_lost_key(key);
+                    guard.loss.signal(reason);
+                    warn_lost(&guard, reason);
+                }
+                return;
+            }
+            Ok(Err(error)) => {
+                tracing::debug!(
+                    provider = %guard.lease.provider, keys = ?guard.lease.keys(), %error,
+                    "renewal failed, trying again"
+                );
+                sleep(backoff.next_delay().min(guard.expires_in())).await;
+            }
+            Err(_) => {}
+        }
+    }
+    if let Some(reason) = guard.loss_reason().filter(|_| !guard.has_ended()) {
+        warn_lost(&guard, reason);
+    }
+}
+
+fn warn_lost(guard: &GuardState, reason: LossReason) {
+    tracing::warn!(
+        provider = %guard.lease.provider, keys = ?guard.lease.keys(), %reason,
+        "a lock is lost while its guard is in use"
+    );
+}

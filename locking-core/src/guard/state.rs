@@ -1,0 +1,183 @@
+use std::fmt;
+use std::sync::atomic::{AtomicBool, AtomicU64, Ordering};
+use std::sync::{Arc, OnceLock};
+use std::time::Duration;
+
+use tokio::time::sleep;
+
+use crate::error::{Error, Result};
+use crate::grant::Grant;
+use crate::key::LockKey;
+use crate::lease::Lease;
+use crate::loss::{LossReason, LossSignal};
+use crate::moment::Moment;
+use crate::provider::LockingProvider;
+use crate::session::Session;
+use crate::time::Expiry;
+
+/// The shortest lease of a guard: below it, a busy machine's scheduling eats the time for renewal.
+pub(crate) const LEAST_LEASE: Duration = Duration::from_millis(50);
+
+/// What a guard, its renewal and the contexts of its job share: the hold, and how long it is
+/// believed in.
+pub(crate) struct GuardState {
+    pub(crate) provider: Arc<dyn LockingProvider>,
+    pub(crate) lease: Lease,
+    /// How long the lease lasts after each renewal.
+    pub(crate) expiry: Expiry,
+    /// The local deadline, as the bits of a [`Moment`].
+    valid_until: AtomicU64,
+    pub(crate) loss: LossSignal,
+    session: Option<Session>,
+    /// The key that a renewal found lost; without one, all of them are.
+    lost_key: OnceLock<LockKey>,
+    /// Given back, or about to be: nothing renews it any more.
+    ended: AtomicBool,
+    /// A close broke it, and has done what it could to give it back.
+    broken: AtomicBool,
+    /// When it is due for renewal, in the keeper's own count. Read and written under its lock.
+    pub(super) due: AtomicU64,
+}
+
+impl GuardState {
+    pub(crate) fn new(
+        provider: Arc<dyn LockingProvider>,
+        grant: Grant,
+        expiry: Expiry,
+        asked: Moment,
+        loss: LossSignal,
+    ) -> Self {
+        let valid_until = match grant.session {
+            Some(_) => Moment::NEVER,
+            None => local_deadline(grant.counted_from.unwrap_or(asked), expiry),
+        };
+        Self {
+            provider,
+            lease: grant.lease,
+            expiry,
+            valid_until: AtomicU64::new(valid_until.to_bits()),
+            loss,
+            session: grant.session,
+            lost_key: OnceLock::new(),
+            ended: AtomicBool::new(false),
+            broken: AtomicBool::new(false),
+            due: AtomicU64::new(u64::MAX),
+        }
+    }
+
+    /// Whether it is kept alive by renewals; if not, by its session.
+    pub(crate) fn is_renewed(&self) -> bool {
+        self.session.is_none()
+    }
+
+    /// Whether so much of the lease has gone that a fresh grant could be stale: then it is
+    /// confirmed by a renewal before anybody believes in it.
+    pub(crate) fn needs_confirmation(&self) -> bool {
+        self.is_renewed() && self.expires_in() < self.expiry.get() / 2
+    }
+
+    /// Sets the lease's time once more, and the local deadline with it.
+    pub(crate) async fn renew(&self) -> Result<()> {
+        let asked = Moment::now();
+        self.provider.extend(&self.lease, self.expiry).await?;
+        self.valid_until.store(local_deadline(asked, self.expiry).to_bits(), Ordering::Release);
+        Ok(())
+    }
+
+    /// Why the hold is gone, if it is. No I/O.
+    pub(crate) fn loss_reason(&self) -> Option<LossReason> {
+        if let Some(reason) = self.loss.reason() {
+            return Some(reason);
+        }
+        let session = self.session.as_ref();
+        if let Some(reason) = session.and_then(|session| session.ended().reason()) {
+            return Some(reason);
+        }
+        if Moment::now() < self.valid_until() {
+            return None;
+        }
+        // Final from here on, also where a late renewal still comes through.
+        let reason = if session.is_some() { LossReason::SessionEnded } else { LossReason::Expired };
+        self.loss.signal(reason);
+        self.loss.reason()
+    }
+
+    pub(crate) fn check(&self) -> Result<()> {
+        self.loss_reason().map_or(Ok(()), |reason| Err(self.lost_error(reason)))
+    }
+
+    /// Waits until the hold is gone: by a signal, or by its local deadline.
+    pub(crate) async fn lost(&self) -> LossReason {
+        loop {
+            if let Some(reason) = self.loss_reason() {
+                return reason;
+            }
+            let session_ended = async {
+                match &self.session {
+                    Some(session) => session.ended().wait().await,
+                    None => std::future::pending().await,
+                }
+            };
+            tokio::select! {
+                reason = self.loss.wait() => return reason,
+                reason = session_ended => return reason,
+                // A renewal may move the deadline meanwhile: it is read again.
+                () = sleep(self.expires_in()) => {}
+            }
+        }
+    }
+
+    /// The time for which the hold is believed in without a further renewal or heartbeat.
+    pub(crate) fn expires_in(&self) -> Duration {
+        self.valid_until().saturating_since(Moment::now())
+    }
+
+    pub(crate) fn valid_until(&self) -> Moment {
+        let lease = Moment::from_bits(self.valid_until.load(Ordering::Acquire));
+        self.session.as_ref().map_or(lease, |session| lease.min(session.valid_until()))
+    }
+
+    pub(crate) fn note_lost_key(&self, key: LockKey) {
+        // Only the first one found counts.
+        let _ = self.lost_key.set(key);
+    }
+
+    pub(crate) fn lost_error(&self, reason: LossReason) -> Error {
+        let key = self.lost_key.get().unwrap_or(&self.lease.keys()[0].key);
+        Error::lost(&self.lease.provider, key.clone(), reason)
+    }
+
+    /// Stops renewals for good.
+    pub(crate) fn end(&self) {
+        self.ended.store(true, Ordering::Release);
+    }
+
+    pub(crate) fn has_ended(&self) -> bool {
+        self.ended.load(Ordering::Acquire)
+    }
+
+    /// Leaves nothing to do for a further close, also while the guard isn't dropped yet.
+    pub(crate) fn note_broken(&self) {
+        self.broken.store(true, Ordering::Release);
+    }
+
+    pub(crate) fn is_broken(&self) -> bool {
+        self.broken.load(Ordering::Acquire)
+    }
+}
+
+impl fmt::Debug for GuardState {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        f.debug_struct("Guard")
+            .field("lease", &self.lease)
+            .field("lost", &self.loss_reason())
+            .finish_non_exhaustive()
+    }
+}
+
+/// Until when a lease counted from `from` is believed in: its length less a margin for clocks that
+/// run at different rates, a hundredth and 2 ms, as in the Redlock algorithm's drift factor.
+fn local_deadline(from: Moment, expiry: Expiry) -> Moment {
+    let margin = expiry.get() / 100 + Duration::from_millis(2);
+    from.saturating_add(expiry.get().saturating_sub(margin))
+}

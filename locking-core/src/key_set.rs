@@ -1,0 +1,232 @@
+use std::fmt;
+use std::ops::Deref;
+
+use smallvec::{SmallVec, smallvec};
+
+use crate::invalid::InvalidInput;
+use crate::key::LockKey;
+
+/// One or more keys, in byte order, each once.
+///
+/// What every operation on keys takes. A call's own order and repetitions mean nothing, so they
+/// are gone here, and a provider that goes through the set from front to back takes the keys of
+/// all its callers in one total order.
+#[derive(Clone, PartialEq, Eq, Hash)]
+pub struct KeySet(SmallVec<[LockKey; 1]>);
+
+impl KeySet {
+    /// The set of these keys.
+    ///
+    /// # Errors
+    ///
+    /// [`InvalidInput::NoKeys`] if there are none.
+    pub fn new(keys: impl IntoIterator<Item = LockKey>) -> Result<Self, InvalidInput> {
+        let mut keys: SmallVec<[LockKey; 1]> = keys.into_iter().collect();
+        keys.sort_unstable();
+        keys.dedup();
+        if keys.is_empty() {
+            return Err(InvalidInput::NoKeys);
+        }
+        Ok(Self(keys))
+    }
+
+    /// The first key in byte order; a set always has one.
+    #[must_use]
+    pub fn first(&self) -> &LockKey {
+        &self.0[0]
+    }
+}
+
+impl From<LockKey> for KeySet {
+    fn from(key: LockKey) -> Self {
+        Self(smallvec![key])
+    }
+}
+
+impl Deref for KeySet {
+    type Target = [LockKey];
+
+    fn deref(&self) -> &[LockKey] {
+        &self.0
+    }
+}
+
+impl<'a> IntoIterator for &'a KeySet {
+    type Item = &'a LockKey;
+    type IntoIter = std::slice::Iter<'a, LockKey>;
+
+    fn into_iter(self) -> Self::IntoIter {
+        self.0.iter()
+    }
+}
+
+impl fmt::Debug for KeySet {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        f.debug_list().entries(&self.0).finish()
+    }
+}
+
+/// What can name the keys of a call: one key or several, `&str`, `String` or [`LockKey`], in an
+/// array, a slice or a `Vec`.
+///
+/// ```
+/// use locking_core::{IntoKeys, KeySet};
+///
+/// let one = "prod_123".into_keys()?;
+/// let two = ["b", "a", "b"].into_keys()?;
+/// let many = (1..=3).map(|n| format!("prod_{n}")).collect::<Vec<_>>().into_keys()?;
+///
+/// assert_eq!((one.len(), two.len(), many.len()), (1, 2, 3));
+/// assert_eq!(two.first().as_str(), "a");
+/// # Ok::<(), locking_core::InvalidInput>(())
+/// ```
+pub trait IntoKeys {
+    /// Checks the keys and makes them a set.
+    ///
+    /// # Errors
+    ///
+    /// - [`InvalidInput::NoKeys`] if there are none.
+    /// - [`InvalidInput::Key`] if one of them is no valid key.
+    fn into_keys(self) -> Result<KeySet, InvalidInput>;
+}
+
+impl IntoKeys for KeySet {
+    fn into_keys(self) -> Result<KeySet, InvalidInput> {
+        Ok(self)
+    }
+}
+
+impl IntoKeys for &KeySet {
+    fn into_keys(self) -> Result<KeySet, InvalidInput> {
+        Ok(self.clone())
+    }
+}
+
+/// One key of the given type, and every collection of them.
+macro_rules! into_keys {
+    ($($one:ty),+ $(,)?) => {$(
+        impl IntoKeys for $one {
+            fn into_keys(self) -> Result<KeySet, InvalidInput> {
+                Ok(KeySet::from(self.as_key()?))
+            }
+        }
+
+        impl<const N: usize> IntoKeys for [$one; N] {
+            fn into_keys(self) -> Result<KeySet, InvalidInput> {
+                collect(self.iter())
+            }
+        }
+
+        impl IntoKeys for &[$one] {
+            fn into_keys(self) -> Result<KeySet, InvalidInput> {
+                collect(self.iter())
+            }
+        }
+
+        impl<const N: usize> IntoKeys for &[$one; N] {
+            fn into_keys(self) -> Result<KeySet, InvalidInput> {
+                collect(self.iter())
+            }
+        }
+
+        impl IntoKeys for Vec<$one> {
+            fn into_keys(self) -> Result<KeySet, InvalidInput> {
+                collect(self.iter())
+            }
+        }
+
+        impl IntoKeys for &Vec<$one> {
+            fn into_keys(self) -> Result<KeySet, InvalidInput> {
+                collect(self.iter())
+            }
+        }
+    )+};
+}
+
+into_keys!(&str, String, &String, LockKey, &LockKey);
+
+fn collect<'a, K: AsKey + 'a>(keys: impl Iterator<Item = &'a K>) -> Result<KeySet, InvalidInput> {
+    let keys = keys.map(AsKey::as_key).collect::<Result<SmallVec<[LockKey; 1]>, _>>()?;
+    KeySet::new(keys)
+}
+
+/// One key, by whatever type names it.
+trait AsKey {
+    fn as_key(&self) -> Result<LockKey, InvalidInput>;
+}
+
+impl AsKey for &str {
+    fn as_key(&self) -> Result<LockKey, InvalidInput> {
+        LockKey::new(*self)
+    }
+}
+
+impl AsKey for String {
+    fn as_key(&self) -> Result<LockKey, InvalidInput> {
+        LockKey::new(self.as_str())
+    }
+}
+
+impl AsKey for &String {
+    fn as_key(&self) -> Result<LockKey, InvalidInput> {
+        LockKey::new(self.as_str())
+    }
+}
+
+impl AsKey for LockKey {
+    fn as_key(&self) -> Result<LockKey, InvalidInput> {
+        Ok(self.clone())
+    }
+}
+
+impl AsKey for &LockKey {
+    fn as_key(&self) -> Result<LockKey, InvalidInput> {
+        Ok((*self).clone())
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn keys_of_a_call_are_sorted_and_each_is_there_once() {
+        let keys = ["b", "a", "b"].into_keys().expect("valid keys");
+        let texts: Vec<_> = keys.iter().map(LockKey::as_str).collect();
+        assert_eq!(texts, ["a", "b"]);
+    }
+
+    #[test]
+    fn an_empty_call_names_no_keys() {
+        let none: [&str; 0] = [];
+        assert!(matches!(none.into_keys(), Err(InvalidInput::NoKeys)));
+        assert!(matches!(Vec::<String>::new().into_keys(), Err(InvalidInput::NoKeys)));
+    }
+
+    #[test]
+    fn every_natural_way_to_name_keys_is_accepted() {
+        let owned = String::from("a");
+        let key = LockKey::new("a").expect("valid key");
+        let sets = [
+            "a".into_keys(),
+            owned.clone().into_keys(),
+            (&owned).into_keys(),
+            key.clone().into_keys(),
+            (&key).into_keys(),
+            ["a"].into_keys(),
+            (&["a", "a"]).into_keys(),
+            vec!["a"].into_keys(),
+            (&vec![owned.clone()]).into_keys(),
+            vec![owned].as_slice().into_keys(),
+        ];
+        for set in sets {
+            assert_eq!(set.expect("valid keys").first(), &key);
+        }
+    }
+
+    #[test]
+    fn an_invalid_key_among_several_is_named() {
+        let error = ["good", "bad\0"].into_keys().expect_err("NUL is refused");
+        assert!(error.to_string().contains("bad"), "{error}");
+    }
+}

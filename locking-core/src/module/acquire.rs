@@ -1,0 +1,189 @@
+use std::fmt;
+use std::pin::Pin;
+use std::task::{Context, Poll, ready};
+use std::time::Duration;
+
+use pin_project_lite::pin_project;
+use tokio::time::Instant;
+use tracing::Span;
+
+use super::target::Target;
+use super::{CallFuture, LockingModule};
+use crate::closing::UnlessClosed;
+use crate::error::{Error, Result};
+use crate::grant::Grant;
+use crate::invalid::InvalidInput;
+use crate::key_set::KeySet;
+use crate::lease::Lease;
+use crate::owner::{IntoOwner, OwnerId};
+use crate::request::AcquireRequest;
+use crate::time::{Expiry, Wait};
+
+/// A call of [`LockingModule::acquire`]; awaiting it gives a [`Lease`].
+///
+/// # Errors
+///
+/// - [`Error::Held`] if somebody else holds a key and it doesn't wait.
+/// - [`Error::TimedOut`] at the deadline, if it waits.
+/// - [`Error::InvalidInput`] before any I/O, for keys, owner, expiry or wait.
+/// - [`Error::Unavailable`], [`Error::UnknownOutcome`], [`Error::CapacityExceeded`] for the store.
+/// - [`Error::Closed`] if the module is closed, also while it waits.
+/// - [`Error::Configuration`] if it names a provider that isn't configured.
+///
+/// # Cancellation safety
+///
+/// Dropped at any await point, what it had taken is given back within 1 s.
+#[derive(Debug)]
+#[must_use = "nothing is acquired before it is awaited"]
+pub struct Acquire<'a> {
+    module: &'a LockingModule,
+    target: Result<&'a Target>,
+    keys: Result<KeySet, InvalidInput>,
+    owner: Option<Result<OwnerId, InvalidInput>>,
+    expire: Option<Duration>,
+    wait: Wait,
+}
+
+impl<'a> Acquire<'a> {
+    pub(super) fn new(module: &'a LockingModule, keys: Result<KeySet, InvalidInput>) -> Self {
+        Self {
+            module,
+            target: Ok(module.default_target()),
+            keys,
+            owner: None,
+            expire: None,
+            wait: Wait::For(Duration::ZERO),
+        }
+    }
+
+    /// Who will hold the keys. Default: nobody in particular; the lease is then never re-entered.
+    pub fn owner(self, owner: impl IntoOwner) -> Self {
+        Self { owner: Some(owner.into_owner()), ..self }
+    }
+
+    /// How long the lease lasts unless it is extended. Default: until it is released.
+    pub fn expire(self, after: Duration) -> Self {
+        Self { expire: Some(after), ..self }
+    }
+
+    /// How long to wait for keys that others hold, as one deadline for the whole call. Default, and
+    /// zero: it tries once.
+    pub fn wait(self, wait: impl Into<Wait>) -> Self {
+        Self { wait: wait.into(), ..self }
+    }
+
+    /// The provider to ask, by id or identifier, with or without `lp_`. Default: the default one.
+    pub fn provider(self, name: &str) -> Self {
+        Self { target: self.module.target(name), ..self }
+    }
+
+    fn start(self) -> Result<Granting<'a>> {
+        let mut request = AcquireRequest::new(self.keys?);
+        request.owner = self.owner.transpose()?;
+        request.expiry = self.expire.map(Expiry::new).transpose()?;
+        request.wait = self.wait.deadline()?;
+        Granting::new(self.module, self.target?, request)
+    }
+}
+
+impl<'a> IntoFuture for Acquire<'a> {
+    type Output = Result<Lease>;
+    type IntoFuture = AcquireFuture<'a>;
+
+    fn into_future(self) -> AcquireFuture<'a> {
+        match self.start() {
+            Ok(granting) => AcquireFuture::Asked { granting },
+            Err(error) => AcquireFuture::Refused { error: Some(error) },
+        }
+    }
+}
+
+pin_project! {
+    /// The future of an [`Acquire`].
+    #[project = AcquireFutureProjection]
+    #[must_use = "futures do nothing unless they are awaited"]
+    #[allow(missing_docs, clippy::large_enum_variant, clippy::exhaustive_enums)]
+    pub enum AcquireFuture<'a> {
+        #[doc(hidden)]
+        Refused { error: Option<Error> },
+        #[doc(hidden)]
+        Asked { #[pin] granting: Granting<'a> },
+    }
+}
+
+impl Future for AcquireFuture<'_> {
+    type Output = Result<Lease>;
+
+    fn poll(self: Pin<&mut Self>, context: &mut Context<'_>) -> Poll<Result<Lease>> {
+        match self.project() {
+            AcquireFutureProjection::Refused { error } => {
+                Poll::Ready(Err(error.take().expect("not polled again after it was ready")))
+            }
+            AcquireFutureProjection::Asked { granting } => {
+                granting.poll(context).map_ok(|grant| grant.lease)
+            }
+        }
+    }
+}
+
+impl fmt::Debug for AcquireFuture<'_> {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        f.debug_struct("AcquireFuture").finish_non_exhaustive()
+    }
+}
+
+pin_project! {
+    /// An acquisition that a provider was asked for: given up when the module is closed, and told to
+    /// whoever listens to spans.
+    pub struct Granting<'a> {
+        #[pin]
+        asking: UnlessClosed<'a, CallFuture<'a, Grant>>,
+        target: &'a Target,
+        span: Span,
+        // Read only where somebody listens.
+        asked: Option<Instant>,
+    }
+}
+
+impl<'a> Granting<'a> {
+    pub(super) fn new(
+        module: &'a LockingModule,
+        target: &'a Target,
+        request: AcquireRequest,
+    ) -> Result<Self> {
+        if module.closing().has_begun() {
+            return Err(Error::closed(target.id()));
+        }
+        let span = tracing::debug_span!(
+            "locking.acquire",
+            provider = %target.id(),
+            keys = ?request.keys,
+            owner = request.owner.as_ref().map(tracing::field::display),
+            kind = ?request.hold.kind(),
+            waited = tracing::field::Empty,
+            outcome = tracing::field::Empty,
+        );
+        let asked = (!span.is_disabled()).then(Instant::now);
+        let asking = UnlessClosed::new(target.provider().acquire(request), module.closing());
+        Ok(Self { asking, target, span, asked })
+    }
+}
+
+impl Future for Granting<'_> {
+    type Output = Result<Grant>;
+
+    fn poll(self: Pin<&mut Self>, context: &mut Context<'_>) -> Poll<Result<Grant>> {
+        let this = self.project();
+        let _entered = this.span.enter();
+        let answer = ready!(this.asking.poll(context));
+        let result = answer.unwrap_or_else(|| Err(Error::closed(this.target.id())));
+        if let Some(asked) = this.asked {
+            let outcome = result.as_ref().map_or_else(Error::outcome, |_| "granted");
+            let waited = asked.elapsed();
+            this.span.record("outcome", outcome);
+            this.span.record("waited", tracing::field::debug(waited));
+            tracing::debug!(outcome, ?waited, "lock asked for");
+        }
+        Poll::Ready(result)
+    }
+}

@@ -1,0 +1,61 @@
+use std::time::Duration;
+
+use super::call::{refused, traced};
+use super::target::Target;
+use super::{CallFuture, LockingModule};
+use crate::error::Result;
+use crate::lease::Lease;
+use crate::time::Expiry;
+
+/// A call of [`LockingModule::extend`].
+///
+/// # Errors
+///
+/// - [`Error::Lost`](crate::Error::Lost) if a key of the lease is no longer held by it; nothing
+///   changed.
+/// - [`Error::InvalidInput`](crate::Error::InvalidInput) before any I/O, for the remaining time.
+/// - [`Error::Unavailable`](crate::Error::Unavailable) or
+///   [`Error::UnknownOutcome`](crate::Error::UnknownOutcome) if the store didn't answer.
+/// - [`Error::Closed`](crate::Error::Closed) if the provider is closed.
+/// - [`Error::Configuration`](crate::Error::Configuration) if the lease's provider isn't configured
+///   here.
+///
+/// # Cancellation safety
+///
+/// Dropped at any await point, the lease may be extended or not.
+#[derive(Debug)]
+#[must_use = "nothing is extended before it is awaited"]
+pub struct Extend<'a> {
+    target: Result<&'a Target>,
+    lease: &'a Lease,
+    remaining: Duration,
+}
+
+impl<'a> Extend<'a> {
+    pub(super) fn new(module: &'a LockingModule, lease: &'a Lease, remaining: Duration) -> Self {
+        Self { target: module.target(lease.provider.as_str()), lease, remaining }
+    }
+
+    fn start(self) -> Result<CallFuture<'a, ()>> {
+        let (target, lease) = (self.target?, self.lease);
+        let expiry = Expiry::new(self.remaining)?;
+        let span = tracing::debug_span!(
+            "locking.extend",
+            provider = %target.id(),
+            keys = ?lease.keys(),
+            owner = lease.owner.as_ref().map(tracing::field::display),
+            remaining = ?self.remaining,
+            outcome = tracing::field::Empty,
+        );
+        Ok(traced(span, target.provider().extend(lease, expiry)))
+    }
+}
+
+impl<'a> IntoFuture for Extend<'a> {
+    type Output = Result<()>;
+    type IntoFuture = CallFuture<'a, ()>;
+
+    fn into_future(self) -> CallFuture<'a, ()> {
+        self.start().unwrap_or_else(refused)
+    }
+}

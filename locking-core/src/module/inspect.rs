@@ -1,0 +1,100 @@
+use super::call::{refused, traced};
+use super::target::Target;
+use super::{CallFuture, LockingModule};
+use crate::error::Result;
+use crate::info::LockInfo;
+use crate::invalid::InvalidInput;
+use crate::key::LockKey;
+
+/// A call of [`LockingModule::inspect`].
+///
+/// # Errors
+///
+/// - [`Error::Unsupported`](crate::Error::Unsupported) if the provider doesn't declare
+///   [`Capability::Lists`](crate::Capability::Lists).
+/// - [`Error::InvalidInput`](crate::Error::InvalidInput) before any I/O, for the key.
+/// - [`Error::Unavailable`](crate::Error::Unavailable) if the store didn't answer.
+/// - [`Error::Closed`](crate::Error::Closed) if the provider is closed.
+/// - [`Error::Configuration`](crate::Error::Configuration) if it names a provider that isn't
+///   configured.
+#[derive(Debug)]
+#[must_use = "nothing is asked before it is awaited"]
+pub struct Inspect<'a> {
+    module: &'a LockingModule,
+    target: Result<&'a Target>,
+    key: Result<LockKey, InvalidInput>,
+}
+
+impl<'a> Inspect<'a> {
+    pub(super) fn new(module: &'a LockingModule, key: &str) -> Self {
+        Self { module, target: Ok(module.default_target()), key: LockKey::new(key) }
+    }
+
+    /// The provider to ask, by id or identifier, with or without `lp_`. Default: the default one.
+    pub fn provider(self, name: &str) -> Self {
+        Self { target: self.module.target(name), ..self }
+    }
+
+    fn start(self) -> Result<CallFuture<'a, Option<LockInfo>>> {
+        let (key, target) = (self.key?, self.target?);
+        let span = tracing::debug_span!(
+            "locking.inspect",
+            provider = %target.id(),
+            keys = ?[&key],
+            outcome = tracing::field::Empty,
+        );
+        let call = Box::pin(async move { target.provider().inspect(&key).await });
+        Ok(traced(span, call))
+    }
+}
+
+impl<'a> IntoFuture for Inspect<'a> {
+    type Output = Result<Option<LockInfo>>;
+    type IntoFuture = CallFuture<'a, Option<LockInfo>>;
+
+    fn into_future(self) -> Self::IntoFuture {
+        self.start().unwrap_or_else(refused)
+    }
+}
+
+/// A call of [`LockingModule::list`].
+///
+/// # Errors
+///
+/// As [`Inspect`], without a key.
+#[derive(Debug)]
+#[must_use = "nothing is asked before it is awaited"]
+pub struct List<'a> {
+    module: &'a LockingModule,
+    target: Result<&'a Target>,
+}
+
+impl<'a> List<'a> {
+    pub(super) fn new(module: &'a LockingModule) -> Self {
+        Self { module, target: Ok(module.default_target()) }
+    }
+
+    /// The provider to ask, by id or identifier, with or without `lp_`. Default: the default one.
+    pub fn provider(self, name: &str) -> Self {
+        Self { target: self.module.target(name), ..self }
+    }
+
+    fn start(self) -> Result<CallFuture<'a, Vec<LockInfo>>> {
+        let target = self.target?;
+        let span = tracing::debug_span!(
+            "locking.list",
+            provider = %target.id(),
+            outcome = tracing::field::Empty,
+        );
+        Ok(traced(span, target.provider().list()))
+    }
+}
+
+impl<'a> IntoFuture for List<'a> {
+    type Output = Result<Vec<LockInfo>>;
+    type IntoFuture = CallFuture<'a, Vec<LockInfo>>;
+
+    fn into_future(self) -> Self::IntoFuture {
+        self.start().unwrap_or_else(refused)
+    }
+}

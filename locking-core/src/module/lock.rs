@@ -1,0 +1,122 @@
+use std::sync::Arc;
+use std::time::Duration;
+
+use super::acquire::Granting;
+use super::target::Target;
+use super::{CallFuture, LockingModule};
+use crate::error::{Error, Result};
+use crate::guard::{GuardState, LEAST_LEASE, LockGuard};
+use crate::invalid::InvalidInput;
+use crate::key_set::KeySet;
+use crate::loss::LossSignal;
+use crate::moment::Moment;
+use crate::owner::OwnerId;
+use crate::request::AcquireRequest;
+use crate::time::{Expiry, Wait, WaitUntil};
+
+/// How long a guard's lease lasts when nothing else is said.
+const DEFAULT_LEASE: Duration = Duration::from_secs(30);
+
+/// A call of [`LockingModule::lock`]; awaiting it gives a [`LockGuard`].
+///
+/// # Errors
+///
+/// - [`Error::TimedOut`] at the deadline; [`Error::Held`] with a timeout of zero.
+/// - [`Error::InvalidInput`] before any I/O, for keys, timeout or lease.
+/// - [`Error::Unavailable`], [`Error::UnknownOutcome`], [`Error::CapacityExceeded`] for the store.
+/// - [`Error::Closed`] if the module is closed, also while it waits.
+/// - [`Error::Configuration`] if it names a provider that isn't configured.
+///
+/// # Panics
+///
+/// Awaited outside a tokio runtime with its timer enabled: that renews the guard.
+///
+/// # Cancellation safety
+///
+/// Dropped at any await point, what it had taken is given back within 1 s.
+#[derive(Debug)]
+#[must_use = "nothing is locked before it is awaited"]
+pub struct Lock<'a> {
+    module: &'a LockingModule,
+    target: Result<&'a Target>,
+    keys: Result<KeySet, InvalidInput>,
+    timeout: Option<Wait>,
+    lease: Duration,
+}
+
+impl<'a> Lock<'a> {
+    pub(super) fn new(module: &'a LockingModule, keys: Result<KeySet, InvalidInput>) -> Self {
+        Self {
+            module,
+            target: Ok(module.default_target()),
+            keys,
+            timeout: None,
+            lease: DEFAULT_LEASE,
+        }
+    }
+
+    /// How long to wait for keys that others hold. Default: the provider's
+    /// `wait_locking_timeout`, 5 s. Zero tries once.
+    pub fn timeout(self, timeout: impl Into<Wait>) -> Self {
+        Self { timeout: Some(timeout.into()), ..self }
+    }
+
+    /// How long the keys stay held after this process died. Default: 30 s; at least 50 ms. It is
+    /// renewed at a third of it.
+    pub fn lease(self, lease: Duration) -> Self {
+        Self { lease, ..self }
+    }
+
+    /// The provider to ask, by id or identifier, with or without `lp_`. Default: the default one.
+    pub fn provider(self, name: &str) -> Self {
+        Self { target: self.module.target(name), ..self }
+    }
+
+    pub(super) async fn guard(self) -> Result<LockGuard> {
+        let keys = self.keys?;
+        let expiry = Expiry::new(self.lease)?;
+        if self.lease < LEAST_LEASE {
+            return Err(InvalidInput::GuardLease { given: self.lease, least: LEAST_LEASE }.into());
+        }
+        let target = self.target?;
+        let timeout = self.timeout.unwrap_or(target.provider().wait_locking_timeout().into());
+        let wait = timeout.deadline()?;
+        loop {
+            let guard = granted(self.module, target, keys.clone(), expiry, wait).await?;
+            match guard.confirmed().await {
+                Err(Error::Lost { .. }) => {} // A stale grant: it ended before it reached us.
+                answer => return answer,
+            }
+        }
+    }
+}
+
+async fn granted(
+    module: &LockingModule,
+    target: &Target,
+    keys: KeySet,
+    expiry: Expiry,
+    wait: WaitUntil,
+) -> Result<LockGuard> {
+    let loss = LossSignal::new();
+    let request = AcquireRequest::new(keys)
+        .with_owner(OwnerId::fresh())
+        .with_expiry(expiry)
+        .with_wait(wait)
+        .with_guard(loss.clone());
+    let keeper = module.keepers().current(module.closing());
+    let asked = Moment::now();
+    let grant = Granting::new(module, target, request)?.await?;
+    // No await between here and the guard: whoever drops this future drops a guard.
+    let provider = Arc::clone(target.provider());
+    LockGuard::new(GuardState::new(provider, grant, expiry, asked, loss), keeper)
+}
+
+impl<'a> IntoFuture for Lock<'a> {
+    type Output = Result<LockGuard>;
+    type IntoFuture = CallFuture<'a, LockGuard>;
+
+    fn into_future(self) -> CallFuture<'a, LockGuard> {
+        Box::pin(self.guard())
+    }
+}

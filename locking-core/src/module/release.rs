@@ -1,0 +1,120 @@
+use super::call::{refused, traced};
+use super::target::Target;
+use super::{CallFuture, LockingModule};
+use crate::error::{Error, Result};
+use crate::invalid::InvalidInput;
+use crate::key_set::KeySet;
+use crate::lease::Lease;
+use crate::owner::{IntoOwner, OwnerId};
+
+/// A call of [`LockingModule::release`]; awaiting it answers whether every key was held.
+///
+/// # Errors
+///
+/// - [`Error::InvalidInput`] before any I/O, for keys or owner.
+/// - [`Error::Unavailable`] or [`Error::UnknownOutcome`] if the store didn't answer.
+/// - [`Error::Closed`] if the provider is closed.
+/// - [`Error::Configuration`] if it names a provider that isn't configured.
+///
+/// # Cancellation safety
+///
+/// Dropped at any await point, the keys may be released or not; calling it again does no harm.
+#[derive(Debug)]
+#[must_use = "nothing is released before it is awaited"]
+pub struct Release<'a> {
+    module: &'a LockingModule,
+    target: Result<&'a Target>,
+    keys: Result<KeySet, InvalidInput>,
+    owner: Option<Result<OwnerId, InvalidInput>>,
+}
+
+impl<'a> Release<'a> {
+    pub(super) fn new(module: &'a LockingModule, keys: Result<KeySet, InvalidInput>) -> Self {
+        Self { module, target: Ok(module.default_target()), keys, owner: None }
+    }
+
+    /// Whose leases. Default: anonymous ones, whoever made them.
+    pub fn owner(self, owner: impl IntoOwner) -> Self {
+        Self { owner: Some(owner.into_owner()), ..self }
+    }
+
+    /// The provider to ask, by id or identifier, with or without `lp_`. Default: the default one.
+    pub fn provider(self, name: &str) -> Self {
+        Self { target: self.module.target(name), ..self }
+    }
+
+    fn start(self) -> Result<CallFuture<'a, bool>> {
+        let (keys, owner, target) = (self.keys?, self.owner.transpose()?, self.target?);
+        let span = tracing::debug_span!(
+            "locking.release",
+            provider = %target.id(),
+            ?keys,
+            owner = owner.as_ref().map(tracing::field::display),
+            outcome = tracing::field::Empty,
+        );
+        Ok(traced(span, target.provider().release(keys, owner)))
+    }
+}
+
+impl<'a> IntoFuture for Release<'a> {
+    type Output = Result<bool>;
+    type IntoFuture = CallFuture<'a, bool>;
+
+    fn into_future(self) -> CallFuture<'a, bool> {
+        self.start().unwrap_or_else(refused)
+    }
+}
+
+/// A call of [`LockingModule::release_lease`]; awaiting it answers whether all that the lease took
+/// was still held by it.
+///
+/// # Errors
+///
+/// - [`Error::Unavailable`] or [`Error::UnknownOutcome`] if the store didn't answer.
+/// - [`Error::Closed`] if the provider is closed.
+/// - [`Error::Configuration`] if the lease's provider isn't configured here.
+///
+/// # Cancellation safety
+///
+/// Dropped at any await point, the lease may be released or not; calling it again does no harm.
+#[derive(Debug)]
+#[must_use = "nothing is released before it is awaited"]
+pub struct ReleaseLease<'a> {
+    target: Result<&'a Target>,
+    lease: &'a Lease,
+}
+
+impl<'a> ReleaseLease<'a> {
+    pub(super) fn new(module: &'a LockingModule, lease: &'a Lease) -> Self {
+        Self { target: module.target(lease.provider.as_str()), lease }
+    }
+
+    fn start(self) -> Result<CallFuture<'a, bool>> {
+        let (target, lease) = (self.target?, self.lease);
+        let span = tracing::debug_span!(
+            "locking.release_lease",
+            provider = %target.id(),
+            keys = ?lease.keys(),
+            owner = lease.owner.as_ref().map(tracing::field::display),
+            outcome = tracing::field::Empty,
+        );
+        let released = target.provider().release_lease(lease);
+        let call = Box::pin(async move {
+            match released.await {
+                Ok(()) => Ok(true),
+                Err(Error::Lost { .. }) => Ok(false),
+                Err(error) => Err(error),
+            }
+        });
+        Ok(traced(span, call))
+    }
+}
+
+impl<'a> IntoFuture for ReleaseLease<'a> {
+    type Output = Result<bool>;
+    type IntoFuture = CallFuture<'a, bool>;
+
+    fn into_future(self) -> CallFuture<'a, bool> {
+        self.start().unwrap_or_else(refused)
+    }
+}

@@ -1,0 +1,142 @@
+use std::future::Future;
+use std::sync::Arc;
+
+use async_trait::async_trait;
+use tokio::runtime::Handle;
+use tokio::sync::oneshot;
+use tokio::time::{Instant, sleep, sleep_until};
+
+use crate::background;
+use crate::backoff::Backoff;
+use crate::error::{Error, Result};
+use crate::grant::Grant;
+use crate::provider::LockingProvider;
+use crate::request::AcquireRequest;
+use crate::time::WaitUntil;
+
+/// A store that can try to take keys, but has no waiting of its own.
+///
+/// With it, [`LockingProvider::acquire`] is one line: [`acquire_by_polling`].
+#[async_trait]
+pub trait TryAcquire: LockingProvider + Clone {
+    /// Takes all keys of the request, or none. Never waits.
+    ///
+    /// # Contract
+    ///
+    /// What [`LockingProvider::acquire`] says of a request that doesn't wait, except that the
+    /// future always runs to its end: it is never dropped half way while its runtime lives.
+    ///
+    /// # Errors
+    ///
+    /// [`Error::Held`] with the first blocking key in byte order, or what else
+    /// [`LockingProvider::acquire`] names for a request that doesn't wait.
+    async fn try_acquire(&self, request: &AcquireRequest) -> Result<Grant>;
+}
+
+/// Tries to take the keys of a request until it succeeds or the request's deadline is over, with
+/// back-off and jitter between the attempts.
+///
+/// Each attempt runs as a task of its own to its end. Where the caller is dropped meanwhile, or
+/// the deadline passes, what the attempt took is given back in the background.
+///
+/// Its fairness is that of a race, and a waiter can be late by the longest delay of `backoff`:
+/// keep that well below a second.
+///
+/// # Errors
+///
+/// - [`Error::Held`] if the keys are held and the request doesn't wait.
+/// - [`Error::TimedOut`] if they are still held at the deadline.
+/// - [`Error::UnknownOutcome`] if an attempt is unanswered at the deadline.
+/// - What else [`TryAcquire::try_acquire`] answers, except that a request that waits tries again
+///   while the store is [unavailable](Error::Unavailable).
+pub async fn acquire_by_polling<P: TryAcquire>(
+    provider: &P,
+    request: AcquireRequest,
+    mut backoff: Backoff,
+) -> Result<Grant> {
+    let provider = Arc::new(provider.clone());
+    let request = Arc::new(request);
+    loop {
+        let refused = match before(request.wait, attempt(&provider, &request)).await {
+            Some(Ok(grant)) => return Ok(grant),
+            Some(Err(error)) => error,
+            None => {
+                return Err(Error::unknown_outcome(provider.id(), "no answer before the deadline"));
+            }
+        };
+        if request.wait == WaitUntil::Now || !may_change(&refused) {
+            return Err(refused);
+        }
+        let delay = backoff.next_delay();
+        match request.wait.instant() {
+            Some(deadline) if Instant::now() >= deadline => return Err(timed_out(refused)),
+            Some(deadline) => sleep_until(deadline.min(Instant::now() + delay)).await,
+            None => sleep(delay).await,
+        }
+    }
+}
+
+fn may_change(refused: &Error) -> bool {
+    matches!(refused, Error::Held { .. } | Error::Unavailable { .. })
+}
+
+fn timed_out(refused: Error) -> Error {
+    match refused {
+        Error::Held { provider, key } => Error::TimedOut { provider, key },
+        other => other,
+    }
+}
+
+/// Runs a future until the request's deadline, and a little longer for an attempt that began at it.
+async fn before<T>(wait: WaitUntil, future: impl Future<Output = T>) -> Option<T> {
+    const GRACE: std::time::Duration = std::time::Duration::from_millis(25);
+    match wait.instant() {
+        Some(deadline) => tokio::time::timeout_at(deadline + GRACE, future).await.ok(),
+        None => Some(future.await),
+    }
+}
+
+/// One attempt on a task of its own. Whoever drops this future leaves the attempt to undo itself.
+async fn attempt<P: TryAcquire>(provider: &Arc<P>, request: &Arc<AcquireRequest>) -> Result<Grant> {
+    let (answer, answered) = oneshot::channel();
+    let (worker, request) = (Arc::clone(provider), Arc::clone(request));
+    let runtime = Handle::current();
+    tokio::spawn(async move {
+        let outcome = worker.try_acquire(&request).await;
+        let kept =
+            outcome.map(|grant| Undelivered { provider: worker, grant: Some(grant), runtime });
+        // Where nobody listens any more the answer comes back, and is undone as it is dropped.
+        drop(answer.send(kept));
+    });
+    match answered.await {
+        Ok(outcome) => outcome.map(Undelivered::deliver),
+        Err(_) => Err(Error::unknown_outcome(provider.id(), "the attempt panicked")),
+    }
+}
+
+/// A grant on its way to the caller; dropped on the way, it is given back.
+struct Undelivered<P: TryAcquire> {
+    provider: Arc<P>,
+    grant: Option<Grant>,
+    runtime: Handle,
+}
+
+impl<P: TryAcquire> Undelivered<P> {
+    fn deliver(mut self) -> Grant {
+        self.grant.take().expect("a grant is delivered once")
+    }
+}
+
+impl<P: TryAcquire> Drop for Undelivered<P> {
+    fn drop(&mut self) {
+        if let Some(grant) = self.grant.take() {
+            background::release(
+                Arc::clone(&self.provider),
+                grant.lease,
+                None,
+                &self.runtime,
+                || (),
+            );
+        }
+    }
+}

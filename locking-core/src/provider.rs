@@ -1,0 +1,198 @@
+use std::fmt;
+use std::time::Duration;
+
+use async_trait::async_trait;
+
+use crate::capabilities::{Capabilities, Capability};
+use crate::error::{Error, Result};
+use crate::grant::Grant;
+use crate::info::LockInfo;
+use crate::key::LockKey;
+use crate::key_set::KeySet;
+use crate::lease::Lease;
+use crate::owner::OwnerId;
+use crate::provider_id::ProviderId;
+use crate::request::{AcquireRequest, ReleaseScope};
+use crate::time::Expiry;
+
+/// What stores the locks: the contract between the lock module and a store.
+///
+/// Seven methods are required. What all providers share is built once on top of them, in the
+/// module: guards and their renewal, jobs, configuration, spans, draining. Whether an
+/// implementation keeps the contract is what the suite in `locking-testkit` finds out.
+///
+/// # Contract
+///
+/// For every method:
+///
+/// - It is safe to call from any number of tasks and processes at once.
+/// - Its future may be dropped at any await point. What the call had taken is then given back
+///   within 1 s, without any help of the dropped caller, as soon as the store can be reached. No
+///   waiter, no pooled connection and no task stays behind.
+/// - The server's clock alone decides when a lease ends. An expired hold counts as free everywhere:
+///   it blocks nobody, is not re-entered, released, extended or listed.
+/// - An error other than [`Error::UnknownOutcome`] means that the call changed nothing that lasts.
+/// - A hold of a guard ([`Hold::Guard`](crate::Hold::Guard)) and one of `acquire` exclude each other.
+#[async_trait]
+pub trait LockingProvider: fmt::Debug + Send + Sync + 'static {
+    /// The id under which this provider is configured.
+    ///
+    /// # Contract
+    ///
+    /// It never changes; every lease and every error of this provider carries it.
+    fn id(&self) -> &ProviderId;
+
+    /// What this provider promises beyond the baseline.
+    ///
+    /// # Contract
+    ///
+    /// It never changes, and every claim is true.
+    fn capabilities(&self) -> Capabilities;
+
+    /// Takes all keys of the request, or none.
+    ///
+    /// # Contract
+    ///
+    /// - A key that is free or expired is granted with a token greater than every token that it
+    ///   ever had. A token is drawn when the key is owned, never before.
+    /// - A key held by a *lease* of the same owner is re-entered: same token, marked as not taken. A
+    ///   longer expiry extends it once all others are taken; a shorter or absent one changes
+    ///   nothing. Guards and anonymous holds are never re-entered.
+    /// - When an owner's lease is granted a key, that owner's other waiting lease requests for the
+    ///   key are granted with it.
+    /// - Otherwise it waits until [`AcquireRequest::wait`]; [`acquire_by_polling`] does that for a
+    ///   store without waiting of its own. A waiter gets a key within 1 s of its release or expiry.
+    ///
+    /// [`acquire_by_polling`]: crate::acquire_by_polling
+    ///
+    /// # Errors
+    ///
+    /// - [`Error::Held`] at once, when the request doesn't wait, naming the first blocking key.
+    /// - [`Error::TimedOut`] at most 50 ms after the deadline.
+    /// - [`Error::Unavailable`], [`Error::UnknownOutcome`] or [`Error::CapacityExceeded`] by the
+    ///   deadline if the store can't be reached, didn't answer, or is full.
+    /// - [`Error::Closed`] if this client was closed, also while the request waits.
+    async fn acquire(&self, request: AcquireRequest) -> Result<Grant>;
+
+    /// Sets the remaining time of every key of a lease, re-entered ones too. It may shorten.
+    ///
+    /// # Contract
+    ///
+    /// All keys or none: if one of them is no longer held under the lease's owner and token,
+    /// nothing changes. A waiter of a key whose time was shortened gets it at the new expiry.
+    ///
+    /// # Errors
+    ///
+    /// - [`Error::Lost`] with the first key in byte order that is no longer held by this lease.
+    /// - [`Error::Unavailable`] or [`Error::UnknownOutcome`] if the store didn't answer.
+    async fn extend(&self, lease: &Lease, expiry: Expiry) -> Result<()>;
+
+    /// Gives back the keys that this owner holds by leases; without an owner, those that any
+    /// anonymous lease holds. Answers whether that was every key.
+    ///
+    /// # Contract
+    ///
+    /// It tries every key, and never frees another owner's, an owned one when no owner is given,
+    /// or a guard's. A key that isn't held makes the answer `false`; it is no error.
+    ///
+    /// # Errors
+    ///
+    /// [`Error::Unavailable`] or [`Error::UnknownOutcome`] if the store didn't answer.
+    async fn release(&self, keys: KeySet, owner: Option<OwnerId>) -> Result<bool>;
+
+    /// Gives back exactly the holds that this lease took, and no successor's.
+    ///
+    /// # Contract
+    ///
+    /// It tries every *taken* key and compares owner and token. Re-entered keys stay. Doing it
+    /// twice does no harm: the second time nothing is held.
+    ///
+    /// # Errors
+    ///
+    /// - [`Error::Lost`] with the first taken key in byte order that this lease no longer held; the
+    ///   others were given back.
+    /// - [`Error::Unavailable`] or [`Error::UnknownOutcome`] if the store didn't answer.
+    async fn release_lease(&self, lease: &Lease) -> Result<()>;
+
+    /// Frees every hold in the scope and answers how many keys that were.
+    ///
+    /// # Contract
+    ///
+    /// - It never frees a key that changed hands during the call.
+    /// - Guards that are freed learn it by their [`LossSignal`](crate::LossSignal) where the store
+    ///   can tell their process, else at their next renewal.
+    /// - With an owner, its cost grows with what it frees rather than with what else is held, as
+    ///   far as the store allows.
+    ///
+    /// # Errors
+    ///
+    /// [`Error::Unavailable`] or [`Error::UnknownOutcome`] if the store didn't answer.
+    async fn release_all(&self, scope: ReleaseScope) -> Result<u64>;
+
+    /// How long guards and jobs wait when they don't say. Default: 5 s.
+    fn wait_locking_timeout(&self) -> Duration {
+        Duration::from_secs(5)
+    }
+
+    /// Gives a lease back now if that takes no I/O, and answers whether it did.
+    ///
+    /// A dropped guard calls it. Where it answers `false`, the default, the module runs
+    /// [`release_lease`](Self::release_lease) in the background.
+    ///
+    /// # Contract
+    ///
+    /// It neither blocks nor needs a runtime.
+    fn release_now(&self, lease: &Lease) -> bool {
+        let _ = lease;
+        false
+    }
+
+    /// Who holds a key; `None` if nobody does.
+    ///
+    /// # Errors
+    ///
+    /// - [`Error::Unsupported`], the default, without [`Capability::Lists`].
+    /// - [`Error::Unavailable`] if the store didn't answer.
+    async fn inspect(&self, key: &LockKey) -> Result<Option<LockInfo>> {
+        let _ = key;
+        Err(Error::unsupported(self.id(), Capability::Lists))
+    }
+
+    /// Who holds what, in the byte order of the keys.
+    ///
+    /// # Errors
+    ///
+    /// - [`Error::Unsupported`], the default, without [`Capability::Lists`].
+    /// - [`Error::Unavailable`] if the store didn't answer.
+    async fn list(&self) -> Result<Vec<LockInfo>> {
+        Err(Error::unsupported(self.id(), Capability::Lists))
+    }
+
+    /// Brings the store's tables up to date. Default: there are none.
+    ///
+    /// # Contract
+    ///
+    /// Any number of processes may do it at once, and again.
+    ///
+    /// # Errors
+    ///
+    /// [`Error::Unavailable`] if the store didn't answer, or refused.
+    async fn migrate(&self) -> Result<()> {
+        Ok(())
+    }
+
+    /// Ends this client's connections and tasks. Default: it has none.
+    ///
+    /// # Contract
+    ///
+    /// Requests that still wait fail with [`Error::Closed`], and so does every later call. Leases
+    /// stay. A second close does nothing. Other clients of the same store are not touched.
+    ///
+    /// # Errors
+    ///
+    /// [`Error::Unavailable`] if a connection couldn't be ended in good order; it is gone all the
+    /// same.
+    async fn close(&self) -> Result<()> {
+        Ok(())
+    }
+}

@@ -1,0 +1,173 @@
+use std::fmt;
+use std::sync::Arc;
+use std::time::Duration;
+
+use locking_core::{
+    AcquireRequest, Capabilities, Error, Expiry, Grant, KeySet, Lease, LockInfo,
+    LockKey, LockingProvider, LossReason, OwnerId, ProviderId, ReleaseScope, Result, WaitUntil,
+    async_trait,
+};
+
+use crate::{CAPABILITIES, IDENTIFIER};
+use crate::claim::Claim;
+use crate::config::MemoryOptions;
+use crate::queue::{Client, Granted};
+use crate::store::Store;
+use crate::wait::{WaitEnd, Waiting};
+
+/// Locks within this process.
+///
+/// Each value is a client of a table of its own; [`another_client`](Self::another_client) makes one
+/// more client of the same table. What waits for a key is served in the order in which it came. A
+/// request for several keys waits for one of those that it can't have: it never keeps free keys from
+/// others.
+pub struct MemoryProvider {
+    id: ProviderId,
+    wait_locking_timeout: Duration,
+    store: Arc<Store>,
+    client: Arc<Client>,
+}
+
+impl MemoryProvider {
+    /// A table of its own, under the id `locking-memory`.
+    #[must_use]
+    pub fn new() -> Self {
+        let id = ProviderId::new(IDENTIFIER).expect("the identifier is a valid id");
+        Self::configured(id, &MemoryOptions::default())
+    }
+
+    /// A table of its own, under this id and with these options.
+    #[must_use]
+    pub fn configured(id: ProviderId, options: &MemoryOptions) -> Self {
+        Self {
+            id,
+            wait_locking_timeout: options.wait_locking_timeout,
+            store: Arc::new(Store::new()),
+            client: Arc::default(),
+        }
+    }
+
+    /// One more, independent client of the same table: closing one doesn't close the other.
+    #[must_use]
+    pub fn another_client(&self) -> Self {
+        Self {
+            id: self.id.clone(),
+            wait_locking_timeout: self.wait_locking_timeout,
+            store: Arc::clone(&self.store),
+            client: Arc::default(),
+        }
+    }
+
+    /// How many keys the table knows: held, waited for, or expired and not swept yet.
+    #[must_use]
+    pub fn table_len(&self) -> usize {
+        self.store.len()
+    }
+
+    fn open(&self) -> Result<&Store> {
+        if self.client.is_closed() { Err(Error::closed(&self.id)) } else { Ok(&self.store) }
+    }
+
+    fn grant(&self, owner: Option<OwnerId>, granted: Granted) -> Grant {
+        let grant = Grant::new(Lease::new(self.id.clone(), owner, granted.keys));
+        match granted.at {
+            Some(at) => grant.with_counted_from(at),
+            None => grant,
+        }
+    }
+
+    fn lost(&self, key: LockKey) -> Error {
+        Error::lost(&self.id, key, LossReason::Expired)
+    }
+
+    async fn wait(&self, waiting: Waiting) -> Result<Granted> {
+        let waiter = waiting.waiter();
+        waiting.outcome().await.map_err(|end| match end {
+            WaitEnd::Closed => Error::closed(&self.id),
+            WaitEnd::TimedOut(at) => {
+                Error::timed_out(&self.id, self.store.blocking_key(&waiter.claim, at))
+            }
+        })
+    }
+}
+
+#[async_trait]
+impl LockingProvider for MemoryProvider {
+    fn id(&self) -> &ProviderId {
+        &self.id
+    }
+
+    fn capabilities(&self) -> Capabilities {
+        CAPABILITIES
+    }
+
+    async fn acquire(&self, request: AcquireRequest) -> Result<Grant> {
+        self.open()?;
+        let (owner, wait) = (request.owner.clone(), request.wait);
+        let claim = Claim::new(request);
+        if wait == WaitUntil::Now {
+            let taken = self.store.try_take(&claim);
+            let granted = taken.map_err(|key| Error::held(&self.id, key))?;
+            return Ok(self.grant(owner, granted));
+        }
+        let granted = match self.store.take_or_queue(claim, wait.instant(), &self.client) {
+            Ok(granted) => granted,
+            Err(Some(waiter)) => {
+                self.wait(Waiting::new(Arc::clone(&self.store), waiter)).await?
+            }
+            Err(None) => return Err(Error::closed(&self.id)),
+        };
+        Ok(self.grant(owner, granted))
+    }
+
+    async fn extend(&self, lease: &Lease, expiry: Expiry) -> Result<()> {
+        self.open()?.extend(lease, expiry).map_err(|key| self.lost(key))
+    }
+
+    async fn release(&self, keys: KeySet, owner: Option<OwnerId>) -> Result<bool> {
+        Ok(self.open()?.release(&keys, owner.as_ref()))
+    }
+
+    async fn release_lease(&self, lease: &Lease) -> Result<()> {
+        self.open()?.release_lease(lease).map_err(|key| self.lost(key))
+    }
+
+    async fn release_all(&self, scope: ReleaseScope) -> Result<u64> {
+        Ok(self.open()?.release_all(&scope))
+    }
+
+    fn wait_locking_timeout(&self) -> Duration {
+        self.wait_locking_timeout
+    }
+
+    fn release_now(&self, lease: &Lease) -> bool {
+        // Lost or not, there is nothing more to do for it.
+        let _ = self.store.release_lease(lease);
+        true
+    }
+
+    async fn inspect(&self, key: &LockKey) -> Result<Option<LockInfo>> {
+        Ok(self.open()?.inspect(key))
+    }
+
+    async fn list(&self) -> Result<Vec<LockInfo>> {
+        Ok(self.open()?.list())
+    }
+
+    async fn close(&self) -> Result<()> {
+        self.store.close(&self.client);
+        Ok(())
+    }
+}
+
+impl Default for MemoryProvider {
+    fn default() -> Self {
+        Self::new()
+    }
+}
+
+impl fmt::Debug for MemoryProvider {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        f.debug_struct("MemoryProvider").field("id", &self.id).finish_non_exhaustive()
+    }
+}

@@ -1,0 +1,228 @@
+use std::collections::VecDeque;
+use std::sync::Arc;
+use std::sync::atomic::{AtomicBool, Ordering};
+
+use locking_core::{LeasedKey, LockKey, Moment};
+use parking_lot::Mutex;
+use smallvec::SmallVec;
+use tokio::sync::Notify;
+use tokio::time::Instant;
+
+use crate::claim::Claim;
+
+/// Those who wait for a key, in the order in which they came.
+///
+/// A waiter for several keys stands in the queue of one that it can't have; when that one becomes
+/// free and another is held, it moves to that one's queue and keeps its place by its ticket.
+#[derive(Debug, Default)]
+pub(crate) struct Queue(Option<Box<VecDeque<Arc<Waiter>>>>);
+
+impl Queue {
+    pub(crate) fn is_empty(&self) -> bool {
+        self.0.is_none()
+    }
+
+    pub(crate) fn len(&self) -> usize {
+        self.0.as_ref().map_or(0, |waiters| waiters.len())
+    }
+
+    pub(crate) fn first(&self) -> Option<&Arc<Waiter>> {
+        self.0.as_ref()?.front()
+    }
+
+    pub(crate) fn iter(&self) -> impl Iterator<Item = &Arc<Waiter>> {
+        self.0.iter().flat_map(|waiters| waiters.iter())
+    }
+
+    pub(crate) fn insert(&mut self, waiter: Arc<Waiter>) {
+        let waiters = self.0.get_or_insert_default();
+        let place = waiters.partition_point(|other| other.ticket < waiter.ticket);
+        waiters.insert(place, waiter);
+    }
+
+    /// Takes a waiter out, if it is there.
+    pub(crate) fn remove(&mut self, waiter: &Waiter) -> bool {
+        let Some(waiters) = &mut self.0 else { return false };
+        let place = waiters.partition_point(|other| other.ticket < waiter.ticket);
+        let is_there = waiters.get(place).is_some_and(|other| other.ticket == waiter.ticket);
+        if is_there {
+            waiters.remove(place);
+            if waiters.is_empty() {
+                self.0 = None;
+            }
+        }
+        is_there
+    }
+
+    /// Takes out those that a test picks.
+    pub(crate) fn take_out(&mut self, picked: impl Fn(&Waiter) -> bool) -> Vec<Arc<Waiter>> {
+        let Some(waiters) = &mut self.0 else { return Vec::new() };
+        let taken = waiters.iter().filter(|waiter| picked(waiter)).cloned().collect();
+        waiters.retain(|waiter| !picked(waiter));
+        if waiters.is_empty() {
+            self.0 = None;
+        }
+        taken
+    }
+}
+
+/// A request that waits.
+#[derive(Debug)]
+pub(crate) struct Waiter {
+    pub(crate) claim: Claim,
+    /// Who came first has the smaller one.
+    pub(crate) ticket: u64,
+    pub(crate) deadline: Option<Instant>,
+    pub(crate) client: Arc<Client>,
+    /// Changed only under the mutex of the shard in whose queue it stands.
+    place: Mutex<Place>,
+    changed: Notify,
+}
+
+/// Where a waiter is.
+#[derive(Debug)]
+enum Place {
+    /// In the queue of this key; `look_at` is when it looks whether the holder's time is over.
+    Queued { key: LockKey, look_at: Option<Instant> },
+    /// Its keys are its own, and it hasn't been told yet.
+    Granted(Granted),
+    /// Its client was closed.
+    Closed,
+    /// It has gone, with or without its keys.
+    Gone,
+}
+
+/// What a claim was granted.
+#[derive(Debug)]
+pub(crate) struct Granted {
+    pub(crate) keys: SmallVec<[LeasedKey; 1]>,
+    pub(crate) at: Option<Moment>,
+    /// What re-entered keys' expiry was before, where it was extended: for the one who never
+    /// learns of the grant.
+    pub(crate) extended: Vec<(LockKey, Instant)>,
+}
+
+/// What came of waiting.
+#[derive(Debug)]
+pub(crate) enum Outcome {
+    Granted(Granted),
+    Closed,
+}
+
+impl Waiter {
+    pub(crate) fn new(
+        claim: Claim,
+        ticket: u64,
+        deadline: Option<Instant>,
+        client: Arc<Client>,
+        key: LockKey,
+    ) -> Self {
+        let place = Mutex::new(Place::Queued { key, look_at: None });
+        Self { claim, ticket, deadline, client, place, changed: Notify::new() }
+    }
+
+    /// The key in whose queue it stands, if it still does.
+    pub(crate) fn queued_at(&self) -> Option<LockKey> {
+        match &*self.place.lock() {
+            Place::Queued { key, .. } => Some(key.clone()),
+            _ => None,
+        }
+    }
+
+    /// Whether it stands in the queue of this key.
+    pub(crate) fn is_queued_at(&self, at: &LockKey) -> bool {
+        matches!(&*self.place.lock(), Place::Queued { key, .. } if key == at)
+    }
+
+    pub(crate) fn move_to(&self, to: &LockKey) {
+        if let Place::Queued { key, .. } = &mut *self.place.lock() {
+            *key = to.clone();
+        }
+    }
+
+    /// Ends its wait.
+    pub(crate) fn settle(&self, outcome: Outcome) {
+        *self.place.lock() = match outcome {
+            Outcome::Granted(granted) => Place::Granted(granted),
+            Outcome::Closed => Place::Closed,
+        };
+        self.changed.notify_one();
+    }
+
+    /// Sees to it that it looks at its key at `at`, at the latest.
+    pub(crate) fn look_by(&self, at: Instant) {
+        let mut place = self.place.lock();
+        let Place::Queued { look_at, .. } = &mut *place else { return };
+        let wakes_in_time = earliest(*look_at, self.deadline).is_some_and(|wakes| wakes <= at);
+        if !wakes_in_time {
+            *look_at = Some(at);
+            drop(place);
+            self.changed.notify_one();
+        }
+    }
+
+    /// Sets when it looks at its key, as it stands there itself.
+    pub(crate) fn look_at(&self, at: Option<Instant>) {
+        if let Place::Queued { look_at, .. } = &mut *self.place.lock() {
+            *look_at = at;
+        }
+    }
+
+    /// When it must wake by itself.
+    pub(crate) fn wakes_at(&self) -> Option<Instant> {
+        match &*self.place.lock() {
+            Place::Queued { look_at, .. } => earliest(*look_at, self.deadline),
+            _ => None,
+        }
+    }
+
+    /// What came of its wait, if it is over; told once.
+    pub(crate) fn outcome(&self) -> Option<Outcome> {
+        let mut place = self.place.lock();
+        if matches!(*place, Place::Queued { .. }) {
+            return None;
+        }
+        match std::mem::replace(&mut *place, Place::Gone) {
+            Place::Granted(granted) => Some(Outcome::Granted(granted)),
+            Place::Closed => Some(Outcome::Closed),
+            Place::Queued { .. } | Place::Gone => None,
+        }
+    }
+
+    /// Marks it as gone, after it was taken out of its queue.
+    pub(crate) fn leave(&self) {
+        *self.place.lock() = Place::Gone;
+    }
+
+    /// Makes it read anew when it must wake.
+    pub(crate) fn rearm(&self) {
+        self.changed.notify_one();
+    }
+
+    pub(crate) async fn changed(&self) {
+        self.changed.notified().await;
+    }
+}
+
+fn earliest(one: Option<Instant>, other: Option<Instant>) -> Option<Instant> {
+    match (one, other) {
+        (Some(one), Some(other)) => Some(one.min(other)),
+        (one, other) => one.or(other),
+    }
+}
+
+/// One of the independent users of a store.
+#[derive(Debug, Default)]
+pub(crate) struct Client {
+    closed: AtomicBool,
+}
+
+impl Client {
+    pub(crate) fn close(&self) {
+        self.closed.store(true, Ordering::SeqCst);
+    }
+
+    pub(crate) fn is_closed(&self) -> bool {
+        self.closed.load(Ordering::SeqCst)
+    }
+}

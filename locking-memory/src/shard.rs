@@ -1,0 +1,103 @@
+use hashbrown::HashTable;
+use hashbrown::hash_table::Entry;
+use locking_core::LockKey;
+
+use crate::claim::Now;
+use crate::holder::Holder;
+use crate::queue::Queue;
+
+/// A part of the store's table, under one mutex.
+///
+/// Padded to its own cache lines, so that neighbours don't slow each other down.
+#[derive(Debug, Default)]
+#[repr(align(128))]
+pub(crate) struct Shard {
+    slots: HashTable<Slot>,
+}
+
+/// A key that is held, waited for, or both.
+#[derive(Debug)]
+pub(crate) struct Slot {
+    hash: u64,
+    pub(crate) key: LockKey,
+    pub(crate) holder: Option<Holder>,
+    pub(crate) queue: Queue,
+}
+
+impl Shard {
+    pub(crate) fn slot(&mut self, hash: u64, key: &LockKey) -> Option<&mut Slot> {
+        self.slots.find_mut(hash, |slot| slot.key == *key)
+    }
+
+    /// The slot of a key, made if it isn't there. Who asks for it fills it.
+    pub(crate) fn slot_or_new(&mut self, hash: u64, key: &LockKey) -> &mut Slot {
+        match self.slots.entry(hash, |slot| slot.key == *key, |slot| slot.hash) {
+            Entry::Occupied(slot) => slot.into_mut(),
+            Entry::Vacant(place) => {
+                place.insert(Slot::new(hash, key.clone())).into_mut()
+            }
+        }
+    }
+
+    /// Forgets a key that nobody holds or waits for.
+    pub(crate) fn forget_if_unused(&mut self, hash: u64, key: &LockKey) {
+        if let Ok(slot) = self.slots.find_entry(hash, |slot| slot.key == *key)
+            && slot.get().is_unused()
+        {
+            slot.remove();
+        }
+        self.give_memory_back();
+    }
+
+    pub(crate) fn slots(&self) -> impl Iterator<Item = &Slot> {
+        self.slots.iter()
+    }
+
+    pub(crate) fn slots_mut(&mut self) -> impl Iterator<Item = &mut Slot> {
+        self.slots.iter_mut()
+    }
+
+    /// Forgets every key that nobody holds or waits for.
+    pub(crate) fn forget_unused(&mut self) {
+        self.slots.retain(|slot| !slot.is_unused());
+        self.give_memory_back();
+    }
+
+    pub(crate) fn len(&self) -> usize {
+        self.slots.len()
+    }
+
+    /// A table that was large once doesn't stay so.
+    fn give_memory_back(&mut self) {
+        if self.slots.capacity() > 64 && self.slots.len() < self.slots.capacity() / 8 {
+            self.slots.shrink_to(self.slots.len() * 2, |slot| slot.hash);
+        }
+    }
+}
+
+impl Slot {
+    fn new(hash: u64, key: LockKey) -> Self {
+        Self { hash, key, holder: None, queue: Queue::default() }
+    }
+
+    /// The holder, unless its time is over; then the key is free from here on.
+    pub(crate) fn current(&mut self, now: &Now) -> Option<&mut Holder> {
+        if self.holder.as_ref().is_some_and(|holder| holder.has_expired(now)) {
+            self.holder = None;
+        }
+        self.holder.as_mut()
+    }
+
+    fn is_unused(&self) -> bool {
+        self.holder.is_none() && self.queue.is_empty()
+    }
+
+    /// Sees to it that somebody looks when the holder's time is over.
+    pub(crate) fn watch_expiry(&self) {
+        if let (Some(first), Some(holder)) = (self.queue.first(), &self.holder)
+            && let Some(expires) = holder.expires
+        {
+            first.look_by(expires);
+        }
+    }
+}

@@ -1,0 +1,248 @@
+//! Futures that are dropped half way, at every await point.
+
+use std::time::Duration;
+
+use locking_core::{Error, Lease};
+
+use crate::fixture::Fixture;
+use crate::support::{LONG, a_moment, assert_answer, is_free, ms, polled, soon, until_free};
+
+/// Dropped after so many polls at the most.
+const POLLS: usize = 64;
+
+pub(crate) async fn acquire_of_a_free_key(f: Fixture) {
+    for polls in 1..=POLLS {
+        let keys = [f.key(&format!("{polls}/1")), f.key(&format!("{polls}/2"))];
+        let acquire = f.a.acquire(&keys).owner("o").wait(LONG);
+        if let Some(answer) = polled(polls, acquire).await {
+            let lease = answer.expect("free");
+            assert!(f.a.release_lease(&lease).await.expect("answered"), "granted means held");
+            return;
+        }
+        for key in &keys {
+            until_free(&f.b, key).await;
+        }
+    }
+}
+
+pub(crate) async fn acquire_that_waits(f: Fixture) {
+    for polls in 1..=POLLS {
+        let key = f.key(&polls.to_string());
+        let held = f.b.acquire(&key).await.expect("free");
+        let answer = polled(polls, f.a.acquire(&key).wait(ms(30))).await;
+        assert!(f.b.release_lease(&held).await.expect("answered"));
+        until_free(&f.b, &key).await;
+        // No ghost comes after it.
+        a_moment().await;
+        assert!(is_free(&f.b, &key).await, "dropped after {polls} polls");
+        if let Some(answer) = answer {
+            assert_answer!(answer, Err(Error::TimedOut { .. }), "it was held");
+            return;
+        }
+    }
+}
+
+pub(crate) async fn acquire_that_is_granted_while_it_waits(f: Fixture) {
+    for polls in 1..=POLLS {
+        let key = f.key(&polls.to_string());
+        let held = f.b.acquire(&key).await.expect("free");
+        let (module, wanted) = (f.a.clone(), key.clone());
+        let waiting =
+            tokio::spawn(async move { polled(polls, module.acquire(wanted).wait(LONG)).await });
+        tokio::time::sleep(ms(5)).await;
+        assert!(f.b.release_lease(&held).await.expect("answered"));
+        match soon("the waiter", waiting).await.expect("no panic") {
+            None => until_free(&f.b, &key).await,
+            Some(answer) => {
+                let lease = answer.expect("granted");
+                assert!(f.a.release_lease(&lease).await.expect("answered"), "granted means held");
+                return;
+            }
+        }
+    }
+}
+
+pub(crate) async fn acquire_that_reenters(f: Fixture) {
+    for polls in 1..=POLLS {
+        let (old, new) = (f.key(&format!("{polls}/1")), f.key(&format!("{polls}/2")));
+        let first = f.a.acquire(&old).owner("o").await.expect("free");
+        let held = f.b.acquire(&new).await.expect("free");
+        let answer = polled(polls, f.a.acquire([&old, &new]).owner("o").wait(ms(30))).await;
+        assert!(f.b.release_lease(&held).await.expect("answered"));
+        until_free(&f.b, &new).await;
+        assert!(f.a.release_lease(&first).await.expect("answered"), "the re-entered key stayed");
+        if answer.is_some() {
+            return;
+        }
+    }
+}
+
+pub(crate) async fn lock(f: Fixture) {
+    for polls in 1..=POLLS {
+        let key = f.key(&polls.to_string());
+        let answer = polled(polls, f.a.lock(&key)).await;
+        match answer {
+            None => until_free(&f.b, &key).await,
+            Some(guard) => return guard.expect("free").release().await.expect("held to the end"),
+        }
+    }
+}
+
+pub(crate) async fn lock_that_waits(f: Fixture) {
+    for polls in 1..=POLLS {
+        let key = f.key(&polls.to_string());
+        let held = f.b.acquire(&key).await.expect("free");
+        let answer = polled(polls, f.a.lock(&key).timeout(ms(30))).await;
+        assert!(f.b.release_lease(&held).await.expect("answered"));
+        until_free(&f.b, &key).await;
+        if answer.is_some() {
+            return;
+        }
+    }
+}
+
+pub(crate) async fn execute(f: Fixture) {
+    for polls in 1..=POLLS {
+        let key = f.key(&polls.to_string());
+        let job = |_| async {
+            for _ in 0..3 {
+                tokio::task::yield_now().await;
+            }
+        };
+        let answer = polled(polls, f.a.execute(&key, job)).await;
+        until_free(&f.b, &key).await;
+        if let Some(answer) = answer {
+            return answer.expect("the job ran");
+        }
+    }
+}
+
+pub(crate) async fn release_of_a_guard(f: Fixture) {
+    for polls in 1..=POLLS {
+        let key = f.key(&polls.to_string());
+        let guard = f.a.lock(&key).await.expect("free");
+        let answer = polled(polls, guard.release()).await;
+        until_free(&f.b, &key).await;
+        if answer.is_some() {
+            return;
+        }
+    }
+}
+
+pub(crate) async fn release(f: Fixture) {
+    for polls in 1..=POLLS {
+        let (key, other) = (f.key(&format!("{polls}/1")), f.key(&format!("{polls}/2")));
+        f.a.acquire([&key, &other]).owner("o").await.expect("free");
+        let answer = polled(polls, f.a.release(&key).owner("o")).await;
+        // Released or not: the store answers, and a second call settles it.
+        let again = soon("a second release", f.b.release(&key).owner("o")).await;
+        assert_eq!(again.expect("answered") && answer.is_some(), false, "released once");
+        until_free(&f.b, &key).await;
+        assert!(!is_free(&f.b, &other).await, "and nothing else is");
+        if answer.is_some() {
+            return;
+        }
+    }
+}
+
+pub(crate) async fn release_of_a_lease(f: Fixture) {
+    for polls in 1..=POLLS {
+        let key = f.key(&polls.to_string());
+        let lease = f.a.acquire(&key).await.expect("free");
+        let answer = polled(polls, f.a.release_lease(&lease)).await;
+        soon("a second release", f.b.release_lease(&lease)).await.expect("answered");
+        until_free(&f.b, &key).await;
+        if answer.is_some() {
+            return;
+        }
+    }
+}
+
+pub(crate) async fn extend(f: Fixture) {
+    for polls in 1..=POLLS {
+        let key = f.key(&polls.to_string());
+        let lease = f.a.acquire(&key).expire(LONG).await.expect("free");
+        let answer = polled(polls, f.a.extend(&lease, ms(200))).await;
+        settled(&f, &key, &lease).await;
+        if answer.is_some() {
+            return;
+        }
+    }
+}
+
+/// A lease is still what it was: it can be extended, released, and the key is then free.
+async fn settled(f: &Fixture, key: &str, lease: &Lease) {
+    soon("an extension", f.b.extend(lease, Duration::from_secs(20))).await.expect("still held");
+    assert!(!is_free(&f.b, key).await);
+    assert!(soon("a release", f.b.release_lease(lease)).await.expect("answered"));
+    until_free(&f.b, key).await;
+}
+
+pub(crate) async fn release_all(f: Fixture) {
+    for polls in 1..=POLLS {
+        let keys: Vec<String> = (0..5).map(|n| f.key(&format!("{polls}/{n}"))).collect();
+        f.a.acquire(&keys).owner("o").await.expect("free");
+        let answer = polled(polls, f.a.release_all().owner("o")).await;
+        soon("a second call", f.b.release_all().owner("o")).await.expect("answered");
+        for key in &keys {
+            until_free(&f.b, key).await;
+        }
+        if answer.is_some() {
+            return;
+        }
+    }
+}
+
+pub(crate) async fn inspect_and_list(f: Fixture) {
+    let key = f.key("k");
+    f.a.acquire(&key).await.expect("free");
+    for polls in 1..=POLLS {
+        let inspected = polled(polls, f.a.inspect(&key)).await;
+        let listed = polled(polls, f.a.list()).await;
+        let info = soon("another look", f.a.inspect(&key)).await.expect("answered");
+        assert!(info.is_some(), "still held");
+        if inspected.is_some() && listed.is_some() {
+            return;
+        }
+    }
+}
+
+pub(crate) async fn close_goes_on_where_it_was_dropped(f: Fixture) {
+    for polls in 1..=POLLS {
+        let (key, module) = (f.key(&polls.to_string()), f.module().await);
+        let guard = module.lock(&key).await.expect("free");
+        let answer = polled(polls, module.close(ms(20))).await;
+        let refused = module.acquire(f.key("other")).await;
+        assert_answer!(refused, Err(Error::Closed { .. }), "granting stays stopped");
+        soon("a second close", module.close(ms(20))).await.expect("answered");
+        until_free(&f.b, &key).await;
+        assert_answer!(guard.check(), Err(Error::Lost { .. }), "marked lost");
+        if answer.is_some() {
+            return;
+        }
+    }
+}
+
+pub(crate) async fn waits_cancelled_at_any_moment_leave_nothing(f: Fixture) {
+    let key = f.key("k");
+    for round in 0..f.scaled(10_000).max(200) {
+        let held = f.b.acquire(&key).wait(ms(1000)).await.expect("free by now");
+        let (module, wanted) = (f.a.clone(), key.clone());
+        let waiting = tokio::spawn(async move {
+            let lease = module.acquire(wanted).wait(LONG).await;
+            // Granted: given back by whoever sees it.
+            lease.map(drop)
+        });
+        tokio::time::sleep(Duration::from_micros(fastrand::u64(..300))).await;
+        let (released, ()) = tokio::join!(f.b.release_lease(&held).into_future(), async {
+            tokio::time::sleep(Duration::from_micros(fastrand::u64(..100))).await;
+            waiting.abort();
+        });
+        assert!(released.expect("answered"), "round {round}");
+        if let Ok(granted) = waiting.await {
+            granted.expect("granted");
+            assert!(f.a.release(&key).await.expect("answered"), "round {round}: granted is held");
+        }
+        until_free(&f.b, &key).await;
+    }
+}

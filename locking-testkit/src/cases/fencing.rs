@@ -1,0 +1,98 @@
+//! Tokens that grow with each holder.
+
+use std::sync::atomic::{AtomicU64, Ordering};
+
+use locking_core::{FencingToken, LockingModule};
+
+use crate::fixture::Fixture;
+use crate::intercept::Intercept;
+use crate::support::{LONG, SHORT, ms, until, until_free};
+
+pub(crate) async fn tokens_grow_over_releases(f: Fixture) {
+    let key = f.key("k");
+    let mut last = FencingToken::new(0);
+    for round in 0..f.scaled(100_000).max(200) {
+        let module = if round % 2 == 0 { &f.a } else { &f.b };
+        let lease = module.acquire(&key).owner("o").await.expect("free");
+        assert!(lease.greatest_token() > last, "round {round}: {lease:?} after {last}");
+        last = lease.greatest_token();
+        assert!(module.release_lease(&lease).await.expect("answered"));
+    }
+}
+
+pub(crate) async fn tokens_grow_over_expiry_force_and_kinds_of_hold(f: Fixture) {
+    let key = f.key("k");
+    let mut seen = vec![f.a.acquire(&key).expire(ms(60)).await.expect("free").greatest_token()];
+    until_free(&f.b, &key).await;
+    seen.push(f.b.acquire(&key).owner("o").await.expect("free").greatest_token());
+    assert_eq!(f.a.release_all().await.expect("answered"), 1);
+    let guard = f.a.lock(&key).await.expect("free");
+    seen.push(guard.token());
+    assert_eq!(f.b.release_all().including_running().await.expect("answered"), 1);
+    let token = f.b.execute(&key, |lock| async move { lock.token() }).await;
+    seen.push(token.expect("the job ran"));
+    seen.push(f.a.acquire(&key).await.expect("free").greatest_token());
+    assert!(seen.windows(2).all(|pair| pair[0] < pair[1]), "{seen:?}");
+    drop(guard);
+}
+
+pub(crate) async fn tokens_grow_over_hand_offs(f: Fixture) {
+    let (key, last) = (f.key("k"), std::sync::Arc::new(AtomicU64::new(0)));
+    let waiting: Vec<_> = (0..60)
+        .map(|n| {
+            let module = if n % 2 == 0 { f.a.clone() } else { f.b.clone() };
+            let (key, last) = (key.clone(), last.clone());
+            tokio::spawn(async move {
+                let guard = module.lock(key).timeout(LONG).await.expect("its turn comes");
+                let token = guard.token().get();
+                let before = last.swap(token, Ordering::SeqCst);
+                assert!(before < token, "{token} after {before}");
+                guard.release().await.expect("held to the end");
+            })
+        })
+        .collect();
+    for waiter in waiting {
+        waiter.await.expect("tokens grow");
+    }
+}
+
+pub(crate) async fn a_guard_reports_its_own_token_after_its_end(f: Fixture) {
+    let (key, client) = (f.key("k"), Intercept::new(f.client().await));
+    let module = LockingModule::with_provider(client.clone());
+    let first = module.lock(&key).lease(SHORT).await.expect("free");
+    let token = first.token();
+    client.fail_extends(usize::MAX);
+    let next = f.b.lock(&key).timeout(LONG).await.expect("free after the expiry");
+    assert_eq!(first.token(), token, "not the next holder's");
+    assert!(next.token() > token);
+}
+
+pub(crate) async fn the_store_tells_the_token_that_was_granted(f: Fixture) {
+    let key = f.key("k");
+    let lease = f.a.acquire(&key).await.expect("free");
+    let info = f.b.inspect(&key).await.expect("answered").expect("held");
+    assert_eq!(info.token, lease.greatest_token());
+}
+
+pub(crate) async fn a_resource_refuses_a_holder_that_was_overtaken(f: Fixture) {
+    let (key, resource) = (f.key("k"), FencedResource::default());
+    let (client, other) = (Intercept::new(f.client().await), f.b.clone());
+    let module = LockingModule::with_provider(client.clone());
+    let slow = module.lock(&key).lease(SHORT).await.expect("free");
+    assert!(resource.write(slow.token()), "it holds the lock");
+    client.fail_extends(usize::MAX);
+    let next = other.lock(&key).timeout(LONG).await.expect("free after the expiry");
+    assert!(resource.write(next.token()), "it holds the lock");
+    assert!(!resource.write(slow.token()), "a stale write is refused");
+    until("the slow one knows by itself too", || async { slow.check().is_err() }).await;
+}
+
+/// What a lock protects: it refuses a token smaller than one that it has seen.
+#[derive(Default)]
+struct FencedResource(AtomicU64);
+
+impl FencedResource {
+    fn write(&self, token: FencingToken) -> bool {
+        self.0.fetch_max(token.get(), Ordering::SeqCst) <= token.get()
+    }
+}

@@ -1,0 +1,29 @@
+//! Random work by many clients at once, judged by its history.
+
+use std::time::Duration;
+
+use crate::fixture::Fixture;
+use crate::history::{Workload, check};
+
+pub(crate) async fn random_work_by_many_clients_breaks_no_promise(f: Fixture) {
+    let workload = Workload::new().with_operations(f.scaled(400_000).max(2_000));
+    judge(&f, &workload).await;
+}
+
+pub(crate) async fn random_work_under_short_leases_breaks_no_promise(f: Fixture) {
+    let workload = Workload::new()
+        .with_operations(f.scaled(40_000).max(400))
+        .with_expiry(Duration::from_millis(60));
+    judge(&f, &workload).await;
+}
+
+async fn judge(f: &Fixture, workload: &Workload) {
+    let mut clients = Vec::new();
+    for _ in 0..4 {
+        clients.push(f.client().await);
+    }
+    let history = workload.run(&clients, |n| f.key(&n.to_string())).await;
+    let violations = check(&history);
+    assert!(violations.is_empty(), "seed {}: {violations:#?}", workload.seed());
+    assert!(history.holds() > 0, "something was done");
+}

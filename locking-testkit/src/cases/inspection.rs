@@ -1,0 +1,78 @@
+//! Who holds what.
+
+use locking_core::HoldKind;
+
+use crate::fixture::Fixture;
+use crate::support::{LONG, ms, until, until_free};
+
+pub(crate) async fn a_hold_is_told_with_owner_token_kind_and_time(f: Fixture) {
+    let (owned, guarded) = (f.key("1"), f.key("2"));
+    let lease = f.a.acquire(&owned).owner("o").expire(LONG).await.expect("free");
+    let info = f.b.inspect(&owned).await.expect("answered").expect("held");
+    assert_eq!((info.key.as_str(), info.token), (owned.as_str(), lease.greatest_token()));
+    assert_eq!(info.owner.as_ref().map(|owner| owner.as_str()), Some("o"));
+    assert_eq!(info.kind, HoldKind::Lease);
+    let left = info.expires_in.expect("it expires");
+    assert!(left <= LONG && left > LONG.mul_f64(0.95), "within 5 % of what was asked: {left:?}");
+
+    let guard = f.a.lock(&guarded).await.expect("free");
+    let info = f.b.inspect(&guarded).await.expect("answered").expect("held");
+    assert_eq!((info.kind, info.token), (HoldKind::Guard, guard.token()));
+    assert_eq!(info.owner, guard.lease().owner);
+    guard.release().await.expect("held to the end");
+}
+
+pub(crate) async fn an_anonymous_hold_has_no_owner_and_no_end(f: Fixture) {
+    let key = f.key("k");
+    f.a.acquire(&key).await.expect("free");
+    let info = f.b.inspect(&key).await.expect("answered").expect("held");
+    assert_eq!((info.owner, info.expires_in), (None, None));
+}
+
+pub(crate) async fn a_key_that_nobody_holds_is_not_told(f: Fixture) {
+    let (never, expired, released) = (f.key("1"), f.key("2"), f.key("3"));
+    f.a.acquire(&expired).expire(ms(60)).await.expect("free");
+    f.a.acquire(&released).await.expect("free");
+    assert!(f.a.release(&released).await.expect("answered"));
+    until_free(&f.b, &expired).await;
+    for key in [&never, &expired, &released] {
+        assert_eq!(f.b.inspect(key).await.expect("answered"), None, "{key}");
+    }
+    assert_eq!(f.b.list().await.expect("answered"), []);
+}
+
+pub(crate) async fn the_list_has_every_hold_in_byte_order(f: Fixture) {
+    let keys = [f.key("c"), f.key("a"), f.key("b")];
+    f.a.acquire(&keys[0]).owner("o").await.expect("free");
+    f.b.acquire(&keys[1]).await.expect("free");
+    let guard = f.a.lock(&keys[2]).await.expect("free");
+    let list = f.b.list().await.expect("answered");
+    let listed: Vec<&str> = list.iter().map(|info| info.key.as_str()).collect();
+    assert_eq!(listed, [&keys[1], &keys[2], &keys[0]]);
+    for info in &list {
+        assert_eq!(f.a.inspect(info.key.as_str()).await.expect("answered").as_ref().map(|i| i.token), Some(info.token));
+    }
+    guard.release().await.expect("held to the end");
+}
+
+pub(crate) async fn those_who_wait_are_counted_where_the_store_knows(f: Fixture) {
+    let key = f.key("k");
+    f.a.acquire(&key).await.expect("free");
+    let info = f.b.inspect(&key).await.expect("answered").expect("held");
+    let Some(waiters) = info.waiters else { return };
+    assert_eq!(waiters, 0);
+    let waiting: Vec<_> = (0..3)
+        .map(|_| {
+            let (module, key) = (f.b.clone(), key.clone());
+            tokio::spawn(async move { module.acquire(key).wait(LONG).await })
+        })
+        .collect();
+    let waiters = || async {
+        f.a.inspect(&key).await.expect("answered").expect("held").waiters
+    };
+    until("three wait", || async { waiters().await == Some(3) }).await;
+    for waiter in waiting {
+        waiter.abort();
+    }
+    until("nobody waits", || async { waiters().await == Some(0) }).await;
+}

@@ -1,0 +1,21 @@
+//! The cases, by topic. A case gets a fixture, panics where the contract is broken, and knows no
+//! provider.
+
+pub(crate) mod cancellation;
+pub(crate) mod claims;
+pub(crate) mod closing;
+pub(crate) mod exclusion;
+pub(crate) mod execute;
+pub(crate) mod expiry;
+pub(crate) mod extend;
+pub(crate) mod fencing;
+pub(crate) mod guard;
+pub(crate) mod histories;
+pub(crate) mod inspection;
+pub(crate) mod names;
+pub(crate) mod reentry;
+pub(crate) mod release;
+pub(crate) mod release_all;
+pub(crate) mod resources;
+pub(crate) mod several;
+pub(crate) mod waiting;

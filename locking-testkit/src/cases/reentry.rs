@@ -1,0 +1,94 @@
+//! An owner comes back to what it holds.
+
+use locking_core::Error;
+use tokio::time::Instant;
+
+use crate::fixture::Fixture;
+use crate::support::{LONG, SHORT, a_moment, assert_answer, is_free, ms, soon, until_free};
+
+pub(crate) async fn the_same_owner_reenters_with_the_same_token(f: Fixture) {
+    let key = f.key("k");
+    let first = f.a.acquire(&key).owner("o").await.expect("free");
+    for module in [&f.a, &f.b] {
+        let again = module.acquire(&key).owner("o").await.expect("its own");
+        assert_eq!(again.greatest_token(), first.greatest_token());
+        assert!(!again.keys()[0].taken, "re-entered, not taken");
+    }
+}
+
+pub(crate) async fn a_longer_expiry_extends_the_hold(f: Fixture) {
+    let key = f.key("k");
+    f.a.acquire(&key).owner("o").expire(SHORT).await.expect("free");
+    f.a.acquire(&key).owner("o").expire(LONG).await.expect("its own");
+    tokio::time::sleep(SHORT + ms(50)).await;
+    assert_answer!(f.b.acquire(&key).await, Err(Error::Held { .. }), "extended");
+}
+
+pub(crate) async fn a_shorter_expiry_changes_nothing(f: Fixture) {
+    let key = f.key("k");
+    f.a.acquire(&key).owner("o").expire(LONG).await.expect("free");
+    f.a.acquire(&key).owner("o").expire(ms(50)).await.expect("its own");
+    tokio::time::sleep(ms(120)).await;
+    assert_answer!(f.b.acquire(&key).await, Err(Error::Held { .. }), "not shortened");
+}
+
+pub(crate) async fn an_absent_expiry_changes_nothing(f: Fixture) {
+    let (ending, lasting) = (f.key("ending"), f.key("lasting"));
+    f.a.acquire(&ending).owner("o").expire(SHORT).await.expect("free");
+    f.a.acquire(&ending).owner("o").await.expect("its own");
+    f.b.acquire(&ending).wait(SHORT + ms(1000)).await.expect("free after its expiry");
+
+    f.a.acquire(&lasting).owner("o").await.expect("free");
+    f.a.acquire(&lasting).owner("o").expire(ms(50)).await.expect("its own");
+    tokio::time::sleep(ms(120)).await;
+    assert_answer!(f.b.acquire(&lasting).await, Err(Error::Held { .. }), "it never expires");
+}
+
+pub(crate) async fn there_is_no_hold_count(f: Fixture) {
+    let key = f.key("k");
+    for _ in 0..3 {
+        f.a.acquire(&key).owner("o").await.expect("its own");
+    }
+    assert!(f.a.release(&key).owner("o").await.expect("answered"), "one release");
+    assert!(is_free(&f.b, &key).await, "frees it");
+}
+
+pub(crate) async fn an_owners_queued_requests_are_granted_together(f: Fixture) {
+    let key = f.key("k");
+    f.b.acquire(&key).owner("first").await.expect("free");
+    let waiting: Vec<_> = (0..4)
+        .map(|n| {
+            let module = if n % 2 == 0 { f.a.clone() } else { f.b.clone() };
+            let key = key.clone();
+            tokio::spawn(async move { module.acquire(key).owner("o").wait(LONG).await })
+        })
+        .collect();
+    a_moment().await;
+    assert!(f.b.release(&key).owner("first").await.expect("answered"));
+    let mut tokens = Vec::new();
+    for waiter in waiting {
+        let lease = soon("a waiter of the owner that holds the key", waiter).await;
+        tokens.push(lease.expect("no panic").expect("granted").greatest_token());
+    }
+    assert!(tokens.windows(2).all(|pair| pair[0] == pair[1]), "one hold: {tokens:?}");
+}
+
+pub(crate) async fn a_lease_says_what_it_took_and_what_it_reentered(f: Fixture) {
+    let (old, new) = (f.key("1"), f.key("2"));
+    let first = f.a.acquire(&old).owner("o").await.expect("free");
+    let both = f.a.acquire([&new, &old]).owner("o").await.expect("free or its own");
+    let taken: Vec<bool> = both.keys().iter().map(|leased| leased.taken).collect();
+    assert_eq!(taken, [false, true], "in byte order of the keys");
+    assert_eq!(both.token(&old), first.token(&old), "the re-entered key keeps its token");
+    assert!(both.token(&new) > first.token(&old), "the taken one has a token of its own");
+}
+
+pub(crate) async fn an_expired_hold_is_taken_anew_not_reentered(f: Fixture) {
+    let key = f.key("k");
+    let first = f.a.acquire(&key).owner("o").expire(ms(60)).await.expect("free");
+    let began = Instant::now();
+    until_free(&f.b, &key).await;
+    assert!(began.elapsed() >= ms(40), "not before its time");
+    let again = f.a.acquire(&key).owner("o").await.expect("free");
+    assert!(again.keys()[0].taken && again.greatest_token() > first.greatest_token());
+}

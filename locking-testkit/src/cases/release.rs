@@ -1,0 +1,134 @@
+//! Giving keys back by name, and as a lease.
+
+use locking_core::{Error, Lease};
+
+use crate::fixture::Fixture;
+use crate::support::{LONG, assert_answer, is_free, ms, until_free};
+
+pub(crate) async fn a_released_key_is_free(f: Fixture) {
+    let key = f.key("k");
+    f.a.acquire(&key).owner("o").await.expect("free");
+    assert!(f.a.release(&key).owner("o").await.expect("answered"));
+    assert!(is_free(&f.b, &key).await);
+}
+
+pub(crate) async fn the_answer_is_true_only_if_every_key_was_held(f: Fixture) {
+    let (held, never) = (f.key("1"), f.key("2"));
+    assert!(!f.a.release(&never).owner("o").await.expect("no error"), "a missing key");
+    f.a.acquire(&held).owner("o").await.expect("free");
+    assert!(!f.a.release([&never, &held]).owner("o").await.expect("no error"), "one is missing");
+    assert!(is_free(&f.b, &held).await, "the one that was held is free all the same");
+    assert!(!f.a.release(&held).owner("o").await.expect("no error"), "a second time");
+}
+
+pub(crate) async fn another_owners_key_is_not_freed(f: Fixture) {
+    let (mine, theirs) = (f.key("1"), f.key("2"));
+    f.a.acquire(&mine).owner("me").await.expect("free");
+    f.b.acquire(&theirs).owner("them").await.expect("free");
+    assert!(!f.a.release([&mine, &theirs]).owner("me").await.expect("answered"));
+    assert!(is_free(&f.a, &mine).await, "its own is freed");
+    assert_answer!(f.a.acquire(&theirs).await, Err(Error::Held { .. }), "theirs is not");
+}
+
+pub(crate) async fn without_an_owner_no_owned_key_is_freed(f: Fixture) {
+    let key = f.key("k");
+    f.a.acquire(&key).owner("o").await.expect("free");
+    assert!(!f.a.release(&key).await.expect("answered"));
+    assert_answer!(f.b.acquire(&key).await, Err(Error::Held { .. }), "still held");
+}
+
+pub(crate) async fn without_an_owner_anybodys_anonymous_lease_is_freed(f: Fixture) {
+    let key = f.key("k");
+    f.a.acquire(&key).await.expect("free");
+    assert!(f.b.release(&key).await.expect("answered"));
+    assert!(is_free(&f.a, &key).await);
+}
+
+pub(crate) async fn an_owner_does_not_free_an_anonymous_lease(f: Fixture) {
+    let key = f.key("k");
+    f.a.acquire(&key).await.expect("free");
+    assert!(!f.a.release(&key).owner("o").await.expect("answered"));
+    assert_answer!(f.b.acquire(&key).await, Err(Error::Held { .. }), "still held");
+}
+
+pub(crate) async fn a_guard_is_freed_by_nobody_elses_release(f: Fixture) {
+    let key = f.key("k");
+    let guard = f.a.lock(&key).await.expect("free");
+    let owner = guard.lease().owner.clone().expect("a guard has an owner");
+    assert!(!f.b.release(&key).await.expect("answered"), "without an owner");
+    assert!(!f.b.release(&key).owner(&owner).await.expect("answered"), "by its owner's name");
+    assert_answer!(f.b.acquire(&key).await, Err(Error::Held { .. }), "still held");
+    guard.release().await.expect("held to the end");
+    assert!(is_free(&f.b, &key).await);
+}
+
+pub(crate) async fn an_expired_lease_is_not_released_any_more(f: Fixture) {
+    let key = f.key("k");
+    let lease = f.a.acquire(&key).owner("o").expire(ms(60)).await.expect("free");
+    until_free(&f.b, &key).await;
+    assert!(!f.a.release(&key).owner("o").await.expect("answered"), "by name");
+    assert!(!f.a.release_lease(&lease).await.expect("answered"), "as a lease");
+}
+
+pub(crate) async fn a_late_release_does_not_free_the_next_holder(f: Fixture) {
+    let key = f.key("k");
+    let late = f.a.acquire(&key).owner("first").expire(ms(60)).await.expect("free");
+    let next = f.b.acquire(&key).owner("next").wait(LONG).await.expect("free after the expiry");
+    assert!(!f.a.release(&key).owner("first").await.expect("answered"), "by name");
+    assert!(!f.a.release_lease(&late).await.expect("answered"), "as a lease");
+    let again = f.b.acquire(&key).owner("next").await.expect("its own");
+    assert_eq!(again.greatest_token(), next.greatest_token(), "the next holder holds on");
+}
+
+pub(crate) async fn a_late_lease_does_not_free_a_later_hold_of_its_own_owner(f: Fixture) {
+    let key = f.key("k");
+    let late = f.a.acquire(&key).owner("o").await.expect("free");
+    assert!(f.a.release(&key).owner("o").await.expect("answered"));
+    f.b.acquire(&key).owner("o").await.expect("free");
+    assert!(!f.a.release_lease(&late).await.expect("answered"), "the token is an older one");
+    assert_answer!(f.a.acquire(&key).await, Err(Error::Held { .. }), "still held");
+}
+
+pub(crate) async fn a_late_anonymous_lease_does_not_free_the_next_one(f: Fixture) {
+    let key = f.key("k");
+    let late = f.a.acquire(&key).expire(ms(60)).await.expect("free");
+    f.b.acquire(&key).wait(LONG).await.expect("free after the expiry");
+    assert!(!f.a.release_lease(&late).await.expect("answered"), "the token is an older one");
+    assert_answer!(f.a.acquire(&key).await, Err(Error::Held { .. }), "still held");
+}
+
+pub(crate) async fn a_lease_gives_back_only_what_it_took(f: Fixture) {
+    let (old, new) = (f.key("1"), f.key("2"));
+    f.a.acquire(&old).owner("o").await.expect("free");
+    let inner = f.a.acquire([&old, &new]).owner("o").await.expect("free or its own");
+    assert!(f.a.release_lease(&inner).await.expect("answered"), "all that it took was held");
+    assert!(is_free(&f.b, &new).await, "taken by it: free");
+    assert_answer!(f.b.acquire(&old).await, Err(Error::Held { .. }), "re-entered: still held");
+}
+
+pub(crate) async fn a_lease_that_lost_one_key_gives_back_the_others(f: Fixture) {
+    let all = [f.key("1"), f.key("2"), f.key("3")];
+    let lease = f.a.acquire(&all).owner("o").await.expect("free");
+    assert!(f.a.release(&all[1]).owner("o").await.expect("answered"));
+    let next = f.b.acquire(&all[1]).owner("next").await.expect("free");
+    assert!(!f.a.release_lease(&lease).await.expect("answered"), "one was gone");
+    assert!(is_free(&f.b, &all[0]).await && is_free(&f.b, &all[2]).await, "the others are free");
+    assert!(f.b.release_lease(&next).await.expect("answered"), "the next holder kept its key");
+}
+
+pub(crate) async fn a_lease_is_released_once(f: Fixture) {
+    let key = f.key("k");
+    let lease = f.a.acquire(&key).await.expect("free");
+    assert!(f.a.release_lease(&lease).await.expect("answered"));
+    assert!(!f.a.release_lease(&lease).await.expect("answered"), "a second time it isn't held");
+}
+
+pub(crate) async fn a_lease_that_travelled_as_text_is_released_elsewhere(f: Fixture) {
+    let key = f.key("k");
+    let lease = f.a.acquire([&key, &f.key("l")]).owner("o").expire(LONG).await.expect("free");
+    let text = serde_json::to_string(&lease).expect("plain data");
+    let arrived: Lease = serde_json::from_str(&text).expect("plain data");
+    assert_eq!(arrived, lease);
+    assert!(f.b.release_lease(&arrived).await.expect("answered"), "by another client");
+    assert!(is_free(&f.a, &key).await);
+}

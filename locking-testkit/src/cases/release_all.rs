@@ -1,0 +1,101 @@
+//! Freeing many holds at once.
+
+use std::sync::Arc;
+use std::sync::atomic::{AtomicBool, Ordering};
+
+use locking_core::{Error, LossReason};
+
+use crate::fixture::Fixture;
+use crate::support::{LONG, a_moment, assert_answer, is_free, ms, soon};
+
+pub(crate) async fn an_owners_leases_are_freed_and_counted(f: Fixture) {
+    let mine: Vec<String> = (0..10).map(|n| f.key(&format!("m{n}"))).collect();
+    f.a.acquire(&mine[..9]).owner("me").await.expect("free");
+    f.b.acquire(&mine[9]).owner("me").await.expect("free");
+    f.b.acquire([f.key("t"), f.key("u")]).owner("them").await.expect("free");
+    f.b.acquire(f.key("anon")).await.expect("free");
+    assert_eq!(f.a.release_all().owner("me").await.expect("answered"), 10);
+    for key in &mine {
+        assert!(is_free(&f.b, key).await, "{key}");
+    }
+    for name in ["t", "u", "anon"] {
+        assert_answer!(f.a.acquire(f.key(name)).await, Err(Error::Held { .. }), "{name}");
+    }
+    assert_eq!(f.a.release_all().owner("me").await.expect("answered"), 0, "nothing is left");
+}
+
+pub(crate) async fn without_an_owner_every_lease_is_freed_and_no_guard(f: Fixture) {
+    let (owned, anonymous, guarded) = (f.key("1"), f.key("2"), f.key("3"));
+    f.a.acquire(&owned).owner("o").await.expect("free");
+    f.b.acquire(&anonymous).await.expect("free");
+    let guard = f.b.lock(&guarded).await.expect("free");
+    assert_eq!(f.a.release_all().await.expect("answered"), 2);
+    assert!(is_free(&f.a, &owned).await && is_free(&f.a, &anonymous).await);
+    assert_answer!(f.a.acquire(&guarded).await, Err(Error::Held { .. }), "what runs goes on");
+    guard.release().await.expect("held to the end");
+}
+
+pub(crate) async fn what_runs_is_freed_when_asked_for_and_learns_it(f: Fixture) {
+    let key = f.key("k");
+    let guard = f.b.lock(&key).lease(ms(900)).await.expect("free");
+    assert_eq!(f.a.release_all().including_running().await.expect("answered"), 1);
+    assert!(is_free(&f.a, &key).await);
+    // At its next renewal at the latest: a third of the lease.
+    soon("the loss", guard.lost()).await;
+    assert_answer!(guard.check(), Err(Error::Lost { .. }), "it knows");
+    assert_answer!(guard.release().await, Err(Error::Lost { .. }), "and says so");
+}
+
+pub(crate) async fn a_job_that_is_freed_by_force_is_cancelled(f: Fixture) {
+    let (module, key, finished) = (f.b.clone(), f.key("k"), Arc::new(AtomicBool::new(false)));
+    let (wanted, done) = (key.clone(), Arc::clone(&finished));
+    let running = tokio::spawn(async move {
+        let job = |_| async move {
+            tokio::time::sleep(LONG).await;
+            done.store(true, Ordering::SeqCst);
+        };
+        module.execute(wanted, job).lease(ms(900)).await
+    });
+    crate::support::until("the job holds its key", || async { !is_free(&f.a, &key).await }).await;
+    assert_eq!(f.a.release_all().including_running().await.expect("answered"), 1);
+    let answer = soon("the job's end", running).await.expect("no panic");
+    assert_answer!(answer, Err(Error::Lost { reason, .. }) if reason != LossReason::Closed, "lost");
+    assert!(!finished.load(Ordering::SeqCst), "cancelled");
+}
+
+pub(crate) async fn its_waiters_get_the_freed_keys(f: Fixture) {
+    let key = f.key("k");
+    f.a.acquire(&key).owner("o").await.expect("free");
+    let (module, wanted) = (f.b.clone(), key.clone());
+    let waiting = tokio::spawn(async move { module.acquire(wanted).owner("w").wait(LONG).await });
+    a_moment().await;
+    assert_eq!(f.a.release_all().owner("o").await.expect("answered"), 1);
+    soon("the waiter", waiting).await.expect("no panic").expect("granted");
+}
+
+pub(crate) async fn an_expired_lease_is_not_counted(f: Fixture) {
+    let key = f.key("k");
+    f.a.acquire(&key).owner("o").expire(ms(60)).await.expect("free");
+    crate::support::until_free(&f.b, &key).await;
+    assert_eq!(f.a.release_all().owner("o").await.expect("answered"), 0);
+}
+
+pub(crate) async fn a_key_that_changes_hands_meanwhile_stays_held(f: Fixture) {
+    // Each freed key goes at once to somebody who waits for it, while the call goes on.
+    let keys: Vec<String> = (0..f.scaled(5_000).max(40)).map(|n| f.key(&format!("{n:05}"))).collect();
+    f.a.acquire(&keys).owner("old").await.expect("free");
+    let waiting: Vec<_> = keys
+        .iter()
+        .map(|key| {
+            let (module, key) = (f.b.clone(), key.clone());
+            tokio::spawn(async move { module.acquire(key).owner("new").wait(LONG).await })
+        })
+        .collect();
+    a_moment().await;
+    let freed = f.a.release_all().await.expect("answered");
+    assert_eq!(freed, keys.len() as u64, "each was freed once");
+    for waiter in waiting {
+        let lease = soon("a waiter", waiter).await.expect("no panic").expect("granted");
+        f.b.extend(&lease, LONG).await.expect("its hold was not freed with the old one");
+    }
+}

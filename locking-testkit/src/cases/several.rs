@@ -1,0 +1,169 @@
+//! Several keys in one call: all or nothing.
+
+use std::sync::Arc;
+use std::sync::atomic::{AtomicBool, Ordering};
+use std::time::Duration;
+
+use locking_core::Error;
+use tokio::task::JoinSet;
+use tokio::time::Instant;
+
+use crate::fixture::Fixture;
+use crate::support::{LONG, SHORT, assert_answer, is_free, ms, until_free};
+
+fn keys(f: &Fixture, names: &[&str]) -> Vec<String> {
+    names.iter().map(|name| f.key(name)).collect()
+}
+
+pub(crate) async fn a_refused_call_takes_none_of_its_keys(f: Fixture) {
+    let all = keys(&f, &["1", "2", "3", "4", "5"]);
+    f.b.acquire(&all[2]).await.expect("free");
+    assert_answer!(f.a.acquire(&all).expire(LONG).await, Err(Error::Held { .. }), "key 3 is held");
+    for at in [0, 1, 3, 4] {
+        until_free(&f.b, &all[at]).await;
+    }
+}
+
+pub(crate) async fn a_call_that_times_out_takes_none_of_its_keys(f: Fixture) {
+    let all = keys(&f, &["1", "2", "3", "4", "5"]);
+    f.b.acquire(&all[2]).await.expect("free");
+    let refused = f.a.acquire(&all).wait(ms(50)).await;
+    assert_answer!(refused, Err(Error::TimedOut { .. }), "key 3 is held");
+    for at in [0, 1, 3, 4] {
+        until_free(&f.b, &all[at]).await;
+    }
+}
+
+pub(crate) async fn the_first_blocking_key_in_byte_order_is_named(f: Fixture) {
+    let all = keys(&f, &["1", "2", "3"]);
+    f.b.acquire([&all[1], &all[2]]).await.expect("free");
+    let backwards = [&all[2], &all[1], &all[0]];
+    let refused = f.a.acquire(backwards).await;
+    assert_answer!(refused, Err(Error::Held { key, .. }) if key.as_str() == all[1], "held");
+    let refused = f.a.acquire(backwards).wait(ms(20)).await;
+    assert_answer!(refused, Err(Error::TimedOut { key, .. }) if key.as_str() == all[1], "timed out");
+}
+
+pub(crate) async fn a_key_named_twice_counts_once(f: Fixture) {
+    let key = f.key("k");
+    let lease = f.a.acquire([&key, &key]).await.expect("not in its own way");
+    assert_eq!(lease.keys().len(), 1);
+    assert!(f.a.release([&key, &key]).await.expect("answered"), "released as one");
+    assert!(is_free(&f.b, &key).await);
+}
+
+pub(crate) async fn reentered_keys_stay_as_they_were_when_the_call_is_refused(f: Fixture) {
+    let (mine, theirs) = (f.key("1"), f.key("2"));
+    let before = f.a.acquire(&mine).owner("o").expire(SHORT).await.expect("free");
+    let taken = Instant::now();
+    f.b.acquire(&theirs).await.expect("free");
+    let refused = f.a.acquire([&mine, &theirs]).owner("o").expire(LONG).await;
+    assert_answer!(refused, Err(Error::Held { .. }), "one key is theirs");
+    assert_answer!(f.b.acquire(&mine).await, Err(Error::Held { .. }), "still held");
+    let again = f.a.acquire(&mine).owner("o").await.expect("still mine");
+    assert_eq!(again.greatest_token(), before.greatest_token(), "the same hold");
+    // Not extended: it ends as it would have.
+    f.b.acquire(&mine).wait(SHORT + ms(1000)).await.expect("free after its own expiry");
+    assert!(taken.elapsed() >= SHORT - ms(20), "not freed either");
+}
+
+pub(crate) async fn sets_that_overlap_in_any_order_never_deadlock(f: Fixture) {
+    let all = Arc::new(keys(&f, &["0", "1", "2", "3", "4"]));
+    let busy: Arc<Vec<AtomicBool>> = Arc::new(all.iter().map(|_| AtomicBool::new(false)).collect());
+    let rounds = f.scaled(5_000).max(50);
+    let mut tasks = JoinSet::new();
+    for n in 0..16 {
+        let module = if n % 2 == 0 { f.a.clone() } else { f.b.clone() };
+        let (all, busy) = (Arc::clone(&all), Arc::clone(&busy));
+        tasks.spawn(async move {
+            for round in 0..rounds {
+                let first = (n + round) % 5;
+                let mut chosen = vec![first, (first + 1 + n % 4) % 5, first];
+                if n % 3 == 0 {
+                    chosen.reverse();
+                }
+                let names: Vec<&String> = chosen.iter().map(|at| &all[*at]).collect();
+                let guard = module.lock(names).timeout(LONG).await.expect("its turn comes");
+                chosen.sort_unstable();
+                chosen.dedup();
+                for at in &chosen {
+                    assert!(!busy[*at].swap(true, Ordering::SeqCst), "two holders of one key");
+                }
+                tokio::task::yield_now().await;
+                for at in &chosen {
+                    busy[*at].store(false, Ordering::SeqCst);
+                }
+                guard.release().await.expect("held to the end");
+            }
+        });
+    }
+    tasks.join_all().await;
+}
+
+pub(crate) async fn a_call_that_is_refused_is_invisible_to_others(f: Fixture) {
+    let all = keys(&f, &["1", "2"]);
+    f.b.acquire(&all[1]).await.expect("free");
+    let stop = Arc::new(AtomicBool::new(false));
+    let mut asking = JoinSet::new();
+    for _ in 0..4 {
+        let (module, all, stop) = (f.a.clone(), all.clone(), Arc::clone(&stop));
+        asking.spawn(async move {
+            while !stop.load(Ordering::SeqCst) {
+                let refused = module.acquire(&all).await;
+                assert_answer!(refused, Err(Error::Held { .. }), "key 2 is held");
+                tokio::task::yield_now().await;
+            }
+        });
+    }
+    for round in 0..f.scaled(20_000).max(200) {
+        assert!(is_free(&f.b, &all[0]).await, "round {round}: nobody has key 1");
+    }
+    stop.store(true, Ordering::SeqCst);
+    asking.join_all().await;
+}
+
+pub(crate) async fn a_call_that_waits_keeps_no_free_key_from_others(f: Fixture) {
+    let all = keys(&f, &["1", "2"]);
+    f.b.acquire(&all[1]).await.expect("free");
+    let (module, both) = (f.a.clone(), all.clone());
+    let waiting = tokio::spawn(async move { module.acquire(both).wait(LONG).await });
+    for _ in 0..10 {
+        assert!(is_free(&f.b, &all[0]).await, "key 1 is free while another waits for key 2");
+        tokio::time::sleep(ms(5)).await;
+    }
+    assert!(f.b.release(&all[1]).await.expect("answered"));
+    waiting.await.expect("no panic").expect("both are free now");
+}
+
+pub(crate) async fn several_busy_keys_share_one_deadline(f: Fixture) {
+    let names: Vec<String> = (0..10).map(|n| f.key(&n.to_string())).collect();
+    f.b.acquire(&names).await.expect("free");
+    let asked = Instant::now();
+    let refused = f.a.acquire(&names).wait(ms(300)).await;
+    assert_answer!(refused, Err(Error::TimedOut { .. }), "all are held");
+    let took = asked.elapsed();
+    assert!(took >= ms(295) && took < ms(800), "one deadline for all ten, not one each: {took:?}");
+}
+
+pub(crate) async fn a_call_for_several_keys_gets_its_turn_among_calls_for_one(f: Fixture) {
+    let all = keys(&f, &["1", "2"]);
+    let stop = Arc::new(AtomicBool::new(false));
+    let mut others = JoinSet::new();
+    for n in 0..6 {
+        let module = if n % 2 == 0 { f.a.clone() } else { f.b.clone() };
+        let (key, stop) = (all[n % 2].clone(), Arc::clone(&stop));
+        others.spawn(async move {
+            while !stop.load(Ordering::SeqCst) {
+                let guard = module.lock(&key).timeout(LONG).await.expect("its turn comes");
+                tokio::time::sleep(ms(1)).await;
+                guard.release().await.expect("held to the end");
+            }
+        });
+    }
+    for _ in 0..5 {
+        let both = f.a.lock(&all).timeout(Duration::from_secs(10)).await;
+        both.expect("its turn comes").release().await.expect("held to the end");
+    }
+    stop.store(true, Ordering::SeqCst);
+    others.join_all().await;
+}

@@ -1,0 +1,137 @@
+use std::process::ExitCode;
+use std::sync::{Arc, OnceLock};
+
+use libtest_mimic::{Arguments, Completion, Failed, Trial};
+use locking_core::Capabilities;
+use tokio::runtime::Runtime;
+
+use crate::case::CASES;
+use crate::fixture::Scale;
+use crate::harness::Harness;
+use crate::report::Outcome;
+use crate::runner;
+
+/// The `main` of a provider's contract test: runs the suite against what `start` gives, with the
+/// capabilities that the provider `claims`.
+///
+/// `start` is called at the first case that runs, not when the cases are listed; what it starts
+/// lives until the process ends.
+///
+/// # Panics
+///
+/// If no runtime can be started, or `--report` has an unknown form.
+pub fn main<H, S>(claims: Capabilities, start: impl FnOnce() -> S + Send + 'static) -> ExitCode
+where
+    H: Harness,
+    S: Future<Output = H> + Send + 'static,
+{
+    let (own, rest) = OwnArguments::split(std::env::args());
+    let backend = Arc::new(Backend::new(start));
+    match own.report {
+        Some(form) => report(&backend, claims, own.scale, form),
+        None => test(&backend, claims, own.scale, &Arguments::from_iter(rest)),
+    }
+}
+
+fn test(
+    backend: &Arc<Backend>,
+    claims: Capabilities,
+    scale: Scale,
+    arguments: &Arguments,
+) -> ExitCode {
+    let trials = CASES.iter().map(|case| {
+        let backend = Arc::clone(backend);
+        Trial::ignorable_test(case.name, move || {
+            if let Some(lacking) = case.lacks(claims) {
+                return Ok(Completion::ignored_with(format!("`{lacking}` is not claimed")));
+            }
+            match runner::run_to_end(case, backend.harness(), claims, scale) {
+                Outcome::Failed(message) => Err(Failed::from(message)),
+                Outcome::Ignored(reason) => Ok(Completion::ignored_with(reason)),
+                Outcome::Passed => Ok(Completion::Completed),
+            }
+        })
+    });
+    libtest_mimic::run(arguments, trials.collect()).exit_code()
+}
+
+fn report(backend: &Arc<Backend>, claims: Capabilities, scale: Scale, form: Form) -> ExitCode {
+    let harness = backend.harness();
+    let report = backend.runtime.block_on(runner::run(harness, claims, scale));
+    match form {
+        Form::Table => println!("{report}"),
+        Form::Json => println!("{}", report.to_json()),
+    }
+    if report.is_conformant() { ExitCode::SUCCESS } else { ExitCode::FAILURE }
+}
+
+/// The arguments that a Rust test doesn't have.
+struct OwnArguments {
+    scale: Scale,
+    report: Option<Form>,
+}
+
+#[derive(Clone, Copy)]
+enum Form {
+    Table,
+    Json,
+}
+
+impl OwnArguments {
+    fn split(all: impl Iterator<Item = String>) -> (Self, Vec<String>) {
+        let (mut own, mut rest) = (Self { scale: Scale::Hundredth, report: None }, Vec::new());
+        let mut all = all.peekable();
+        while let Some(argument) = all.next() {
+            match argument.as_str() {
+                "--full" => own.scale = Scale::Full,
+                "--report" => own.report = Some(Form::parse(all.next().as_deref())),
+                "--report=table" => own.report = Some(Form::Table),
+                "--report=json" => own.report = Some(Form::Json),
+                _ => rest.push(argument),
+            }
+        }
+        (own, rest)
+    }
+}
+
+impl Form {
+    fn parse(text: Option<&str>) -> Self {
+        match text {
+            Some("table") => Self::Table,
+            Some("json") => Self::Json,
+            other => panic!("--report takes `table` or `json`, not {other:?}"),
+        }
+    }
+}
+
+/// The harness, started when it is first asked for, and the runtime on which it lives.
+struct Backend {
+    runtime: Runtime,
+    start: std::sync::Mutex<Option<Start>>,
+    harness: OnceLock<Arc<dyn Harness>>,
+}
+
+type Start = Box<dyn FnOnce(&Runtime) -> Arc<dyn Harness> + Send>;
+
+impl Backend {
+    fn new<H, S>(start: impl FnOnce() -> S + Send + 'static) -> Self
+    where
+        H: Harness,
+        S: Future<Output = H> + Send + 'static,
+    {
+        let start: Start = Box::new(move |runtime| Arc::new(runtime.block_on(start())));
+        Self {
+            runtime: Runtime::new().expect("a runtime for the harness"),
+            start: std::sync::Mutex::new(Some(start)),
+            harness: OnceLock::new(),
+        }
+    }
+
+    fn harness(&self) -> Arc<dyn Harness> {
+        let harness = self.harness.get_or_init(|| {
+            let start = self.start.lock().expect("a harness that panicked at its start is not tried again").take();
+            start.expect("a harness that panicked at its start is not tried again")(&self.runtime)
+        });
+        Arc::clone(harness)
+    }
+}

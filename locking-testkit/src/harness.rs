@@ -1,0 +1,31 @@
+use std::sync::Arc;
+
+use locking_core::{LockingProvider, async_trait};
+
+/// What the suite needs to know of a provider: how to get clients of it.
+#[async_trait]
+pub trait Harness: Send + Sync + 'static {
+    /// One more independent client of the store, in this space.
+    ///
+    /// # Contract
+    ///
+    /// - Clients of one space share their locks; clients of different spaces never meet. A space is
+    ///   a namespace, a schema, a table, a file: `space` is a name of lower case letters, digits
+    ///   and underscores, unique to one run of one case, and empty at first.
+    /// - Clients are independent as those of two processes are: nothing but the store joins them,
+    ///   and closing one leaves the other as it is.
+    /// - All of them have the same id.
+    ///
+    /// # Panics
+    ///
+    /// If the store can't be reached: a suite that is skipped in silence proves nothing.
+    async fn connect(&self, space: &str) -> Arc<dyn LockingProvider>;
+
+    /// How many entries of any kind (keys, rows, queues, indexes) the store keeps for this space,
+    /// besides one token counter. `None`, the default: the harness can't tell, and the case that
+    /// looks for leftovers goes by `list` alone.
+    async fn entries(&self, space: &str) -> Option<u64> {
+        let _ = space;
+        None
+    }
+}

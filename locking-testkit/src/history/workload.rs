@@ -1,0 +1,268 @@
+use std::collections::HashMap;
+use std::sync::atomic::{AtomicU64, AtomicUsize, Ordering};
+use std::sync::{Arc, Mutex, PoisonError};
+use std::time::Duration;
+
+use fastrand::Rng;
+use locking_core::{FencingToken, Lease, LockGuard, LockingModule, LockingProvider, OwnerId};
+use tokio::task::JoinSet;
+use tokio::time::{Instant, sleep, timeout};
+
+use super::hold::{History, HoldRecord};
+
+/// Leases of at most this length are left to expire at times; longer ones would stall the others.
+const SOON_OVER: Duration = Duration::from_millis(200);
+
+/// Random operations of many clients on a few keys.
+#[derive(Clone, Debug)]
+#[non_exhaustive]
+pub struct Workload {
+    operations: usize,
+    keys: usize,
+    tasks_per_client: usize,
+    expiry: Duration,
+    seed: u64,
+}
+
+impl Workload {
+    /// 2,000 operations on 3 keys by 4 tasks per client, under leases of 5 s, from a random seed.
+    #[must_use]
+    pub fn new() -> Self {
+        Self {
+            operations: 2_000,
+            keys: 3,
+            tasks_per_client: 4,
+            expiry: Duration::from_secs(5),
+            seed: fastrand::u64(..),
+        }
+    }
+
+    /// The same with so many operations in all.
+    #[must_use]
+    pub fn with_operations(self, operations: usize) -> Self {
+        Self { operations, ..self }
+    }
+
+    /// The same on so many keys; at least one.
+    #[must_use]
+    pub fn with_keys(self, keys: usize) -> Self {
+        Self { keys: keys.max(1), ..self }
+    }
+
+    /// The same with leases of this length. Some of them are left to expire.
+    #[must_use]
+    pub fn with_expiry(self, expiry: Duration) -> Self {
+        Self { expiry, ..self }
+    }
+
+    /// The same choices again, as far as the timing lets them be.
+    #[must_use]
+    pub fn with_seed(self, seed: u64) -> Self {
+        Self { seed, ..self }
+    }
+
+    /// The seed of the choices.
+    #[must_use]
+    pub fn seed(&self) -> u64 {
+        self.seed
+    }
+
+    /// Does the work through these clients, on the keys that `key` names.
+    ///
+    /// # Panics
+    ///
+    /// If there is no client, or a client's task panics.
+    pub async fn run(
+        &self,
+        clients: &[Arc<dyn LockingProvider>],
+        key: impl Fn(usize) -> String,
+    ) -> History {
+        let keys: Vec<String> = (0..self.keys).map(key).collect();
+        let shared = Arc::new(Shared::new(&keys, self.operations));
+        let mut rng = Rng::with_seed(self.seed);
+        let mut workers = JoinSet::new();
+        for client in clients {
+            let module = LockingModule::with_provider(Arc::clone(client));
+            for _ in 0..self.tasks_per_client {
+                let worker = Worker {
+                    module: module.clone(),
+                    keys: keys.clone(),
+                    expiry: self.expiry,
+                    rng: rng.fork(),
+                    shared: Arc::clone(&shared),
+                };
+                workers.spawn(worker.run());
+            }
+        }
+        workers.join_all().await;
+        let records = std::mem::take(&mut *locked(&shared.records));
+        History { records, operations: self.operations }
+    }
+}
+
+impl Default for Workload {
+    fn default() -> Self {
+        Self::new()
+    }
+}
+
+/// What the workers have in common.
+struct Shared {
+    left: AtomicUsize,
+    holders: AtomicUsize,
+    /// Per key, a resource that refuses a token smaller than one that it has seen.
+    resources: HashMap<String, AtomicU64>,
+    records: Mutex<Vec<HoldRecord>>,
+}
+
+impl Shared {
+    fn new(keys: &[String], operations: usize) -> Self {
+        Self {
+            left: AtomicUsize::new(operations),
+            holders: AtomicUsize::new(0),
+            resources: keys.iter().map(|key| (key.clone(), AtomicU64::new(0))).collect(),
+            records: Mutex::default(),
+        }
+    }
+
+    fn take_turn(&self) -> bool {
+        let less_one = |left: usize| left.checked_sub(1);
+        self.left.try_update(Ordering::Relaxed, Ordering::Relaxed, less_one).is_ok()
+    }
+
+    /// Writes to a key's resource; whether it was refused.
+    fn is_fenced_off(&self, key: &str, token: FencingToken) -> bool {
+        let resource = &self.resources[key];
+        resource.fetch_max(token.get(), Ordering::SeqCst) > token.get()
+    }
+}
+
+struct Worker {
+    module: LockingModule,
+    keys: Vec<String>,
+    expiry: Duration,
+    rng: Rng,
+    shared: Arc<Shared>,
+}
+
+impl Worker {
+    async fn run(mut self) {
+        while self.shared.take_turn() {
+            let keys = self.some_keys();
+            match self.rng.u8(..10) {
+                0..=3 => self.hold_a_guard(keys).await,
+                4..=7 => self.hold_a_lease(keys).await,
+                8 => self.cancel_a_wait(keys).await,
+                _ => self.release_what_is_not_ours(&keys[0]).await,
+            }
+        }
+    }
+
+    fn some_keys(&mut self) -> Vec<String> {
+        let count = if self.rng.u8(..4) == 0 { 2 } else { 1 };
+        self.rng.choose_multiple(&self.keys, count).into_iter().cloned().collect()
+    }
+
+    async fn hold_a_guard(&mut self, keys: Vec<String>) {
+        let (patience, asked) = (self.patience(), Instant::now());
+        let lock = self.module.lock(keys).lease(self.expiry).timeout(patience);
+        let Ok(guard) = lock.await else { return };
+        let mut records = self.records(guard.lease(), asked);
+        if let Some(valid) = self.work_under(&guard, &mut records).await {
+            records = records.into_iter().map(|record| record.with_valid(valid.0, valid.1)).collect();
+        }
+        self.keep(records);
+        if self.rng.bool() {
+            drop(guard);
+        } else {
+            // Its answer depends on the timing; the history tells whether it was right.
+            let _ = guard.release().await;
+        }
+    }
+
+    /// Works for a moment, and finds out since when and until when the guard was valid meanwhile.
+    async fn work_under(
+        &mut self,
+        guard: &LockGuard,
+        records: &mut [HoldRecord],
+    ) -> Option<(Instant, Instant)> {
+        guard.check().ok()?;
+        let from = Instant::now();
+        self.pause().await;
+        let refused: Vec<bool> =
+            records.iter().map(|r| self.shared.is_fenced_off(&r.key, r.token)).collect();
+        let until = Instant::now();
+        guard.check().ok()?;
+        for (record, refused) in records.iter_mut().zip(refused) {
+            record.was_fenced_off = refused;
+        }
+        Some((from, until))
+    }
+
+    async fn hold_a_lease(&mut self, keys: Vec<String>) {
+        let (owner, patience, asked) = (OwnerId::fresh(), self.patience(), Instant::now());
+        let acquire = self.module.acquire(&keys).owner(&owner).expire(self.expiry).wait(patience);
+        let Ok(lease) = acquire.await else { return };
+        let (records, from) = (self.records(&lease, asked), Instant::now());
+        // Nobody else knows the owner: until this task releases it, or its time may be over.
+        let mut surely = asked + self.expiry;
+        self.pause().await;
+        if self.rng.u8(..3) == 0 {
+            let asked = Instant::now();
+            if self.module.extend(&lease, self.expiry).await.is_ok() {
+                surely = asked + self.expiry;
+            }
+        }
+        let until = Instant::now().min(surely);
+        self.keep(records.into_iter().map(|record| record.with_valid(from, until)).collect());
+        match self.rng.u8(..4) {
+            0 if self.expiry <= SOON_OVER => {} // Left to its expiry.
+            1 => drop(self.module.release(&keys).owner(&owner).await),
+            _ => drop(self.module.release_lease(&lease).await),
+        }
+    }
+
+    async fn cancel_a_wait(&mut self, keys: Vec<String>) {
+        let patience = Duration::from_micros(self.rng.u64(..800));
+        let wait = self.module.lock(keys).lease(self.expiry).timeout(self.expiry);
+        drop(timeout(patience, wait.into_future()).await);
+    }
+
+    async fn release_what_is_not_ours(&mut self, key: &str) {
+        drop(self.module.release(key).await);
+        drop(self.module.release(key).owner(OwnerId::fresh()).await);
+    }
+
+    fn records(&self, lease: &Lease, asked: Instant) -> Vec<HoldRecord> {
+        let (granted, holder) = (Instant::now(), self.shared.holders.fetch_add(1, Ordering::Relaxed));
+        let keys = lease.keys().iter();
+        keys.map(|leased| {
+            HoldRecord::new(holder, leased.key.to_string(), leased.token, asked, granted)
+        })
+        .collect()
+    }
+
+    fn keep(&self, records: Vec<HoldRecord>) {
+        locked(&self.shared.records).extend(records);
+    }
+
+    fn patience(&mut self) -> Duration {
+        match self.rng.u8(..4) {
+            0 => Duration::ZERO,
+            1 => Duration::from_millis(self.rng.u64(1..5)),
+            _ => Duration::from_secs(5),
+        }
+    }
+
+    async fn pause(&mut self) {
+        match self.rng.u8(..8) {
+            0 => sleep(Duration::from_micros(self.rng.u64(..2_000))).await,
+            1..=4 => tokio::task::yield_now().await,
+            _ => {}
+        }
+    }
+}
+
+fn locked<T>(mutex: &Mutex<T>) -> std::sync::MutexGuard<'_, T> {
+    mutex.lock().unwrap_or_else(PoisonError::into_inner)
+}

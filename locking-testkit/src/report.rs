@@ -1,0 +1,98 @@
+use std::fmt;
+use std::time::Duration;
+
+use serde::Serialize;
+
+/// What a run of the suite found.
+#[derive(Clone, Debug, Serialize)]
+#[non_exhaustive]
+pub struct Report {
+    /// The provider's id.
+    pub provider: String,
+    /// The capabilities that it claims.
+    pub claims: Vec<String>,
+    /// Claims that this version of the suite has no case for: they are taken on trust.
+    pub untested_claims: Vec<String>,
+    /// One entry per case, in the order of the contract.
+    pub cases: Vec<CaseReport>,
+}
+
+/// What one case found.
+#[derive(Clone, Debug, Serialize)]
+#[non_exhaustive]
+pub struct CaseReport {
+    /// The case.
+    pub name: &'static str,
+    /// The lines of the contract that it tests.
+    pub lines: &'static [u8],
+    /// What came of it.
+    #[serde(flatten)]
+    pub outcome: Outcome,
+    /// How long it took.
+    #[serde(rename = "seconds", serialize_with = "seconds")]
+    pub took: Duration,
+}
+
+/// What came of a case.
+#[derive(Clone, Debug, PartialEq, Eq, Serialize)]
+#[serde(tag = "outcome", content = "message", rename_all = "lowercase")]
+#[non_exhaustive]
+pub enum Outcome {
+    /// The provider keeps the claim.
+    Passed,
+    /// It doesn't: the message says what was seen.
+    Failed(String),
+    /// The case needs a capability that the provider doesn't claim.
+    Ignored(String),
+}
+
+impl Report {
+    /// Whether no case failed.
+    #[must_use]
+    pub fn is_conformant(&self) -> bool {
+        self.count(|outcome| matches!(outcome, Outcome::Failed(_))) == 0
+    }
+
+    /// The report as JSON.
+    ///
+    /// # Panics
+    ///
+    /// Never: everything in a report can be written as JSON.
+    #[must_use]
+    pub fn to_json(&self) -> String {
+        serde_json::to_string_pretty(self).expect("a report is plain data")
+    }
+
+    fn count(&self, wanted: impl Fn(&Outcome) -> bool) -> usize {
+        self.cases.iter().filter(|case| wanted(&case.outcome)).count()
+    }
+}
+
+/// The report as a table.
+impl fmt::Display for Report {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        writeln!(f, "provider: {}", self.provider)?;
+        writeln!(f, "claims: {}", self.claims.join(", "))?;
+        if !self.untested_claims.is_empty() {
+            writeln!(f, "claims without a case: {}", self.untested_claims.join(", "))?;
+        }
+        for case in &self.cases {
+            let lines = case.lines.iter().map(u8::to_string).collect::<Vec<_>>().join(", ");
+            let (mark, message) = match &case.outcome {
+                Outcome::Passed => ("passed ", ""),
+                Outcome::Failed(message) => ("FAILED ", message.as_str()),
+                Outcome::Ignored(reason) => ("ignored", reason.as_str()),
+            };
+            let seconds = case.took.as_secs_f64();
+            writeln!(f, "{mark}  {seconds:>7.2} s  {:<78} [{lines}] {message}", case.name)?;
+        }
+        let passed = self.count(|outcome| *outcome == Outcome::Passed);
+        let failed = self.count(|outcome| matches!(outcome, Outcome::Failed(_)));
+        let ignored = self.count(|outcome| matches!(outcome, Outcome::Ignored(_)));
+        write!(f, "{passed} passed, {failed} failed, {ignored} ignored")
+    }
+}
+
+fn seconds<S: serde::Serializer>(took: &Duration, serializer: S) -> Result<S::Ok, S::Error> {
+    serializer.serialize_f64(took.as_secs_f64())
+}

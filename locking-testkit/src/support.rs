@@ -1,0 +1,117 @@
+//! What many cases need: bounds on time, conditions to wait for, futures that are dropped half way.
+
+use std::pin::{Pin, pin};
+use std::task::{Context, Poll};
+use std::time::Duration;
+
+use locking_core::{Error, LockingModule};
+use tokio::time::{Instant, sleep, timeout};
+
+/// The contract's bound for what takes a moment: a wake-up, a clean-up.
+pub(crate) const SOON: Duration = Duration::from_secs(1);
+
+/// A lease that is over soon, and long enough for a loaded machine to do something under it.
+pub(crate) const SHORT: Duration = Duration::from_millis(300);
+
+/// Longer than any case waits for.
+pub(crate) const LONG: Duration = Duration::from_secs(30);
+
+pub(crate) const fn ms(millis: u64) -> Duration {
+    Duration::from_millis(millis)
+}
+
+/// The output of a future that must be ready within [`SOON`].
+pub(crate) async fn soon<T>(what: &str, future: impl IntoFuture<Output = T>) -> T {
+    within(SOON, what, future).await
+}
+
+/// The output of a future that must be ready in time.
+pub(crate) async fn within<T>(
+    limit: Duration,
+    what: &str,
+    future: impl IntoFuture<Output = T>,
+) -> T {
+    match timeout(limit, future.into_future()).await {
+        Ok(output) => output,
+        Err(_) => panic!("{what}: not within {limit:?}"),
+    }
+}
+
+/// Waits until a condition holds, at most [`SOON`].
+pub(crate) async fn until<F: Future<Output = bool>>(what: &str, condition: impl FnMut() -> F) {
+    until_within(SOON, what, condition).await;
+}
+
+/// Waits until a condition holds.
+pub(crate) async fn until_within<F: Future<Output = bool>>(
+    limit: Duration,
+    what: &str,
+    mut condition: impl FnMut() -> F,
+) {
+    let give_up = Instant::now() + limit;
+    while !condition().await {
+        assert!(Instant::now() < give_up, "{what}: not within {limit:?}");
+        sleep(ms(2)).await;
+    }
+}
+
+/// Whether nobody holds a key: it is taken and given back.
+pub(crate) async fn is_free(module: &LockingModule, key: &str) -> bool {
+    match module.acquire(key).await {
+        Ok(lease) => {
+            let released = module.release_lease(&lease).await;
+            assert!(matches!(released, Ok(true)), "a key just taken is given back: {released:?}");
+            true
+        }
+        Err(Error::Held { .. }) => false,
+        Err(error) => panic!("a key can be asked for: {error:?}"),
+    }
+}
+
+/// Waits until a key is free, at most [`SOON`].
+pub(crate) async fn until_free(module: &LockingModule, key: &str) {
+    until(&format!("`{key}` is free"), || is_free(module, key)).await;
+}
+
+/// Gives other tasks and clients the time to do what they would do.
+pub(crate) async fn a_moment() {
+    sleep(ms(50)).await;
+}
+
+/// Polls a future at most `polls` times, each time when it was woken, then drops it.
+pub(crate) async fn polled<F: IntoFuture>(polls: usize, future: F) -> Option<F::Output> {
+    Polled { left: polls, future: pin!(future.into_future()) }.await
+}
+
+struct Polled<'a, F> {
+    left: usize,
+    future: Pin<&'a mut F>,
+}
+
+impl<F: Future> Future for Polled<'_, F> {
+    type Output = Option<F::Output>;
+
+    fn poll(mut self: Pin<&mut Self>, context: &mut Context<'_>) -> Poll<Self::Output> {
+        if self.left == 0 {
+            return Poll::Ready(None);
+        }
+        self.left -= 1;
+        match self.future.as_mut().poll(context) {
+            Poll::Ready(output) => Poll::Ready(Some(output)),
+            // Dropped at this await point, not woken once more.
+            Poll::Pending if self.left == 0 => Poll::Ready(None),
+            Poll::Pending => Poll::Pending,
+        }
+    }
+}
+
+/// Asserts that an answer is of this kind, and shows it where it isn't.
+macro_rules! assert_answer {
+    ($answer:expr, $pattern:pat $(if $guard:expr)?, $($why:tt)+) => {
+        match $answer {
+            $pattern $(if $guard)? => {}
+            other => panic!("{}: got {other:?}", format_args!($($why)+)),
+        }
+    };
+}
+pub(crate) use assert_answer;
