@@ -21,7 +21,7 @@ impl Moment {
     pub fn now() -> Self {
         let anchor = Anchor::get();
         let awake = Instant::now().into_std().saturating_duration_since(anchor.awake);
-        Self(nanos(awake + suspended_since(anchor)))
+        Self(nanos(awake + suspended_since(anchor.ahead, ahead)))
     }
 
     /// The moment this much later; [`Self::NEVER`] at most.
@@ -60,7 +60,7 @@ impl Anchor {
             let now = std::time::Instant::now();
             Self {
                 awake: now.checked_sub(Duration::from_secs(3600)).unwrap_or(now),
-                ahead: ahead(),
+                ahead: least(ahead(), ahead),
             }
         })
     }
@@ -68,16 +68,27 @@ impl Anchor {
 
 /// By how much the clock that counts suspend is ahead of the one that doesn't, more than at the
 /// anchor. Between suspends both run at the same rate.
-fn suspended_since(anchor: &Anchor) -> Duration {
-    ahead().saturating_sub(anchor.ahead)
+///
+/// A pause between the readings of the two clocks looks like suspend. A lease counted from such a
+/// moment would be believed in for too long, so what seems to be suspend is read again.
+fn suspended_since(anchor: Duration, ahead: impl Fn() -> Duration) -> Duration {
+    /// Less than the fixed part of a guard's margin for drift.
+    const NOISE: Duration = Duration::from_millis(1);
+    let once = ahead();
+    let settled = if once.saturating_sub(anchor) < NOISE { once } else { least(once, ahead) };
+    settled.saturating_sub(anchor)
+}
+
+/// A pause only ever adds: the least of some readings is the nearest.
+fn least(first: Duration, ahead: impl Fn() -> Duration) -> Duration {
+    (0..3).map(|_| ahead()).fold(first, Duration::min)
 }
 
 #[cfg(any(target_os = "linux", target_os = "android"))]
 fn ahead() -> Duration {
     use rustix::time::{ClockId, clock_gettime};
 
-    // The awake clock is read first: a pause between the two readings makes a guard believe that
-    // more time has gone, never less.
+    // The awake clock is read first: a pause between the two readings adds, and never takes away.
     let awake = clock_gettime(ClockId::Monotonic);
     let all = clock_gettime(ClockId::Boottime);
     timespec(&all).saturating_sub(timespec(&awake))
@@ -131,10 +142,23 @@ mod tests {
         let before = Moment::now();
         tokio::time::advance(Duration::from_secs(60)).await;
         let passed = Moment::now().saturating_since(before);
-        assert!(
-            passed >= Duration::from_secs(60) && passed < Duration::from_secs(61),
-            "{passed:?}"
-        );
+        let apart = passed.abs_diff(Duration::from_secs(60));
+        assert!(apart < Duration::from_millis(50), "{passed:?}");
+    }
+
+    #[test]
+    fn a_pause_between_two_readings_is_not_taken_for_suspend() {
+        let anchor = Duration::from_secs(7);
+        let readings = [7100, 7000, 7000, 7030].map(Duration::from_millis);
+        let at = std::cell::Cell::new(0);
+        let suspended = suspended_since(anchor, || readings[at.replace(at.get() + 1)]);
+        assert_eq!(suspended, Duration::ZERO);
+    }
+
+    #[test]
+    fn suspend_counts_since_the_anchor() {
+        let suspended = suspended_since(Duration::from_secs(7), || Duration::from_secs(12));
+        assert_eq!(suspended, Duration::from_secs(5));
     }
 
     #[test]

@@ -91,6 +91,17 @@ async fn a_guard_on_a_session_is_not_renewed_and_lives_as_long_as_its_heartbeats
 }
 
 #[tokio::test(start_paused = true)]
+async fn an_answer_to_an_earlier_heartbeat_never_shortens_a_session() {
+    let (_store, module, session) = on_a_session();
+    let earlier = Moment::now().saturating_add(seconds(5));
+    session.prolong(Moment::now().saturating_add(seconds(20)));
+    session.prolong(earlier);
+    let guard = module.lock("a").await.expect("the key is free");
+    sleep(seconds(19)).await;
+    guard.check().expect("the session is alive");
+}
+
+#[tokio::test(start_paused = true)]
 async fn whoever_waits_for_a_loss_is_not_woken_by_a_deadline_that_was_moved() {
     let (_store, module, session) = on_a_session();
     let guard = module.lock("a").await.expect("the key is free");

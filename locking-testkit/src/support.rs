@@ -73,6 +73,11 @@ pub(crate) async fn until_free(module: &LockingModule, key: &str) {
     until(&format!("`{key}` is free"), || is_free(module, key)).await;
 }
 
+/// Lets a lease end, by the store's own clock, without anybody asking for its keys.
+pub(crate) async fn let_expire(expiry: Duration) {
+    sleep(expiry + ms(30)).await;
+}
+
 /// Gives other tasks and clients the time to do what they would do.
 pub(crate) async fn a_moment() {
     sleep(ms(50)).await;
@@ -81,6 +86,11 @@ pub(crate) async fn a_moment() {
 /// Polls a future at most `polls` times, each time when it was woken, then drops it.
 pub(crate) async fn polled<F: IntoFuture>(polls: usize, future: F) -> Option<F::Output> {
     Polled { left: polls, future: pin!(future.into_future()) }.await
+}
+
+/// Polls a future once.
+pub(crate) async fn poll_once<F: Future>(mut future: Pin<&mut F>) -> Poll<F::Output> {
+    std::future::poll_fn(|context| Poll::Ready(future.as_mut().poll(context))).await
 }
 
 struct Polled<'a, F> {

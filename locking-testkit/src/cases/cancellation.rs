@@ -5,7 +5,9 @@ use std::time::Duration;
 use locking_core::{Error, Lease};
 
 use crate::fixture::Fixture;
-use crate::support::{LONG, a_moment, assert_answer, is_free, ms, polled, soon, until_free};
+use crate::support::{
+    LONG, a_moment, assert_answer, is_free, ms, poll_once, polled, soon, until_free,
+};
 
 /// Dropped after so many polls at the most.
 const POLLS: usize = 64;
@@ -43,22 +45,20 @@ pub(crate) async fn acquire_that_waits(f: Fixture) {
 }
 
 pub(crate) async fn acquire_that_is_granted_while_it_waits(f: Fixture) {
-    for polls in 1..=POLLS {
+    for polls in 1..=8 {
         let key = f.key(&polls.to_string());
         let held = f.b.acquire(&key).await.expect("free");
-        let (module, wanted) = (f.a.clone(), key.clone());
-        let waiting =
-            tokio::spawn(async move { polled(polls, module.acquire(wanted).wait(LONG)).await });
-        tokio::time::sleep(ms(5)).await;
-        assert!(f.b.release_lease(&held).await.expect("answered"));
-        match soon("the waiter", waiting).await.expect("no panic") {
-            None => until_free(&f.b, &key).await,
-            Some(answer) => {
-                let lease = answer.expect("granted");
-                assert!(f.a.release_lease(&lease).await.expect("answered"), "granted means held");
-                return;
-            }
+        let mut waiting = Box::pin(f.a.acquire(&key).wait(LONG).into_future());
+        for _ in 0..polls {
+            let answer = poll_once(waiting.as_mut()).await;
+            assert!(answer.is_pending(), "it is held: {answer:?}");
+            tokio::time::sleep(ms(1)).await;
         }
+        assert!(f.b.release_lease(&held).await.expect("answered"));
+        a_moment().await;
+        // Granted meanwhile or not: it never hears of it.
+        drop(waiting);
+        until_free(&f.b, &key).await;
     }
 }
 
@@ -234,15 +234,23 @@ pub(crate) async fn waits_cancelled_at_any_moment_leave_nothing(f: Fixture) {
             lease.map(drop)
         });
         tokio::time::sleep(Duration::from_micros(fastrand::u64(..300))).await;
-        let (released, ()) = tokio::join!(f.b.release_lease(&held).into_future(), async {
-            tokio::time::sleep(Duration::from_micros(fastrand::u64(..100))).await;
-            waiting.abort();
-        });
+        let released = f.b.release_lease(&held).await;
+        // Between the grant and the moment at which the waiter hears of it, and around that.
+        spin(Duration::from_micros(fastrand::u64(..20) * (round as u64 % 3)));
+        waiting.abort();
         assert!(released.expect("answered"), "round {round}");
         if let Ok(granted) = waiting.await {
             granted.expect("granted");
             assert!(f.a.release(&key).await.expect("answered"), "round {round}: granted is held");
         }
         until_free(&f.b, &key).await;
+    }
+}
+
+/// Lets less time pass than a timer can count.
+fn spin(time: Duration) {
+    let began = std::time::Instant::now();
+    while began.elapsed() < time {
+        std::hint::spin_loop();
     }
 }

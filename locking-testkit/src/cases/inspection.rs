@@ -3,7 +3,7 @@
 use locking_core::HoldKind;
 
 use crate::fixture::Fixture;
-use crate::support::{LONG, ms, until, until_free};
+use crate::support::{LONG, let_expire, ms, until};
 
 pub(crate) async fn a_hold_is_told_with_owner_token_kind_and_time(f: Fixture) {
     let (owned, guarded) = (f.key("1"), f.key("2"));
@@ -34,7 +34,7 @@ pub(crate) async fn a_key_that_nobody_holds_is_not_told(f: Fixture) {
     f.a.acquire(&expired).expire(ms(60)).await.expect("free");
     f.a.acquire(&released).await.expect("free");
     assert!(f.a.release(&released).await.expect("answered"));
-    until_free(&f.b, &expired).await;
+    let_expire(ms(60)).await;
     for key in [&never, &expired, &released] {
         assert_eq!(f.b.inspect(key).await.expect("answered"), None, "{key}");
     }

@@ -6,7 +6,7 @@ use std::sync::atomic::{AtomicBool, Ordering};
 use locking_core::{Error, LossReason};
 
 use crate::fixture::Fixture;
-use crate::support::{LONG, a_moment, assert_answer, is_free, ms, soon};
+use crate::support::{LONG, a_moment, assert_answer, is_free, let_expire, ms, soon, until};
 
 pub(crate) async fn an_owners_leases_are_freed_and_counted(f: Fixture) {
     let mine: Vec<String> = (0..10).map(|n| f.key(&format!("m{n}"))).collect();
@@ -56,7 +56,7 @@ pub(crate) async fn a_job_that_is_freed_by_force_is_cancelled(f: Fixture) {
         };
         module.execute(wanted, job).lease(ms(900)).await
     });
-    crate::support::until("the job holds its key", || async { !is_free(&f.a, &key).await }).await;
+    until("the job holds its key", || async { !is_free(&f.a, &key).await }).await;
     assert_eq!(f.a.release_all().including_running().await.expect("answered"), 1);
     let answer = soon("the job's end", running).await.expect("no panic");
     assert_answer!(answer, Err(Error::Lost { reason, .. }) if reason != LossReason::Closed, "lost");
@@ -76,7 +76,7 @@ pub(crate) async fn its_waiters_get_the_freed_keys(f: Fixture) {
 pub(crate) async fn an_expired_lease_is_not_counted(f: Fixture) {
     let key = f.key("k");
     f.a.acquire(&key).owner("o").expire(ms(60)).await.expect("free");
-    crate::support::until_free(&f.b, &key).await;
+    let_expire(ms(60)).await;
     assert_eq!(f.a.release_all().owner("o").await.expect("answered"), 0);
 }
 

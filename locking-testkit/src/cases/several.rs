@@ -1,7 +1,7 @@
 //! Several keys in one call: all or nothing.
 
 use std::sync::Arc;
-use std::sync::atomic::{AtomicBool, Ordering};
+use std::sync::atomic::{AtomicBool, AtomicUsize, Ordering};
 use std::time::Duration;
 
 use locking_core::Error;
@@ -9,7 +9,7 @@ use tokio::task::JoinSet;
 use tokio::time::Instant;
 
 use crate::fixture::Fixture;
-use crate::support::{LONG, SHORT, assert_answer, is_free, ms, until_free};
+use crate::support::{LONG, SHORT, assert_answer, is_free, ms, until_free, until_within};
 
 fn keys(f: &Fixture, names: &[&str]) -> Vec<String> {
     names.iter().map(|name| f.key(name)).collect()
@@ -115,8 +115,10 @@ pub(crate) async fn a_call_that_is_refused_is_invisible_to_others(f: Fixture) {
             }
         });
     }
-    for round in 0..f.scaled(20_000).max(200) {
-        assert!(is_free(&f.b, &all[0]).await, "round {round}: nobody has key 1");
+    let began = Instant::now();
+    while began.elapsed() < ms(f.scaled(30_000) as u64) {
+        assert!(is_free(&f.b, &all[0]).await, "nobody has key 1");
+        tokio::time::sleep(ms(1)).await;
     }
     stop.store(true, Ordering::SeqCst);
     asking.join_all().await;
@@ -147,19 +149,22 @@ pub(crate) async fn several_busy_keys_share_one_deadline(f: Fixture) {
 
 pub(crate) async fn a_call_for_several_keys_gets_its_turn_among_calls_for_one(f: Fixture) {
     let all = keys(&f, &["1", "2"]);
-    let stop = Arc::new(AtomicBool::new(false));
+    let (stop, turns) = (Arc::new(AtomicBool::new(false)), Arc::new(AtomicUsize::new(0)));
     let mut others = JoinSet::new();
     for n in 0..6 {
         let module = if n % 2 == 0 { f.a.clone() } else { f.b.clone() };
-        let (key, stop) = (all[n % 2].clone(), Arc::clone(&stop));
+        let (key, stop, turns) = (all[n % 2].clone(), Arc::clone(&stop), Arc::clone(&turns));
         others.spawn(async move {
             while !stop.load(Ordering::SeqCst) {
                 let guard = module.lock(&key).timeout(LONG).await.expect("its turn comes");
+                turns.fetch_add(1, Ordering::SeqCst);
                 tokio::time::sleep(ms(1)).await;
                 guard.release().await.expect("held to the end");
             }
         });
     }
+    let busy = || async { turns.load(Ordering::SeqCst) > 20 };
+    until_within(LONG, "the others are at work", busy).await;
     for _ in 0..5 {
         let both = f.a.lock(&all).timeout(Duration::from_secs(10)).await;
         both.expect("its turn comes").release().await.expect("held to the end");

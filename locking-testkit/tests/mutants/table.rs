@@ -1,0 +1,579 @@
+//! The model's table: who holds what, and who waits, in one list.
+
+use std::collections::{BTreeMap, HashMap};
+use std::sync::atomic::{AtomicBool, Ordering};
+use std::sync::{Arc, Mutex};
+use std::time::Duration;
+
+use locking_core::{
+    AcquireRequest, Expiry, FencingToken, Hold as HoldOf, HoldKind, KeySet, Lease, LeasedKey,
+    LockInfo, LockKey, LossReason, LossSignal, OwnerId, ReleaseScope,
+};
+use tokio::sync::Notify;
+use tokio::time::Instant;
+
+use crate::fault::Fault;
+
+#[derive(Debug)]
+pub(crate) struct Table {
+    fault: Fault,
+    holds: BTreeMap<String, Hold>,
+    queue: Vec<Arc<Waiter>>,
+    next_token: u64,
+    clients: HashMap<usize, Arc<AtomicBool>>,
+    migrated: bool,
+    /// What faults leave behind, and remember.
+    litter: u64,
+    last_expiry: Option<Expiry>,
+    last_asked: Instant,
+}
+
+#[derive(Clone, Debug)]
+pub(crate) struct Hold {
+    key: LockKey,
+    owner: Option<OwnerId>,
+    token: u64,
+    expires: Option<Instant>,
+    guard: Option<LossSignal>,
+    client: usize,
+    count: usize,
+}
+
+#[derive(Debug)]
+pub(crate) struct Waiter {
+    pub(crate) request: AcquireRequest,
+    client: usize,
+    pub(crate) changed: Notify,
+    outcome: Mutex<Option<Outcome>>,
+    pub(crate) first_look: Mutex<Option<Option<Instant>>>,
+}
+
+/// The keys that were granted; `Err`: the client was closed.
+pub(crate) type Outcome = Result<Vec<LeasedKey>, ()>;
+
+impl Hold {
+    fn is_over(&self) -> bool {
+        self.expires.is_some_and(|expires| expires <= Instant::now())
+    }
+
+    fn kind(&self) -> HoldKind {
+        if self.guard.is_some() { HoldKind::Guard } else { HoldKind::Lease }
+    }
+}
+
+impl Table {
+    pub(crate) fn new(fault: Fault) -> Self {
+        Self {
+            fault,
+            holds: BTreeMap::new(),
+            queue: Vec::new(),
+            next_token: 1_000_000,
+            clients: HashMap::new(),
+            migrated: false,
+            litter: 0,
+            last_expiry: None,
+            last_asked: Instant::now(),
+        }
+    }
+
+    pub(crate) fn closed_flag(&mut self, client: usize) -> Arc<AtomicBool> {
+        Arc::clone(self.clients.entry(client).or_default())
+    }
+
+    pub(crate) fn entries(&mut self) -> u64 {
+        self.expire();
+        (self.holds.len() + self.queue.len()) as u64 + self.litter
+    }
+
+    /// Whether it was done before.
+    pub(crate) fn migrate(&mut self) -> bool {
+        std::mem::replace(&mut self.migrated, true)
+    }
+
+    fn has(&self, fault: Fault) -> bool {
+        self.fault == fault
+    }
+
+    /// The place of a key, as this table tells keys apart.
+    fn place(&self, key: &str) -> String {
+        match self.fault {
+            Fault::FoldsCaseOfKeys => key.to_lowercase(),
+            Fault::CutsLongKeys => key.chars().take(255).collect(),
+            _ => key.to_owned(),
+        }
+    }
+
+    fn same_owner(&self, one: Option<&OwnerId>, other: Option<&OwnerId>) -> bool {
+        match (one, other) {
+            (Some(one), Some(other)) if self.has(Fault::FoldsCaseOfOwners) => {
+                one.as_str().eq_ignore_ascii_case(other.as_str())
+            }
+            _ => one == other,
+        }
+    }
+
+    fn expire(&mut self) {
+        let keeps_them = matches!(
+            self.fault,
+            Fault::ReentersExpiredHolds
+                | Fault::ReleasesExpiredHolds
+                | Fault::ListsExpiredHolds
+                | Fault::CountsExpiredHolds
+        );
+        if !keeps_them {
+            self.holds.retain(|_, hold| !hold.is_over());
+        }
+    }
+
+    fn hold(&self, key: &LockKey) -> Option<&Hold> {
+        let hold = self.holds.get(&self.place(key.as_str()))?;
+        (!hold.is_over()).then_some(hold)
+    }
+
+    fn reenters(&self, request: &AcquireRequest, client: usize, hold: &Hold) -> bool {
+        let guard = matches!(request.hold, HoldOf::Guard(_));
+        let named = request.owner.is_some() || self.has(Fault::ReentersAnonymousHolds);
+        let guards = (!guard && hold.guard.is_none()) || self.has(Fault::ReentersGuards);
+        (named && guards && self.same_owner(request.owner.as_ref(), hold.owner.as_ref()))
+            || (self.has(Fault::TakesTheClientForTheOwner) && hold.client == client)
+    }
+
+    fn blocks(&self, request: &AcquireRequest, client: usize, hold: &Hold) -> bool {
+        let kind = request.hold.kind();
+        !self.reenters(request, client, hold)
+            && !self.has(Fault::GrantsHeldKeys)
+            && !(self.has(Fault::KeepsGuardsAndLeasesApart) && hold.kind() != kind)
+    }
+
+    /// The first key that is in the way, if any is.
+    pub(crate) fn look(&self, request: &AcquireRequest, client: usize) -> Result<(), LockKey> {
+        let blocks = |key: &&LockKey| {
+            self.hold(key).is_some_and(|hold| self.blocks(request, client, hold))
+        };
+        if self.has(Fault::LocksTheWholeTable)
+            && let Some(hold) = self.holds.values().find(|hold| self.blocks(request, client, hold))
+        {
+            return Err(hold.key.clone());
+        }
+        let first = match self.fault {
+            Fault::NamesTheLastBlockingKey => request.keys.iter().rev().find(blocks),
+            _ => request.keys.iter().find(blocks),
+        };
+        first.map_or(Ok(()), |key| Err(key.clone()))
+    }
+
+    pub(crate) fn blocking(&self, request: &AcquireRequest, client: usize) -> LockKey {
+        self.look(request, client).err().unwrap_or_else(|| request.keys.first().clone())
+    }
+
+    pub(crate) fn try_take(
+        &mut self,
+        request: &AcquireRequest,
+        client: usize,
+    ) -> Result<Vec<LeasedKey>, LockKey> {
+        self.last_asked = Instant::now();
+        self.expire();
+        self.settle();
+        if let Err(blocking) = self.look(request, client) {
+            self.misuse_refused(request, client);
+            return Err(blocking);
+        }
+        Ok(self.take(request, client))
+    }
+
+    /// What some faults do with a call that is refused.
+    fn misuse_refused(&mut self, request: &AcquireRequest, client: usize) {
+        let extends = self.has(Fault::ExtendsBeforeAllKeysAreFree);
+        let keeps = self.has(Fault::KeepsWhatARefusedCallTook)
+            || (self.has(Fault::HoldsFreeKeysWhileItWaits) && request.wait.instant().is_some());
+        for key in &request.keys {
+            let mut one = request.clone();
+            one.keys = KeySet::from(key.clone());
+            let mine = self.hold(key).is_some_and(|hold| self.reenters(request, client, hold));
+            if (extends && mine) || (keeps && self.hold(key).is_none()) {
+                self.take(&one, client);
+            }
+        }
+    }
+
+    /// Takes the keys, whoever holds them.
+    pub(crate) fn take(&mut self, request: &AcquireRequest, client: usize) -> Vec<LeasedKey> {
+        let token = self.draw_token();
+        if self.has(Fault::LeavesEntriesBehind) {
+            self.litter += 1;
+        }
+        if self.has(Fault::ForgetsOldKeys) && self.holds.len() > 500 {
+            self.holds.pop_first();
+        }
+        request.keys.iter().map(|key| self.take_key(request, client, key, token)).collect()
+    }
+
+    fn take_key(
+        &mut self,
+        request: &AcquireRequest,
+        client: usize,
+        key: &LockKey,
+        token: u64,
+    ) -> LeasedKey {
+        let expiry = match self.fault {
+            Fault::RemembersTheLastExpiry => request.expiry.or(self.last_expiry),
+            _ => request.expiry,
+        };
+        self.last_expiry = expiry;
+        let expires = expiry.map(|expiry| Instant::now() + expiry.get());
+        let (place, fault) = (self.place(key.as_str()), self.fault);
+        let reentered = self.holds.get(&place).is_some_and(|hold| {
+            self.reenters(request, client, hold)
+                && (!hold.is_over() || fault == Fault::ReentersExpiredHolds)
+        });
+        if reentered && let Some(hold) = self.holds.get_mut(&place) {
+            hold.count += 1;
+            hold.expires = match (fault, hold.expires, expires) {
+                (Fault::NeverExtendsOnReentry, before, _) => before,
+                (Fault::ShortensOnReentry, _, Some(wanted)) => Some(wanted),
+                (Fault::ForgetsTheExpiryOnReentry, _, None) => None,
+                (_, Some(before), Some(wanted)) => Some(before.max(wanted)),
+                (_, before, _) => before,
+            };
+            if fault == Fault::DrawsANewTokenOnReentry {
+                hold.token = token;
+            }
+            return LeasedKey::reentered(key.clone(), FencingToken::new(hold.token));
+        }
+        let guard = match &request.hold {
+            HoldOf::Guard(loss) => Some(loss.clone()),
+            _ => None,
+        };
+        let owner = request.owner.clone();
+        let hold = Hold { key: key.clone(), owner, token, expires, guard, client, count: 1 };
+        self.holds.insert(place, hold);
+        LeasedKey::taken(key.clone(), FencingToken::new(token))
+    }
+
+    fn draw_token(&mut self) -> u64 {
+        match self.fault {
+            Fault::ReusesTokens => {}
+            Fault::TokensGoDown => self.next_token -= 1,
+            _ => self.next_token += 1,
+        }
+        self.next_token
+    }
+
+    pub(crate) fn enqueue(&mut self, request: AcquireRequest, client: usize) -> Arc<Waiter> {
+        let waiter = self.enqueue_blindly(request, client);
+        self.settle();
+        waiter
+    }
+
+    pub(crate) fn enqueue_blindly(
+        &mut self,
+        request: AcquireRequest,
+        client: usize,
+    ) -> Arc<Waiter> {
+        let waiter = Arc::new(Waiter {
+            request,
+            client,
+            changed: Notify::new(),
+            outcome: Mutex::new(None),
+            first_look: Mutex::new(None),
+        });
+        self.queue.push(Arc::clone(&waiter));
+        waiter
+    }
+
+    /// When a waiter has to look whether a hold is over.
+    pub(crate) fn next_look(&self, waiter: &Waiter) -> Option<Instant> {
+        if self.has(Fault::NeverWakesAtExpiry) {
+            return None;
+        }
+        if let Some(first) = *waiter.first_look.lock().expect("not poisoned") {
+            return first;
+        }
+        let holds = waiter.request.keys.iter().filter_map(|key| self.hold(key));
+        holds.filter_map(|hold| hold.expires).min()
+    }
+
+    pub(crate) fn outcome(&self, waiter: &Waiter) -> Option<Outcome> {
+        waiter.outcome.lock().expect("not poisoned").take()
+    }
+
+    /// Takes a waiter out of the queue. `Some`: its wait was over already.
+    pub(crate) fn withdraw(&mut self, waiter: &Arc<Waiter>) -> Option<Outcome> {
+        if self.has(Fault::CountsGoneWaiters) {
+            self.litter += 1;
+        }
+        if !self.has(Fault::LeavesGhostsInTheQueue) {
+            self.queue.retain(|other| !Arc::ptr_eq(other, waiter));
+        }
+        self.settle();
+        self.outcome(waiter)
+    }
+
+    /// Serves those who can be served, in the order in which they came.
+    pub(crate) fn settle(&mut self) {
+        let asked_lately = self.last_asked.elapsed() < Duration::from_secs(2);
+        if self.has(Fault::ServesWaitersWhenNobodyElseAsks) && asked_lately {
+            return;
+        }
+        self.expire();
+        let mut waiting = std::mem::take(&mut self.queue);
+        if self.has(Fault::ServesTheLastFirst) {
+            waiting.reverse();
+        }
+        let before = waiting.len();
+        for waiter in &waiting {
+            let wide = waiter.request.keys.len() > 1;
+            let later = (self.has(Fault::ServesNarrowCallsFirst) && wide && asked_lately)
+                || (self.has(Fault::ForgetsTheOwnersOtherRequests) && self.would_reenter(waiter));
+            if later || self.look(&waiter.request, waiter.client).is_err() {
+                self.queue.push(Arc::clone(waiter));
+            } else {
+                let keys = self.take(&waiter.request, waiter.client);
+                self.end(waiter, Ok(keys));
+            }
+        }
+        if self.has(Fault::ServesTheLastFirst) {
+            self.queue.reverse();
+        }
+        if self.queue.len() < before {
+            self.tell_waiters();
+        }
+    }
+
+    /// Lets those who wait look anew when the holds before them are over.
+    fn tell_waiters(&self) {
+        if !self.has(Fault::SleepsToTheFirstExpiry) {
+            self.queue.iter().for_each(|waiter| waiter.changed.notify_one());
+        }
+    }
+
+    fn would_reenter(&self, waiter: &Waiter) -> bool {
+        let mut holds = waiter.request.keys.iter().filter_map(|key| self.hold(key));
+        holds.any(|hold| self.reenters(&waiter.request, waiter.client, hold))
+    }
+
+    fn end(&self, waiter: &Waiter, outcome: Outcome) {
+        *waiter.outcome.lock().expect("not poisoned") = Some(outcome);
+        waiter.changed.notify_one();
+    }
+
+    /// After keys became free.
+    fn freed(&mut self) {
+        if !self.has(Fault::LosesWakeUps) {
+            self.settle();
+        }
+    }
+
+    pub(crate) fn free(&mut self, keys: &KeySet) {
+        for key in keys {
+            self.holds.remove(key.as_str());
+        }
+    }
+
+    pub(crate) fn take_out(&mut self, lease: &Lease) -> Vec<(String, Hold)> {
+        let keys = lease.keys().iter();
+        keys.flat_map(|leased| self.take_out_key(leased.key.as_str())).collect()
+    }
+
+    pub(crate) fn take_out_key(&mut self, key: &str) -> Vec<(String, Hold)> {
+        self.holds.remove_entry(key).into_iter().collect()
+    }
+
+    pub(crate) fn put_back(&mut self, holds: Vec<(String, Hold)>) {
+        self.holds.extend(holds);
+    }
+
+    pub(crate) fn extend(&mut self, lease: &Lease, expiry: Expiry) -> Result<(), LockKey> {
+        self.expire();
+        let held = |table: &Self, leased: &LeasedKey| {
+            table.hold(&leased.key).is_some_and(|hold| {
+                (hold.token == leased.token.get() || table.has(Fault::ExtendsByOwnerAlone))
+                    && hold.owner == lease.owner
+            })
+        };
+        let lost = lease.keys().iter().find(|leased| !held(self, leased));
+        let lost = lost.map(|leased| leased.key.clone());
+        if let Some(key) = &lost {
+            match self.fault {
+                Fault::ExtendsWhatIsGone => return Ok(()),
+                Fault::ExtendsKeysOneByOne => {}
+                _ => return Err(key.clone()),
+            }
+        }
+        if self.has(Fault::ForgetsToExtend) {
+            return Ok(());
+        }
+        let wanted = Instant::now() + expiry.get();
+        for (at, leased) in lease.keys().iter().enumerate() {
+            if (at > 0 && self.has(Fault::ExtendsOnlyTheFirstKey)) || !held(self, leased) {
+                continue;
+            }
+            let (place, never_shortens) =
+                (self.place(leased.key.as_str()), self.has(Fault::NeverShortens));
+            if let Some(hold) = self.holds.get_mut(&place) {
+                let shortens = hold.expires.is_none_or(|before| wanted < before);
+                if !(shortens && never_shortens) {
+                    hold.expires = Some(wanted);
+                }
+            }
+        }
+        if !self.has(Fault::GrantsAtTheOldExpiry) {
+            self.tell_waiters();
+        }
+        lost.map_or(Ok(()), Err)
+    }
+
+    pub(crate) fn release(&mut self, keys: &KeySet, owner: Option<&OwnerId>) -> bool {
+        self.expire();
+        let fault = self.fault;
+        if fault == Fault::ForgetsToRelease {
+            return true;
+        }
+        let mut all = true;
+        for key in keys {
+            let place = self.place(key.as_str());
+            let frees = self.holds.get(&place).is_some_and(|hold| {
+                let by_owner = self.same_owner(hold.owner.as_ref(), owner)
+                    || fault == Fault::FreesWithoutTheOwnerCheck
+                    || (fault == Fault::FreesOwnedKeysWithoutAnOwner && owner.is_none());
+                let over = hold.is_over() && fault != Fault::ReleasesExpiredHolds;
+                let by_kind = hold.guard.is_none() || fault == Fault::FreesGuardsByName;
+                let anonymous = owner.is_none() && fault == Fault::FreesNoAnonymousLeases;
+                by_owner && by_kind && !over && !anonymous
+            });
+            match self.holds.get_mut(&place).filter(|_| frees) {
+                Some(hold) if fault == Fault::CountsHolds && hold.count > 1 => hold.count -= 1,
+                Some(_) => drop(self.holds.remove(&place)),
+                None => all = false,
+            }
+        }
+        self.freed();
+        all || fault == Fault::SaysTrueToAnyRelease
+    }
+
+    pub(crate) fn release_lease(&mut self, lease: &Lease, client: usize) -> Result<(), LockKey> {
+        self.expire();
+        let fault = self.fault;
+        if fault == Fault::ForgetsToRelease {
+            return Ok(());
+        }
+        let mut lost = None;
+        let all = fault == Fault::ReleasesWhatALeaseReentered;
+        for leased in lease.keys().iter().filter(|leased| leased.taken || all) {
+            let place = self.place(leased.key.as_str());
+            let frees = self.holds.get(&place).is_some_and(|hold| {
+                let by_token = hold.token == leased.token.get() && hold.owner == lease.owner;
+                let by_owner = fault == Fault::ReleasesLeasesWithoutTheToken
+                    && hold.owner == lease.owner;
+                let by_client = fault != Fault::KnowsLeasesByTheirClient || hold.client == client;
+                let over = hold.is_over() && fault != Fault::ReleasesExpiredHolds;
+                (by_token || by_owner || fault == Fault::ReleasesLeasesByKeyAlone)
+                    && by_client
+                    && !over
+            });
+            if frees {
+                self.holds.remove(&place);
+            } else if lost.is_none() {
+                lost = Some(leased.key.clone());
+                if fault == Fault::StopsAtTheFirstLostKey {
+                    break;
+                }
+            }
+        }
+        self.freed();
+        match lost {
+            Some(key) if fault != Fault::SaysTrueToAnyRelease => Err(key),
+            _ => Ok(()),
+        }
+    }
+
+    pub(crate) fn release_all(&mut self, scope: &ReleaseScope) -> u64 {
+        let mut freed = self.release_all_once(scope);
+        if self.has(Fault::FreesSuccessorsToo) {
+            freed += self.release_all_once(scope);
+        }
+        freed
+    }
+
+    fn release_all_once(&mut self, scope: &ReleaseScope) -> u64 {
+        self.expire();
+        let fault = self.fault;
+        let covers = |hold: &Hold| {
+            let owner = match (&scope.owner, &hold.owner) {
+                (Some(wanted), Some(owner)) if fault == Fault::MatchesOwnersByPrefix => {
+                    owner.as_str().starts_with(wanted.as_str())
+                }
+                (Some(_), _) if fault == Fault::FreesEverybodysForAnOwner => true,
+                (None, _) => true,
+                (wanted, owner) => wanted == owner,
+            };
+            let running = match fault {
+                Fault::NeverFreesWhatRuns => hold.guard.is_none(),
+                Fault::ReleaseAllFreesGuards => true,
+                _ => scope.including_running || hold.guard.is_none(),
+            };
+            owner && running && fault != Fault::ReleaseAllFreesNothing
+        };
+        let over = |hold: &Hold| hold.is_over() && fault != Fault::CountsExpiredHolds;
+        let before = self.holds.len();
+        self.holds.retain(|_, hold| {
+            let frees = covers(hold) && !over(hold);
+            if let Some(loss) = hold.guard.as_ref().filter(|_| frees) {
+                loss.signal(LossReason::Revoked);
+            }
+            !frees
+        });
+        let freed = before - self.holds.len();
+        if fault != Fault::ForgetsWaitersOnReleaseAll {
+            self.freed();
+        }
+        freed as u64
+    }
+
+    pub(crate) fn list(&mut self) -> Vec<LockInfo> {
+        self.expire();
+        let fault = self.fault;
+        let holds = self.holds.values();
+        let told = holds.filter(|hold| !hold.is_over() || fault == Fault::ListsExpiredHolds);
+        told.map(|hold| {
+            let token = match fault {
+                Fault::TellsTheCountersToken => self.next_token + 1,
+                _ => hold.token,
+            };
+            let left = hold.expires.map(|at| at.saturating_duration_since(Instant::now()));
+            let left = match fault {
+                Fault::TellsAnEndOfEndlessHolds => left.or(Some(Duration::ZERO)),
+                _ => left,
+            };
+            let owner = hold.owner.clone().filter(|_| fault != Fault::TellsNoOwners);
+            let waits = |waiter: &&Arc<Waiter>| waiter.request.keys.contains(&hold.key);
+            let gone = usize::try_from(self.litter).expect("few");
+            let waiters = self.queue.iter().filter(waits).count() + gone;
+            LockInfo::new(hold.key.clone(), FencingToken::new(token), hold.kind())
+                .with_owner(owner)
+                .with_expires_in(left)
+                .with_waiters(waiters)
+        })
+        .collect()
+    }
+
+    pub(crate) fn close(&mut self, client: usize) {
+        let whole = self.has(Fault::ClosesTheWholeStore);
+        for (_, closed) in self.clients.iter().filter(|(other, _)| **other == client || whole) {
+            closed.store(true, Ordering::SeqCst);
+        }
+        let ghosts = self.has(Fault::LeavesGhostsInTheQueue);
+        let (leaving, staying) = std::mem::take(&mut self.queue)
+            .into_iter()
+            .partition(|waiter| waiter.client == client && !ghosts);
+        self.queue = staying;
+        let leaving: Vec<Arc<Waiter>> = leaving;
+        for waiter in &leaving {
+            self.end(waiter, Err(()));
+        }
+        if self.has(Fault::CloseFreesLeases) {
+            self.holds.retain(|_, hold| hold.client != client);
+        }
+        self.settle();
+    }
+}
