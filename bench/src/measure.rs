@@ -17,8 +17,11 @@ pub(crate) trait Work: Send + Sync + 'static {
 /// One of the things that are measured side by side.
 pub(crate) struct Variant {
     pub(crate) name: &'static str,
-    measure: Box<dyn Fn(&Runtime, usize, Duration) -> f64>,
+    measure: Box<Measure>,
 }
+
+/// What gives a rate, for a number of tasks and a time.
+type Measure = dyn Fn(&Runtime, usize, Duration) -> f64;
 
 impl Variant {
     pub(crate) fn new(name: &'static str, work: impl Work) -> Self {

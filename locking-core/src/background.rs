@@ -43,15 +43,15 @@ async fn try_release<P: LockingProvider + ?Sized>(provider: &P, lease: &Lease, w
         match timeout_at(give_up, provider.release_lease(lease)).await {
             Ok(Ok(()) | Err(Error::Lost { .. } | Error::Closed { .. })) => return,
             Ok(Err(error)) if Instant::now() < give_up && error.is_retryable() => {
-                tracing::debug!(provider = %lease.provider, keys = ?lease.keys(), %error, "release failed, trying again");
+                tracing::debug!(provider = %lease.provider, keys = ?lease.key_names(), %error, "release failed, trying again");
                 sleep(backoff.next_delay()).await;
             }
             Ok(Err(error)) => {
-                tracing::warn!(provider = %lease.provider, keys = ?lease.keys(), %error, "release failed, the lease ends by its expiry");
+                tracing::warn!(provider = %lease.provider, keys = ?lease.key_names(), %error, "release failed, the lease ends by its expiry");
                 return;
             }
             Err(_) => {
-                tracing::warn!(provider = %lease.provider, keys = ?lease.keys(), "release unanswered, the lease ends by its expiry");
+                tracing::warn!(provider = %lease.provider, keys = ?lease.key_names(), "release unanswered, the lease ends by its expiry");
                 return;
             }
         }

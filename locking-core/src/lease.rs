@@ -1,3 +1,5 @@
+use std::fmt;
+
 use serde::{Deserialize, Serialize};
 use smallvec::SmallVec;
 
@@ -63,16 +65,24 @@ impl Lease {
 
     /// The token of a key; `None` if the lease doesn't have that key.
     #[must_use]
-    pub fn token(&self, key: &str) -> Option<FencingToken> {
+    pub fn token_of(&self, key: &str) -> Option<FencingToken> {
         let at = self.keys().binary_search_by(|leased| leased.key.as_str().cmp(key)).ok()?;
         Some(self.keys()[at].token)
     }
 
-    /// The greatest token of the lease: the one to send along where one number must do for all.
+    /// The greatest token of the lease: with one key, that key's; with several, the one to send along
+    /// where one number must do for all.
     #[must_use]
-    pub fn greatest_token(&self) -> FencingToken {
+    pub fn token(&self) -> FencingToken {
         let greatest = self.keys().iter().map(|leased| leased.token).max();
         greatest.unwrap_or(FencingToken::new(0))
+    }
+
+    /// The keys alone, for spans and events.
+    pub(crate) fn key_names(&self) -> impl fmt::Debug {
+        fmt::from_fn(|f| {
+            f.debug_list().entries(self.keys().iter().map(|leased| &leased.key)).finish()
+        })
     }
 
     /// The lease's keys as a set.

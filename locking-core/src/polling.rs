@@ -39,6 +39,9 @@ pub trait TryAcquire: LockingProvider + Clone {
 /// Each attempt runs as a task of its own to its end. Where the caller is dropped meanwhile, or
 /// the deadline passes, what the attempt took is given back in the background.
 ///
+/// A provider that polls lets [`release_lease`](LockingProvider::release_lease) through after its
+/// close, so that an attempt which was under way can be given back.
+///
 /// Its fairness is that of a race, and a waiter can be late by the longest delay of `backoff`:
 /// keep that well below a second.
 ///

@@ -17,7 +17,7 @@ use crate::time::Expiry;
 
 /// What stores the locks: the contract between the lock module and a store.
 ///
-/// Seven methods are required. What all providers share is built once on top of them, in the
+/// Eight methods are required. What all providers share is built once on top of them, in the
 /// module: guards and their renewal, jobs, configuration, spans, draining. Whether an
 /// implementation keeps the contract is what the suite in `locking-testkit` finds out.
 ///
@@ -129,6 +129,21 @@ pub trait LockingProvider: fmt::Debug + Send + Sync + 'static {
     /// [`Error::Unavailable`] or [`Error::UnknownOutcome`] if the store didn't answer.
     async fn release_all(&self, scope: ReleaseScope) -> Result<u64>;
 
+    /// Stops granting to this client, and ends its connections and tasks.
+    ///
+    /// # Contract
+    ///
+    /// - Requests that still wait fail with [`Error::Closed`], and so does every later call; only
+    ///   [`release_lease`](Self::release_lease) may still be carried out.
+    /// - What an acquisition that is under way still takes is given back.
+    /// - Leases stay. A second close does nothing. Other clients of the store are not touched.
+    ///
+    /// # Errors
+    ///
+    /// [`Error::Unavailable`] if a connection couldn't be ended in good order; it is gone all the
+    /// same.
+    async fn close(&self) -> Result<()>;
+
     /// How long guards and jobs wait when they don't say. Default: 5 s.
     fn wait_locking_timeout(&self) -> Duration {
         Duration::from_secs(5)
@@ -178,21 +193,6 @@ pub trait LockingProvider: fmt::Debug + Send + Sync + 'static {
     ///
     /// [`Error::Unavailable`] if the store didn't answer, or refused.
     async fn migrate(&self) -> Result<()> {
-        Ok(())
-    }
-
-    /// Ends this client's connections and tasks. Default: it has none.
-    ///
-    /// # Contract
-    ///
-    /// Requests that still wait fail with [`Error::Closed`], and so does every later call. Leases
-    /// stay. A second close does nothing. Other clients of the same store are not touched.
-    ///
-    /// # Errors
-    ///
-    /// [`Error::Unavailable`] if a connection couldn't be ended in good order; it is gone all the
-    /// same.
-    async fn close(&self) -> Result<()> {
         Ok(())
     }
 }

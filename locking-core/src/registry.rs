@@ -37,6 +37,7 @@ pub type ProviderFactory = fn(ProviderId, ProviderOptions) -> ProviderFuture;
 /// #     async fn release(&self, _: KeySet, _: Option<OwnerId>) -> Result<bool> { Ok(false) }
 /// #     async fn release_lease(&self, _: &Lease) -> Result<()> { Ok(()) }
 /// #     async fn release_all(&self, _: ReleaseScope) -> Result<u64> { Ok(0) }
+/// #     async fn close(&self) -> Result<()> { Ok(()) }
 /// # }
 /// /// For platforms without code before `main`: give this to `LockingModuleBuilder::register`.
 /// pub const REGISTRATION: ProviderRegistration =

@@ -3,17 +3,16 @@ use std::sync::Arc;
 use std::time::Duration;
 
 use locking_core::{
-    AcquireRequest, Capabilities, Error, Expiry, Grant, KeySet, Lease, LockInfo,
-    LockKey, LockingProvider, LossReason, OwnerId, ProviderId, ReleaseScope, Result, WaitUntil,
-    async_trait,
+    AcquireRequest, Capabilities, Error, Expiry, Grant, KeySet, Lease, LockInfo, LockKey,
+    LockingProvider, LossReason, OwnerId, ProviderId, ReleaseScope, Result, WaitUntil, async_trait,
 };
 
-use crate::{CAPABILITIES, IDENTIFIER};
 use crate::claim::Claim;
 use crate::config::MemoryOptions;
 use crate::queue::{Client, Granted};
 use crate::store::Store;
 use crate::wait::{WaitEnd, Waiting};
+use crate::{CAPABILITIES, IDENTIFIER};
 
 /// Locks within this process.
 ///
@@ -30,6 +29,10 @@ pub struct MemoryProvider {
 
 impl MemoryProvider {
     /// A table of its own, under the id `locking-memory`.
+    ///
+    /// # Panics
+    ///
+    /// Never: that is a valid id.
     #[must_use]
     pub fn new() -> Self {
         let id = ProviderId::new(IDENTIFIER).expect("the identifier is a valid id");
@@ -112,9 +115,7 @@ impl LockingProvider for MemoryProvider {
         }
         let granted = match self.store.take_or_queue(claim, wait.instant(), &self.client) {
             Ok(granted) => granted,
-            Err(Some(waiter)) => {
-                self.wait(Waiting::new(Arc::clone(&self.store), waiter)).await?
-            }
+            Err(Some(waiter)) => self.wait(Waiting::new(Arc::clone(&self.store), waiter)).await?,
             Err(None) => return Err(Error::closed(&self.id)),
         };
         Ok(self.grant(owner, granted))
@@ -129,7 +130,7 @@ impl LockingProvider for MemoryProvider {
     }
 
     async fn release_lease(&self, lease: &Lease) -> Result<()> {
-        self.open()?.release_lease(lease).map_err(|key| self.lost(key))
+        self.store.release_lease(lease).map_err(|key| self.lost(key))
     }
 
     async fn release_all(&self, scope: ReleaseScope) -> Result<u64> {

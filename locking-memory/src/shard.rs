@@ -33,9 +33,7 @@ impl Shard {
     pub(crate) fn slot_or_new(&mut self, hash: u64, key: &LockKey) -> &mut Slot {
         match self.slots.entry(hash, |slot| slot.key == *key, |slot| slot.hash) {
             Entry::Occupied(slot) => slot.into_mut(),
-            Entry::Vacant(place) => {
-                place.insert(Slot::new(hash, key.clone())).into_mut()
-            }
+            Entry::Vacant(place) => place.insert(Slot::new(hash, key.clone())).into_mut(),
         }
     }
 

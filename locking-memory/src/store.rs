@@ -5,8 +5,8 @@ use std::time::{SystemTime, UNIX_EPOCH};
 
 use foldhash::fast::RandomState;
 use locking_core::{
-    Expiry, FencingToken, KeySet, Lease, LeasedKey, LockInfo, LockKey, LossReason, Moment,
-    OwnerId, ReleaseScope,
+    Expiry, FencingToken, KeySet, Lease, LeasedKey, LockInfo, LockKey, LossReason, Moment, OwnerId,
+    ReleaseScope,
 };
 use parking_lot::{Mutex, MutexGuard};
 use smallvec::SmallVec;
@@ -174,9 +174,10 @@ impl Store {
             return Ok(());
         }
         let keys = lease.key_set();
-        let missing = self.free_where(taken.iter().map(|leased| &leased.key), &keys, |at, holder| {
-            holder.token == taken[at].token.get() && holder.owner == lease.owner
-        });
+        let missing =
+            self.free_where(taken.iter().map(|leased| &leased.key), &keys, |at, holder| {
+                holder.token == taken[at].token.get() && holder.owner == lease.owner
+            });
         missing.map_or(Ok(()), Err)
     }
 

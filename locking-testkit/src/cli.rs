@@ -129,7 +129,11 @@ impl Backend {
 
     fn harness(&self) -> Arc<dyn Harness> {
         let harness = self.harness.get_or_init(|| {
-            let start = self.start.lock().expect("a harness that panicked at its start is not tried again").take();
+            let start = self
+                .start
+                .lock()
+                .expect("a harness that panicked at its start is not tried again")
+                .take();
             start.expect("a harness that panicked at its start is not tried again")(&self.runtime)
         });
         Arc::clone(harness)

@@ -17,11 +17,7 @@ pub(crate) struct Intercept {
 
 impl Intercept {
     pub(crate) fn new(inner: Arc<dyn LockingProvider>) -> Arc<Self> {
-        Arc::new(Self {
-            inner,
-            failing_extends: AtomicUsize::new(0),
-            extends: AtomicUsize::new(0),
-        })
+        Arc::new(Self { inner, failing_extends: AtomicUsize::new(0), extends: AtomicUsize::new(0) })
     }
 
     pub(crate) fn fail_extends(&self, next: usize) {

@@ -17,6 +17,7 @@
 //! #         async fn release(&self, _: KeySet, _: Option<OwnerId>) -> Result<bool> { unimplemented!() }
 //! #         async fn release_lease(&self, _: &Lease) -> Result<()> { unimplemented!() }
 //! #         async fn release_all(&self, _: ReleaseScope) -> Result<u64> { unimplemented!() }
+//! #         async fn close(&self) -> Result<()> { Ok(()) }
 //! #     }
 //! # }
 //! # use my_provider::MyProvider;

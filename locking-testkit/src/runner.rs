@@ -61,7 +61,8 @@ pub(crate) fn run_to_end(
     claims: Capabilities,
     scale: Scale,
 ) -> Outcome {
-    let runtime = tokio::runtime::Builder::new_multi_thread().worker_threads(2).enable_all().build();
+    let runtime =
+        tokio::runtime::Builder::new_multi_thread().worker_threads(2).enable_all().build();
     let runtime = match runtime {
         Ok(runtime) => runtime,
         Err(error) => return Outcome::Failed(format!("no runtime: {error}")),

@@ -16,7 +16,8 @@ pub(super) fn fill(
         if refers {
             *text = filled(text, path, variable)?;
         }
-        if !text.is_empty() && (refers || text.contains("://")) {
+        // Shorter texts are no secrets, and stand in other words too.
+        if text.len() > 2 && (refers || text.contains("://")) {
             secrets.push(text.clone());
         }
         Ok(())

@@ -3,12 +3,12 @@ use std::sync::Arc;
 use std::time::Duration;
 
 use super::state::GuardState;
-use crate::error::Result;
+use crate::error::{Error, Result};
 use crate::lease::Lease;
 use crate::loss::LossReason;
 use crate::token::FencingToken;
 
-/// What a job knows of the lock that it runs under.
+/// What a job knows of the lock that it runs under, and a guard of its own.
 #[derive(Clone)]
 pub struct LockContext(Arc<GuardState>);
 
@@ -17,16 +17,24 @@ impl LockContext {
         Self(state)
     }
 
+    pub(super) fn state(&self) -> &GuardState {
+        &self.0
+    }
+
+    pub(crate) fn lost_error(&self, reason: LossReason) -> Error {
+        self.0.lost_error(reason)
+    }
+
     /// The greatest fencing token of the lock: with one key, that key's.
     #[must_use]
     pub fn token(&self) -> FencingToken {
-        self.0.lease.greatest_token()
+        self.0.lease.token()
     }
 
     /// The fencing token of one key; `None` if the lock doesn't have that key.
     #[must_use]
     pub fn token_of(&self, key: &str) -> Option<FencingToken> {
-        self.0.lease.token(key)
+        self.0.lease.token_of(key)
     }
 
     /// The lock's keys, owner and tokens.
@@ -39,13 +47,14 @@ impl LockContext {
     ///
     /// # Errors
     ///
-    /// [`Error::Lost`](crate::Error::Lost) from the local deadline on, which lies before the
+    /// [`Error::Lost`] from the local deadline on, which lies before the
     /// moment at which the store gives the keys to somebody else, or once the loss was signalled.
     pub fn check(&self) -> Result<()> {
         self.0.check()
     }
 
-    /// Waits until the lock is lost. Cancellation safe; it can be awaited again.
+    /// Waits until the lock is lost: at its local deadline at the latest. Cancellation safe; it can
+    /// be awaited again.
     pub async fn lost(&self) -> LossReason {
         self.0.lost().await
     }

@@ -1,17 +1,14 @@
 use std::fmt;
+use std::ops::Deref;
 use std::sync::Arc;
-use std::time::Duration;
 
-use tokio::time::Instant;
+use tokio::time::{Instant, timeout, timeout_at};
 
 use super::context::LockContext;
 use super::keeper::Keeper;
 use super::state::GuardState;
 use crate::background;
 use crate::error::{Error, Result};
-use crate::lease::Lease;
-use crate::loss::LossReason;
-use crate::token::FencingToken;
 
 /// A lock that this process keeps alive, and gives back when this value is dropped.
 ///
@@ -19,9 +16,12 @@ use crate::token::FencingToken;
 /// acquired. Dropping it gives the keys back without blocking: at once where the provider can,
 /// else by a task; with that runtime gone they become free when the lease ends. To know that they
 /// are free, and whether the lock was held to the end, use [`release`](Self::release).
+///
+/// What it knows of the lock, it knows as a [`LockContext`], to which it dereferences: `token()`,
+/// `check()`, `lost()`, `expires_in()`.
 #[must_use = "the lock is given back when the guard is dropped"]
 pub struct LockGuard {
-    state: Arc<GuardState>,
+    context: LockContext,
     keeper: Arc<Keeper>,
     id: u64,
     granted: Instant,
@@ -41,69 +41,26 @@ impl LockGuard {
             give_back(&state, &keeper);
             return Err(Error::closed(&state.lease.provider));
         };
-        Ok(Self { state, keeper, id, granted: Instant::now(), settled: false })
+        let context = LockContext::new(state);
+        Ok(Self { context, keeper, id, granted: Instant::now(), settled: false })
     }
 
-    /// Where the grant took so long to arrive that it could be stale, believes only a renewal.
+    /// Where the grant took so long to arrive that it could be stale, believes only a renewal that
+    /// is answered by `deadline`.
     ///
     /// # Errors
     ///
     /// [`Error::Lost`] if it was stale; what else the store answers to the renewal.
-    pub(crate) async fn confirmed(self) -> Result<Self> {
-        if self.state.needs_confirmation() {
-            let unanswered = |_| Error::unknown_outcome(&self.state.lease.provider, "no answer");
-            let renewed = tokio::time::timeout(self.state.expiry.get(), self.state.renew()).await;
-            renewed.map_err(unanswered)??;
+    pub(crate) async fn confirmed(self, deadline: Option<Instant>) -> Result<Self> {
+        if self.state().needs_confirmation() {
+            let latest = Instant::now() + self.state().expiry.get();
+            let latest = deadline.map_or(latest, |deadline| deadline.min(latest));
+            let unanswered = |_| Error::unknown_outcome(&self.lease().provider, "no answer");
+            timeout_at(latest, self.state().renew()).await.map_err(unanswered)??;
             // A loss is final: the grant's own deadline may have passed before the answer came.
             self.check()?;
         }
         Ok(self)
-    }
-
-    /// The greatest fencing token of the lock: with one key, that key's.
-    #[must_use]
-    pub fn token(&self) -> FencingToken {
-        self.state.lease.greatest_token()
-    }
-
-    /// The fencing token of one key; `None` if the lock doesn't have that key.
-    #[must_use]
-    pub fn token_of(&self, key: &str) -> Option<FencingToken> {
-        self.state.lease.token(key)
-    }
-
-    /// The lock's keys, owner and tokens.
-    #[must_use]
-    pub fn lease(&self) -> &Lease {
-        &self.state.lease
-    }
-
-    /// Whether the lock is still held, as far as this process can know: no I/O, two clock readings.
-    ///
-    /// # Errors
-    ///
-    /// [`Error::Lost`] from the local deadline on, which lies before the moment at which the store
-    /// gives the keys to somebody else, or once the loss was signalled.
-    pub fn check(&self) -> Result<()> {
-        self.state.check()
-    }
-
-    /// Waits until the lock is lost: at its local deadline at the latest. Cancellation safe; it can
-    /// be awaited again.
-    pub async fn lost(&self) -> LossReason {
-        self.state.lost().await
-    }
-
-    /// The time for which the lock is believed in without a further renewal.
-    #[must_use]
-    pub fn expires_in(&self) -> Duration {
-        self.state.expires_in()
-    }
-
-    /// What a job needs to know of this lock; it doesn't keep the lock alive.
-    #[must_use]
-    pub fn context(&self) -> LockContext {
-        LockContext::new(Arc::clone(&self.state))
     }
 
     /// Gives the keys back and waits until they are free.
@@ -135,29 +92,47 @@ impl LockGuard {
         }
     }
 
-    pub(crate) fn lost_error(&self, reason: LossReason) -> Error {
-        self.state.lost_error(reason)
+    /// What a job needs to know of this lock; it doesn't keep the lock alive.
+    #[must_use]
+    pub fn context(&self) -> LockContext {
+        self.context.clone()
+    }
+
+    fn state(&self) -> &GuardState {
+        self.context.state()
     }
 
     async fn give_back(mut self) -> Result<()> {
-        self.state.end();
-        let released = self.state.provider.release_lease(&self.state.lease).await;
+        self.state().end();
+        let state = self.state();
+        // When a whole lease has gone without an answer, there is nothing left to give back.
+        let release = timeout(state.expiry.get(), state.provider.release_lease(&state.lease));
+        let unanswered = |_| Error::unknown_outcome(&state.lease.provider, "no answer");
+        let released = release.await.map_err(unanswered).flatten();
         self.settled = matches!(released, Ok(()) | Err(Error::Lost { .. }));
         released
     }
 }
 
+impl Deref for LockGuard {
+    type Target = LockContext;
+
+    fn deref(&self) -> &LockContext {
+        &self.context
+    }
+}
+
 impl Drop for LockGuard {
     fn drop(&mut self) {
-        self.state.end();
+        self.state().end();
         // Before it is removed: so a close sees the guard, or that it is being given back.
         if !self.settled {
-            give_back(&self.state, &self.keeper);
+            give_back(self.state(), &self.keeper);
         }
-        self.keeper.remove(self.id, &self.state);
+        self.keeper.remove(self.id, self.state());
         tracing::debug!(
-            provider = %self.state.lease.provider, keys = ?self.state.lease.keys(),
-            held = ?self.granted.elapsed(), lost = ?self.state.loss.reason(), "lock given back"
+            provider = %self.state().lease.provider, keys = ?self.state().lease.key_names(),
+            held = ?self.granted.elapsed(), lost = ?self.state().loss.reason(), "lock given back"
         );
     }
 }
@@ -176,6 +151,6 @@ fn give_back(state: &GuardState, keeper: &Arc<Keeper>) {
 
 impl fmt::Debug for LockGuard {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
-        f.debug_tuple("LockGuard").field(&self.state).finish()
+        f.debug_tuple("LockGuard").field(self.state()).finish()
     }
 }

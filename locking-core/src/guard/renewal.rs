@@ -28,7 +28,7 @@ pub(super) async fn renew(keeper: Arc<Keeper>, id: u64, guard: Arc<GuardState>) 
             }
             Ok(Err(error)) => {
                 tracing::debug!(
-                    provider = %guard.lease.provider, keys = ?guard.lease.keys(), %error,
+                    provider = %guard.lease.provider, keys = ?guard.lease.key_names(), %error,
                     "renewal failed, trying again"
                 );
                 sleep(backoff.next_delay().min(guard.expires_in())).await;
@@ -43,7 +43,7 @@ pub(super) async fn renew(keeper: Arc<Keeper>, id: u64, guard: Arc<GuardState>) 
 
 fn warn_lost(guard: &GuardState, reason: LossReason) {
     tracing::warn!(
-        provider = %guard.lease.provider, keys = ?guard.lease.keys(), %reason,
+        provider = %guard.lease.provider, keys = ?guard.lease.key_names(), %reason,
         "a lock is lost while its guard is in use"
     );
 }

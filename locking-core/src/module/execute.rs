@@ -1,6 +1,9 @@
 use std::fmt;
 
+use tracing::field::Empty;
+
 use super::CallFuture;
+use super::call::traced;
 use super::lock::Lock;
 use crate::error::Result;
 use crate::guard::{LockContext, LockGuard};
@@ -91,7 +94,13 @@ where
     type IntoFuture = CallFuture<'a, Fut::Output>;
 
     fn into_future(self) -> CallFuture<'a, Fut::Output> {
-        Box::pin(self.run())
+        let span = tracing::debug_span!(
+            "locking.execute",
+            provider = Empty,
+            keys = Empty,
+            outcome = Empty
+        );
+        traced(self.lock.described(span), Box::pin(self.run()))
     }
 }
 

@@ -42,7 +42,7 @@ impl<'a> Extend<'a> {
         let span = tracing::debug_span!(
             "locking.extend",
             provider = %target.id(),
-            keys = ?lease.keys(),
+            keys = ?lease.key_names(),
             owner = lease.owner.as_ref().map(tracing::field::display),
             remaining = ?self.remaining,
             outcome = tracing::field::Empty,

@@ -1,7 +1,12 @@
 use std::sync::Arc;
 use std::time::Duration;
 
+use tokio::time::Instant;
+use tracing::Span;
+use tracing::field::Empty;
+
 use super::acquire::Granting;
+use super::call::traced;
 use super::target::Target;
 use super::{CallFuture, LockingModule};
 use crate::error::{Error, Result};
@@ -72,6 +77,15 @@ impl<'a> Lock<'a> {
         Self { target: self.module.target(name), ..self }
     }
 
+    /// Tells a span around the whole call what the call is about.
+    pub(super) fn described(&self, span: Span) -> Span {
+        if let (false, Ok(target), Ok(keys)) = (span.is_disabled(), &self.target, &self.keys) {
+            span.record("provider", tracing::field::display(target.id()));
+            span.record("keys", tracing::field::debug(keys));
+        }
+        span
+    }
+
     pub(super) async fn guard(self) -> Result<LockGuard> {
         let keys = self.keys?;
         let expiry = Expiry::new(self.lease)?;
@@ -83,12 +97,20 @@ impl<'a> Lock<'a> {
         let wait = timeout.deadline()?;
         loop {
             let guard = granted(self.module, target, keys.clone(), expiry, wait).await?;
-            match guard.confirmed().await {
-                Err(Error::Lost { .. }) => {} // A stale grant: it ended before it reached us.
+            match guard.confirmed(wait.instant()).await {
+                // A stale grant: it ended before it reached us.
+                Err(Error::Lost { .. }) if !is_over(wait) => {}
+                Err(Error::Lost { provider, key, .. }) => {
+                    return Err(Error::TimedOut { provider, key });
+                }
                 answer => return answer,
             }
         }
     }
+}
+
+fn is_over(wait: WaitUntil) -> bool {
+    wait.instant().is_some_and(|deadline| deadline <= Instant::now())
 }
 
 async fn granted(
@@ -117,6 +139,8 @@ impl<'a> IntoFuture for Lock<'a> {
     type IntoFuture = CallFuture<'a, LockGuard>;
 
     fn into_future(self) -> CallFuture<'a, LockGuard> {
-        Box::pin(self.guard())
+        let span =
+            tracing::debug_span!("locking.lock", provider = Empty, keys = Empty, outcome = Empty);
+        traced(self.described(span), Box::pin(self.guard()))
     }
 }

@@ -27,6 +27,7 @@ pub use self::lock::Lock;
 pub use self::release::{Release, ReleaseLease};
 pub use self::release_all::ReleaseAll;
 use self::target::{Target, Targets};
+use crate::capabilities::Capabilities;
 use crate::closing::Closing;
 use crate::config::LockingConfig;
 use crate::error::{Error, Result};
@@ -219,6 +220,21 @@ impl LockingModule {
         closed.map(|()| broken)
     }
 
+    /// What the default provider promises beyond the baseline.
+    #[must_use]
+    pub fn capabilities(&self) -> Capabilities {
+        self.default_target().provider().capabilities()
+    }
+
+    /// What a provider promises beyond the baseline, by its id or identifier.
+    ///
+    /// # Errors
+    ///
+    /// [`Error::Configuration`] if it isn't configured.
+    pub fn capabilities_of(&self, provider: &str) -> Result<Capabilities> {
+        Ok(self.target(provider)?.provider().capabilities())
+    }
+
     /// The ids of the configured providers; the first one is the default.
     #[must_use]
     pub fn providers(&self) -> Vec<ProviderId> {
@@ -250,6 +266,9 @@ impl fmt::Debug for LockingModule {
     }
 }
 
+/// How long a close waits for a store to answer for a lock that it broke.
+const BREAKING: Duration = Duration::from_secs(2);
+
 /// Marks guards lost, which cancels their jobs, and gives their keys back.
 async fn break_guards(guards: Vec<Arc<GuardState>>) -> usize {
     let broken = guards.len();
@@ -258,15 +277,17 @@ async fn break_guards(guards: Vec<Arc<GuardState>>) -> usize {
         guard.loss.signal(LossReason::Closed);
         guard.end();
         releases.spawn(async move {
-            let released = guard.provider.release_lease(&guard.lease).await;
+            let release = guard.provider.release_lease(&guard.lease);
+            let released = timeout(BREAKING, release).await;
             guard.note_broken();
             released
         });
     }
     while let Some(released) = releases.join_next().await {
         match released {
-            Ok(Ok(()) | Err(Error::Lost { .. })) => {}
-            Ok(Err(error)) => tracing::warn!(%error, "a broken lock ends by its expiry"),
+            Ok(Ok(Ok(()) | Err(Error::Lost { .. }))) => {}
+            Ok(Ok(Err(error))) => tracing::warn!(%error, "a broken lock ends by its expiry"),
+            Ok(Err(_)) => tracing::warn!("a broken lock ends by its expiry: no answer"),
             Err(panic) => tracing::warn!(%panic, "a broken lock ends by its expiry"),
         }
     }

@@ -94,7 +94,7 @@ impl<'a> ReleaseLease<'a> {
         let span = tracing::debug_span!(
             "locking.release_lease",
             provider = %target.id(),
-            keys = ?lease.keys(),
+            keys = ?lease.key_names(),
             owner = lease.owner.as_ref().map(tracing::field::display),
             outcome = tracing::field::Empty,
         );

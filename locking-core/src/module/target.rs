@@ -37,8 +37,13 @@ impl Targets {
         let mut targets = Vec::with_capacity(plan.providers.len());
         for planned in plan.providers {
             let identifier = planned.registration.identifier();
-            let provider = planned.registration.build(planned.id, planned.options).await?;
-            targets.push(Target { provider, identifier: Some(identifier) });
+            match planned.registration.build(planned.id, planned.options).await {
+                Ok(provider) => targets.push(Target { provider, identifier: Some(identifier) }),
+                Err(error) => {
+                    close(&targets).await;
+                    return Err(error);
+                }
+            }
         }
         targets.swap(0, plan.default);
         Ok(Self(targets))
@@ -70,6 +75,15 @@ impl Targets {
                 name: name.to_owned(),
                 ids: self.ids(),
             })),
+        }
+    }
+}
+
+/// Ends the connections of a start that failed half way.
+async fn close(built: &[Target]) {
+    for target in built {
+        if let Err(error) = target.provider().close().await {
+            tracing::debug!(provider = %target.id(), %error, "not closed in good order");
         }
     }
 }

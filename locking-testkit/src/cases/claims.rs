@@ -1,5 +1,7 @@
 //! What a provider says of itself.
 
+use locking_core::LockKey;
+
 use crate::fixture::Fixture;
 
 pub(crate) async fn the_provider_claims_what_its_harness_says(f: Fixture) {
@@ -14,7 +16,7 @@ pub(crate) async fn every_client_and_lease_has_the_providers_id(f: Fixture) {
     assert_eq!(&lease.provider, one.id());
     let error = f.b.acquire(f.key("k")).await.expect_err("held");
     assert_eq!(error.provider(), Some(one.id()));
-    assert_eq!(error.key().map(|key| key.as_str()), Some(f.key("k").as_str()));
+    assert_eq!(error.key().map(LockKey::as_str), Some(f.key("k").as_str()));
 }
 
 pub(crate) async fn migrations_can_be_run_again_and_at_once(f: Fixture) {
@@ -35,8 +37,7 @@ pub(crate) async fn what_is_not_claimed_is_answered_as_unsupported(f: Fixture) {
         assert!(inspected.expect("claimed").is_some() && listed.expect("claimed").len() == 1);
         return;
     }
-    let unsupported = |error: Error| {
-        matches!(error, Error::Unsupported { capability: Capability::Lists, .. })
-    };
+    let unsupported =
+        |error: Error| matches!(error, Error::Unsupported { capability: Capability::Lists, .. });
     assert!(inspected.is_err_and(unsupported) && listed.is_err_and(unsupported));
 }

@@ -85,9 +85,8 @@ pub(crate) async fn what_does_not_end_in_time_is_broken_and_counted(f: Fixture) 
         guards.push(f.a.lock(key).await.expect("free"));
     }
     let (module, wanted) = (f.a.clone(), keys[9].clone());
-    let running = tokio::spawn(async move {
-        module.execute(wanted, |_| tokio::time::sleep(LONG)).await
-    });
+    let running =
+        tokio::spawn(async move { module.execute(wanted, |_| tokio::time::sleep(LONG)).await });
     until("the job runs", || async { !is_free(&f.b, &keys[9]).await }).await;
     let leased = f.key("lease");
     f.a.acquire(&leased).await.expect("free");

@@ -29,10 +29,12 @@ pub(crate) async fn a_panicking_job_gives_its_keys_back(f: Fixture) {
     let (key, module) = (f.key("k"), f.a.clone());
     let wanted = key.clone();
     let running = tokio::spawn(async move {
-        module.execute(wanted, |_| async {
-            // Without the hook, which would print it.
-            std::panic::resume_unwind(Box::new("the job's own panic"))
-        }).await
+        module
+            .execute(wanted, |_| async {
+                // Without the hook, which would print it.
+                std::panic::resume_unwind(Box::new("the job's own panic"))
+            })
+            .await
     });
     let end = running.await.expect_err("the panic goes on");
     assert!(end.is_panic());
@@ -42,9 +44,8 @@ pub(crate) async fn a_panicking_job_gives_its_keys_back(f: Fixture) {
 pub(crate) async fn a_cancelled_job_gives_its_keys_back(f: Fixture) {
     let (key, module) = (f.key("k"), f.a.clone());
     let wanted = key.clone();
-    let running = tokio::spawn(async move {
-        module.execute(wanted, |_| tokio::time::sleep(LONG)).await
-    });
+    let running =
+        tokio::spawn(async move { module.execute(wanted, |_| tokio::time::sleep(LONG)).await });
     until("the job holds its key", || async { !is_free(&f.b, &key).await }).await;
     running.abort();
     until_free(&f.b, &key).await;
@@ -66,9 +67,11 @@ pub(crate) async fn a_timed_out_acquisition_never_starts_the_job(f: Fixture) {
 pub(crate) async fn execute_inside_execute_on_one_key_times_out(f: Fixture) {
     let (key, inner) = (f.key("k"), f.a.clone());
     let wanted = key.clone();
-    let answer = f.a.execute(&key, |_| async move {
-        inner.execute(wanted, |_| async {}).timeout(ms(60)).await
-    });
+    let answer =
+        f.a.execute(
+            &key,
+            |_| async move { inner.execute(wanted, |_| async {}).timeout(ms(60)).await },
+        );
     let answer = answer.await.expect("the outer job ran");
     assert_answer!(answer, Err(Error::TimedOut { .. }), "never re-entrant");
 }
@@ -130,9 +133,7 @@ pub(crate) async fn a_job_that_is_not_cancelled_learns_of_the_loss(f: Fixture) {
 pub(crate) async fn a_job_knows_the_tokens_of_its_keys(f: Fixture) {
     let keys = [f.key("1"), f.key("2")];
     let asked = keys.clone();
-    let tokens = f.a.execute(&keys, |lock| async move {
-        asked.map(|key| lock.token_of(&key))
-    });
+    let tokens = f.a.execute(&keys, |lock| async move { asked.map(|key| lock.token_of(&key)) });
     let tokens = tokens.await.expect("the job ran");
     assert!(tokens.iter().all(Option::is_some), "{tokens:?}");
     let next = f.b.lock(&keys).await.expect("free");

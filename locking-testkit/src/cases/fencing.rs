@@ -14,24 +14,24 @@ pub(crate) async fn tokens_grow_over_releases(f: Fixture) {
     for round in 0..f.scaled(100_000).max(200) {
         let module = if round % 2 == 0 { &f.a } else { &f.b };
         let lease = module.acquire(&key).owner("o").await.expect("free");
-        assert!(lease.greatest_token() > last, "round {round}: {lease:?} after {last}");
-        last = lease.greatest_token();
+        assert!(lease.token() > last, "round {round}: {lease:?} after {last}");
+        last = lease.token();
         assert!(module.release_lease(&lease).await.expect("answered"));
     }
 }
 
 pub(crate) async fn tokens_grow_over_expiry_force_and_kinds_of_hold(f: Fixture) {
     let key = f.key("k");
-    let mut seen = vec![f.a.acquire(&key).expire(ms(60)).await.expect("free").greatest_token()];
+    let mut seen = vec![f.a.acquire(&key).expire(ms(60)).await.expect("free").token()];
     until_free(&f.b, &key).await;
-    seen.push(f.b.acquire(&key).owner("o").await.expect("free").greatest_token());
+    seen.push(f.b.acquire(&key).owner("o").await.expect("free").token());
     assert_eq!(f.a.release_all().await.expect("answered"), 1);
     let guard = f.a.lock(&key).await.expect("free");
     seen.push(guard.token());
     assert_eq!(f.b.release_all().including_running().await.expect("answered"), 1);
     let token = f.b.execute(&key, |lock| async move { lock.token() }).await;
     seen.push(token.expect("the job ran"));
-    seen.push(f.a.acquire(&key).await.expect("free").greatest_token());
+    seen.push(f.a.acquire(&key).await.expect("free").token());
     assert!(seen.windows(2).all(|pair| pair[0] < pair[1]), "{seen:?}");
     drop(guard);
 }
@@ -71,7 +71,7 @@ pub(crate) async fn the_store_tells_the_token_that_was_granted(f: Fixture) {
     let key = f.key("k");
     let lease = f.a.acquire(&key).await.expect("free");
     let info = f.b.inspect(&key).await.expect("answered").expect("held");
-    assert_eq!(info.token, lease.greatest_token());
+    assert_eq!(info.token, lease.token());
 }
 
 pub(crate) async fn a_resource_refuses_a_holder_that_was_overtaken(f: Fixture) {

@@ -1,15 +1,15 @@
 //! An owner comes back to what it holds.
 
-use locking_core::Error;
 use crate::fixture::Fixture;
 use crate::support::{LONG, SHORT, a_moment, assert_answer, is_free, let_expire, ms, soon};
+use locking_core::Error;
 
 pub(crate) async fn the_same_owner_reenters_with_the_same_token(f: Fixture) {
     let key = f.key("k");
     let first = f.a.acquire(&key).owner("o").await.expect("free");
     for module in [&f.a, &f.b] {
         let again = module.acquire(&key).owner("o").await.expect("its own");
-        assert_eq!(again.greatest_token(), first.greatest_token());
+        assert_eq!(again.token(), first.token());
         assert!(!again.keys()[0].taken, "re-entered, not taken");
     }
 }
@@ -66,7 +66,7 @@ pub(crate) async fn an_owners_queued_requests_are_granted_together(f: Fixture) {
     let mut tokens = Vec::new();
     for waiter in waiting {
         let lease = soon("a waiter of the owner that holds the key", waiter).await;
-        tokens.push(lease.expect("no panic").expect("granted").greatest_token());
+        tokens.push(lease.expect("no panic").expect("granted").token());
     }
     assert!(tokens.windows(2).all(|pair| pair[0] == pair[1]), "one hold: {tokens:?}");
 }
@@ -77,8 +77,8 @@ pub(crate) async fn a_lease_says_what_it_took_and_what_it_reentered(f: Fixture) 
     let both = f.a.acquire([&new, &old]).owner("o").await.expect("free or its own");
     let taken: Vec<bool> = both.keys().iter().map(|leased| leased.taken).collect();
     assert_eq!(taken, [false, true], "in byte order of the keys");
-    assert_eq!(both.token(&old), first.token(&old), "the re-entered key keeps its token");
-    assert!(both.token(&new) > first.token(&old), "the taken one has a token of its own");
+    assert_eq!(both.token_of(&old), first.token_of(&old), "the re-entered key keeps its token");
+    assert!(both.token_of(&new) > first.token_of(&old), "the taken one has a token of its own");
 }
 
 pub(crate) async fn an_expired_hold_is_taken_anew_not_reentered(f: Fixture) {
@@ -86,5 +86,5 @@ pub(crate) async fn an_expired_hold_is_taken_anew_not_reentered(f: Fixture) {
     let first = f.a.acquire(&key).owner("o").expire(ms(60)).await.expect("free");
     let_expire(ms(60)).await;
     let again = f.a.acquire(&key).owner("o").await.expect("free");
-    assert!(again.keys()[0].taken && again.greatest_token() > first.greatest_token());
+    assert!(again.keys()[0].taken && again.token() > first.token());
 }

@@ -82,7 +82,8 @@ pub(crate) async fn an_expired_lease_is_not_counted(f: Fixture) {
 
 pub(crate) async fn a_key_that_changes_hands_meanwhile_stays_held(f: Fixture) {
     // Each freed key goes at once to somebody who waits for it, while the call goes on.
-    let keys: Vec<String> = (0..f.scaled(5_000).max(40)).map(|n| f.key(&format!("{n:05}"))).collect();
+    let keys: Vec<String> =
+        (0..f.scaled(5_000).max(40)).map(|n| f.key(&format!("{n:05}"))).collect();
     f.a.acquire(&keys).owner("old").await.expect("free");
     let waiting: Vec<_> = keys
         .iter()

@@ -43,7 +43,11 @@ pub(crate) async fn nothing_is_left_behind(f: Fixture) {
         f.a.acquire(&key).owner(&owner).expire(LONG).await.expect("free");
         assert!(f.b.release(&key).owner(&owner).await.expect("answered"));
         if n % 10 == 0 {
-            f.a.acquire(f.key(&format!("expired{n}"))).owner(owner).expire(ms(20)).await.expect("free");
+            f.a.acquire(f.key(&format!("expired{n}")))
+                .owner(owner)
+                .expire(ms(20))
+                .await
+                .expect("free");
             let refused = f.b.lock(f.key(&format!("expired{n}"))).timeout(ms(1)).await;
             drop(refused);
             f.a.execute([&key, &f.key("x")], |_| async {}).await.expect("the job ran");

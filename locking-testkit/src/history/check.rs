@@ -58,8 +58,10 @@ pub fn check(history: &History) -> Vec<Violation> {
 }
 
 fn two_holders(holds: &[&HoldRecord], found: &mut Vec<Violation>) {
-    let mut valid: Vec<(Instant, Instant, &HoldRecord)> =
-        holds.iter().filter_map(|hold| hold.valid.map(|(from, until)| (from, until, *hold))).collect();
+    let mut valid: Vec<(Instant, Instant, &HoldRecord)> = holds
+        .iter()
+        .filter_map(|hold| hold.valid.map(|(from, until)| (from, until, *hold)))
+        .collect();
     valid.sort_by_key(|(from, ..)| *from);
     let mut longest: Option<(Instant, &HoldRecord)> = None;
     for (from, until, hold) in valid {
@@ -119,7 +121,10 @@ mod tests {
 
     #[test]
     fn holds_one_after_another_are_fine() {
-        assert!(violations(vec![hold(1, 0, 10, 20), hold(2, 5, 20, 30), hold(3, 25, 31, 40)]).is_empty());
+        assert!(
+            violations(vec![hold(1, 0, 10, 20), hold(2, 5, 20, 30), hold(3, 25, 31, 40)])
+                .is_empty()
+        );
     }
 
     #[test]
@@ -133,7 +138,10 @@ mod tests {
     #[test]
     fn a_token_that_does_not_grow_is_found() {
         let found = violations(vec![hold(5, 0, 10, 20), hold(7, 12, 21, 25), hold(6, 22, 30, 40)]);
-        assert!(matches!(&found[..], [Violation::TokenOrder { earlier, later }] if earlier.token.get() == 7 && later.token.get() == 6), "{found:?}");
+        assert!(
+            matches!(&found[..], [Violation::TokenOrder { earlier, later }] if earlier.token.get() == 7 && later.token.get() == 6),
+            "{found:?}"
+        );
     }
 
     #[test]

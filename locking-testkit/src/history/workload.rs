@@ -169,7 +169,8 @@ impl Worker {
         let Ok(guard) = lock.await else { return };
         let mut records = self.records(guard.lease(), asked);
         if let Some(valid) = self.work_under(&guard, &mut records).await {
-            records = records.into_iter().map(|record| record.with_valid(valid.0, valid.1)).collect();
+            records =
+                records.into_iter().map(|record| record.with_valid(valid.0, valid.1)).collect();
         }
         self.keep(records);
         if self.rng.bool() {
@@ -234,7 +235,8 @@ impl Worker {
     }
 
     fn records(&self, lease: &Lease, asked: Instant) -> Vec<HoldRecord> {
-        let (granted, holder) = (Instant::now(), self.shared.holders.fetch_add(1, Ordering::Relaxed));
+        let (granted, holder) =
+            (Instant::now(), self.shared.holders.fetch_add(1, Ordering::Relaxed));
         let keys = lease.keys().iter();
         keys.map(|leased| {
             HoldRecord::new(holder, leased.key.to_string(), leased.token, asked, granted)

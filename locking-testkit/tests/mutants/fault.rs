@@ -110,10 +110,7 @@ pub(crate) const MUTANTS: &[(Fault, &[&str])] = &[
         &["closing::a_closed_client_grants_nothing_and_leaves_others_as_they_are"],
     ),
     (Fault::CountsExpiredHolds, &["release_all::an_expired_lease_is_not_counted"]),
-    (
-        Fault::CountsGoneWaiters,
-        &["inspection::those_who_wait_are_counted_where_the_store_knows"],
-    ),
+    (Fault::CountsGoneWaiters, &["inspection::those_who_wait_are_counted_where_the_store_knows"]),
     (Fault::CountsHolds, &["reentry::there_is_no_hold_count"]),
     (Fault::CountsTheDeadlinePerKey, &["several::several_busy_keys_share_one_deadline"]),
     (Fault::CutsLongKeys, &["names::keys_of_every_length_are_kept_apart"]),
@@ -317,10 +314,7 @@ pub(crate) const MUTANTS: &[(Fault, &[&str])] = &[
     (Fault::MatchesOwnersByPrefix, &["names::an_owner_is_found_by_its_whole_name"]),
     (Fault::MigratesOnce, &["claims::migrations_can_be_run_again_and_at_once"]),
     (Fault::NamesAnotherProvider, &["claims::every_client_and_lease_has_the_providers_id"]),
-    (
-        Fault::NamesTheLastBlockingKey,
-        &["several::the_first_blocking_key_in_byte_order_is_named"],
-    ),
+    (Fault::NamesTheLastBlockingKey, &["several::the_first_blocking_key_in_byte_order_is_named"]),
     (Fault::NeverExtendsOnReentry, &["reentry::a_longer_expiry_extends_the_hold"]),
     (
         Fault::NeverFreesWhatRuns,
@@ -352,10 +346,7 @@ pub(crate) const MUTANTS: &[(Fault, &[&str])] = &[
             "exclusion::of_many_anonymous_acquires_at_once_one_succeeds",
         ],
     ),
-    (
-        Fault::ReentersExpiredHolds,
-        &["reentry::an_expired_hold_is_taken_anew_not_reentered"],
-    ),
+    (Fault::ReentersExpiredHolds, &["reentry::an_expired_hold_is_taken_anew_not_reentered"]),
     (Fault::ReentersGuards, &["exclusion::a_guard_is_not_reentered_by_its_owners_name"]),
     (
         Fault::ReleaseAllFreesGuards,
@@ -415,20 +406,14 @@ pub(crate) const MUTANTS: &[(Fault, &[&str])] = &[
         Fault::ServesNarrowCallsFirst,
         &["several::a_call_for_several_keys_gets_its_turn_among_calls_for_one"],
     ),
-    (
-        Fault::ServesTheLastFirst,
-        &["waiting::waiters_are_served_in_the_order_in_which_they_came"],
-    ),
+    (Fault::ServesTheLastFirst, &["waiting::waiters_are_served_in_the_order_in_which_they_came"]),
     (
         Fault::ServesWaitersWhenNobodyElseAsks,
         &["waiting::a_waiter_among_polling_clients_has_its_turn"],
     ),
     (
         Fault::ShortensOnReentry,
-        &[
-            "reentry::a_shorter_expiry_changes_nothing",
-            "reentry::an_absent_expiry_changes_nothing",
-        ],
+        &["reentry::a_shorter_expiry_changes_nothing", "reentry::an_absent_expiry_changes_nothing"],
     ),
     (Fault::ShowsHalfTakenCalls, &["several::a_call_that_is_refused_is_invisible_to_others"]),
     (
@@ -446,18 +431,9 @@ pub(crate) const MUTANTS: &[(Fault, &[&str])] = &[
             "execute::execute_inside_execute_on_one_key_times_out",
         ],
     ),
-    (
-        Fault::TellsAnEndOfEndlessHolds,
-        &["inspection::an_anonymous_hold_has_no_owner_and_no_end"],
-    ),
-    (
-        Fault::TellsNoOwners,
-        &["inspection::a_hold_is_told_with_owner_token_kind_and_time"],
-    ),
-    (
-        Fault::TellsTheCountersToken,
-        &["fencing::the_store_tells_the_token_that_was_granted"],
-    ),
+    (Fault::TellsAnEndOfEndlessHolds, &["inspection::an_anonymous_hold_has_no_owner_and_no_end"]),
+    (Fault::TellsNoOwners, &["inspection::a_hold_is_told_with_owner_token_kind_and_time"]),
+    (Fault::TellsTheCountersToken, &["fencing::the_store_tells_the_token_that_was_granted"]),
     (Fault::TokensGoDown, &["fencing::a_resource_refuses_a_holder_that_was_overtaken"]),
     (Fault::WaitsOnZero, &["waiting::no_wait_and_a_wait_of_zero_try_once"]),
     (Fault::WaitsTooLong, &["waiting::a_wait_ends_at_its_deadline"]),

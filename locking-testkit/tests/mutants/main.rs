@@ -24,9 +24,9 @@ fn main() -> ExitCode {
     let mut arguments = Arguments::from_args();
     // Most of the time they wait for what doesn't come.
     arguments.test_threads.get_or_insert(8);
-    let sound = CASES.iter().map(|case| {
-        Trial::test(format!("sound::{}", case.name), || passes(Fault::None, case))
-    });
+    let sound = CASES
+        .iter()
+        .map(|case| Trial::test(format!("sound::{}", case.name), || passes(Fault::None, case)));
     let mutants = MUTANTS.iter().map(|(fault, cases)| {
         Trial::test(format!("mutant::{fault:?}"), || is_caught(*fault, cases))
     });
@@ -55,10 +55,15 @@ fn is_caught(fault: Fault, cases: &[&str]) -> Result<(), Failed> {
 }
 
 fn every_case_is_named() -> Result<(), Failed> {
-    let named: BTreeSet<&str> = MUTANTS.iter().flat_map(|(_, cases)| cases.iter().copied()).collect();
+    let named: BTreeSet<&str> =
+        MUTANTS.iter().flat_map(|(_, cases)| cases.iter().copied()).collect();
     let missing: Vec<&str> =
         CASES.iter().map(|case| case.name).filter(|name| !named.contains(name)).collect();
-    if missing.is_empty() { Ok(()) } else { Err(format!("they catch nothing: {missing:#?}").into()) }
+    if missing.is_empty() {
+        Ok(())
+    } else {
+        Err(format!("they catch nothing: {missing:#?}").into())
+    }
 }
 
 fn outcome(fault: Fault, case: &'static Case) -> Outcome {

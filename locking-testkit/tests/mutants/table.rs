@@ -140,16 +140,15 @@ impl Table {
 
     fn blocks(&self, request: &AcquireRequest, client: usize, hold: &Hold) -> bool {
         let kind = request.hold.kind();
-        !self.reenters(request, client, hold)
-            && !self.has(Fault::GrantsHeldKeys)
-            && !(self.has(Fault::KeepsGuardsAndLeasesApart) && hold.kind() != kind)
+        let apart = self.has(Fault::KeepsGuardsAndLeasesApart) && hold.kind() != kind;
+        let passes = self.reenters(request, client, hold) || self.has(Fault::GrantsHeldKeys);
+        !(passes || apart)
     }
 
     /// The first key that is in the way, if any is.
     pub(crate) fn look(&self, request: &AcquireRequest, client: usize) -> Result<(), LockKey> {
-        let blocks = |key: &&LockKey| {
-            self.hold(key).is_some_and(|hold| self.blocks(request, client, hold))
-        };
+        let blocks =
+            |key: &&LockKey| self.hold(key).is_some_and(|hold| self.blocks(request, client, hold));
         if self.has(Fault::LocksTheWholeTable)
             && let Some(hold) = self.holds.values().find(|hold| self.blocks(request, client, hold))
         {
@@ -463,8 +462,8 @@ impl Table {
             let place = self.place(leased.key.as_str());
             let frees = self.holds.get(&place).is_some_and(|hold| {
                 let by_token = hold.token == leased.token.get() && hold.owner == lease.owner;
-                let by_owner = fault == Fault::ReleasesLeasesWithoutTheToken
-                    && hold.owner == lease.owner;
+                let by_owner =
+                    fault == Fault::ReleasesLeasesWithoutTheToken && hold.owner == lease.owner;
                 let by_client = fault != Fault::KnowsLeasesByTheirClient || hold.client == client;
                 let over = hold.is_over() && fault != Fault::ReleasesExpiredHolds;
                 (by_token || by_owner || fault == Fault::ReleasesLeasesByKeyAlone)
