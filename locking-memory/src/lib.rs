@@ -21,8 +21,11 @@ mod config;
 mod holder;
 mod provider;
 mod queue;
+mod release;
+mod serve;
 mod shard;
 mod store;
+mod survey;
 mod sweep;
 mod wait;
 

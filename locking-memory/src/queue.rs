@@ -1,6 +1,6 @@
 use std::collections::VecDeque;
 use std::sync::Arc;
-use std::sync::atomic::{AtomicBool, Ordering};
+use std::sync::atomic::{AtomicBool, AtomicU32, Ordering};
 
 use locking_core::{LeasedKey, LockKey, Moment};
 use parking_lot::Mutex;
@@ -76,6 +76,10 @@ pub(crate) struct Waiter {
     pub(crate) claim: Claim,
     /// Who came first has the smaller one.
     pub(crate) ticket: u64,
+    /// Holds with a token from here on up came after it.
+    pub(crate) since: u64,
+    /// How often it could have had one of its keys, but not all.
+    passes: AtomicU32,
     pub(crate) deadline: Option<Instant>,
     pub(crate) client: Arc<Client>,
     /// Changed only under the mutex of the shard in whose queue it stands.
@@ -117,12 +121,23 @@ impl Waiter {
     pub(crate) fn new(
         claim: Claim,
         ticket: u64,
+        since: u64,
         deadline: Option<Instant>,
         client: Arc<Client>,
-        key: LockKey,
+        key: &LockKey,
     ) -> Self {
-        let place = Mutex::new(Place::Queued { key, look_at: None });
-        Self { claim, ticket, deadline, client, place, changed: Notify::new() }
+        let place = Mutex::new(Place::Queued { key: key.clone(), look_at: None });
+        let (passes, changed) = (AtomicU32::new(0), Notify::new());
+        Self { claim, ticket, since, passes, deadline, client, place, changed }
+    }
+
+    /// Counts that it was passed over, and answers how often that was.
+    pub(crate) fn count_pass(&self) -> u32 {
+        self.passes.fetch_add(1, Ordering::Relaxed) + 1
+    }
+
+    pub(crate) fn was_passed_over(&self) -> bool {
+        self.passes.load(Ordering::Relaxed) > 0
     }
 
     /// The key in whose queue it stands, if it still does.

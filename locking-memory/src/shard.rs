@@ -1,10 +1,13 @@
+use std::sync::Arc;
+
 use hashbrown::HashTable;
 use hashbrown::hash_table::Entry;
 use locking_core::LockKey;
 
 use crate::claim::Now;
 use crate::holder::Holder;
-use crate::queue::Queue;
+use crate::queue::{Queue, Waiter};
+use crate::serve::Turn;
 
 /// A part of the store's table, under one mutex.
 ///
@@ -22,6 +25,8 @@ pub(crate) struct Slot {
     pub(crate) key: LockKey,
     pub(crate) holder: Option<Holder>,
     pub(crate) queue: Queue,
+    /// The waiter for several keys that nobody who came after it may take this one from.
+    pub(crate) kept_for: Option<Arc<Waiter>>,
 }
 
 impl Shard {
@@ -75,7 +80,7 @@ impl Shard {
 
 impl Slot {
     fn new(hash: u64, key: LockKey) -> Self {
-        Self { hash, key, holder: None, queue: Queue::default() }
+        Self { hash, key, holder: None, queue: Queue::default(), kept_for: None }
     }
 
     /// The holder, unless its time is over; then the key is free from here on.
@@ -86,8 +91,16 @@ impl Slot {
         self.holder.as_mut()
     }
 
+    /// Whether the key is kept for somebody who came before.
+    pub(crate) fn is_kept_from(&self, turn: Turn) -> bool {
+        self.kept_for.as_ref().is_some_and(|kept| match turn {
+            Turn::Ticket(ticket) => kept.ticket < ticket,
+            Turn::Last | Turn::Next => true,
+        })
+    }
+
     fn is_unused(&self) -> bool {
-        self.holder.is_none() && self.queue.is_empty()
+        self.holder.is_none() && self.queue.is_empty() && self.kept_for.is_none()
     }
 
     /// Sees to it that somebody looks when the holder's time is over.
