@@ -259,7 +259,7 @@ impl Worker {
     /// Mostly short; under leases that are soon over, at times for as long as one.
     async fn pause(&mut self) {
         match self.rng.u8(..16) {
-            15 if self.expiry <= SOON_OVER => sleep(self.expiry.mul_f64(self.rng.f64())).await,
+            14.. if self.expiry <= SOON_OVER => sleep(self.expiry.mul_f64(self.rng.f64())).await,
             0 | 1 => sleep(Duration::from_micros(self.rng.u64(..2_000))).await,
             2..=9 => tokio::task::yield_now().await,
             _ => {}

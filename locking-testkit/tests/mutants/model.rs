@@ -264,6 +264,10 @@ impl LockingProvider for Model {
             yield_now().await;
             self.table().put_back(held);
         }
+        let expiry = match self.fault {
+            Fault::ExpiresEarly => Expiry::new(expiry.get() / 2).expect("valid"),
+            _ => expiry,
+        };
         self.table().extend(lease, expiry).map_err(|key| self.lost(key))
     }
 

@@ -1,7 +1,7 @@
 //! The model's table: who holds what, and who waits, in one list.
 
 use std::collections::{BTreeMap, HashMap};
-use std::sync::atomic::{AtomicBool, Ordering};
+use std::sync::atomic::{AtomicBool, AtomicUsize, Ordering};
 use std::sync::{Arc, Mutex};
 use std::time::Duration;
 
@@ -22,6 +22,8 @@ pub(crate) struct Table {
     next_token: u64,
     clients: HashMap<usize, Arc<AtomicBool>>,
     migrated: bool,
+    /// Free keys that are kept for somebody who was passed over too often.
+    kept: Vec<LockKey>,
     /// What faults leave behind, and remember.
     litter: u64,
     last_expiry: Option<Expiry>,
@@ -43,6 +45,9 @@ pub(crate) struct Hold {
 pub(crate) struct Waiter {
     pub(crate) request: AcquireRequest,
     client: usize,
+    /// Holds with a greater token came later.
+    since: u64,
+    passes: AtomicUsize,
     pub(crate) changed: Notify,
     outcome: Mutex<Option<Outcome>>,
     pub(crate) first_look: Mutex<Option<Option<Instant>>>,
@@ -70,6 +75,7 @@ impl Table {
             next_token: 1_000_000,
             clients: HashMap::new(),
             migrated: false,
+            kept: Vec::new(),
             litter: 0,
             last_expiry: None,
             last_asked: Instant::now(),
@@ -147,8 +153,10 @@ impl Table {
 
     /// The first key that is in the way, if any is.
     pub(crate) fn look(&self, request: &AcquireRequest, client: usize) -> Result<(), LockKey> {
-        let blocks =
-            |key: &&LockKey| self.hold(key).is_some_and(|hold| self.blocks(request, client, hold));
+        let blocks = |key: &&LockKey| match self.hold(key) {
+            Some(hold) => self.blocks(request, client, hold),
+            None => self.kept.contains(key),
+        };
         if self.has(Fault::LocksTheWholeTable)
             && let Some(hold) = self.holds.values().find(|hold| self.blocks(request, client, hold))
         {
@@ -272,6 +280,8 @@ impl Table {
         let waiter = Arc::new(Waiter {
             request,
             client,
+            since: self.next_token,
+            passes: AtomicUsize::new(0),
             changed: Notify::new(),
             outcome: Mutex::new(None),
             first_look: Mutex::new(None),
@@ -320,12 +330,14 @@ impl Table {
             waiting.reverse();
         }
         let before = waiting.len();
+        self.kept.clear();
         for waiter in &waiting {
             let wide = waiter.request.keys.len() > 1;
             let later = (self.has(Fault::ServesNarrowCallsFirst) && wide && asked_lately)
                 || (self.has(Fault::ForgetsTheOwnersOtherRequests) && self.would_reenter(waiter));
             if later || self.look(&waiter.request, waiter.client).is_err() {
                 self.queue.push(Arc::clone(waiter));
+                self.keep_free_keys(waiter);
             } else {
                 let keys = self.take(&waiter.request, waiter.client);
                 self.end(waiter, Ok(keys));
@@ -336,6 +348,20 @@ impl Table {
         }
         if self.queue.len() < before {
             self.tell_waiters();
+        }
+    }
+
+    /// Keeps the free keys of a waiter that was overtaken too often from those who came later.
+    fn keep_free_keys(&mut self, waiter: &Waiter) {
+        let keys = &waiter.request.keys;
+        let overtaken =
+            keys.iter().any(|key| self.hold(key).is_some_and(|h| h.token > waiter.since));
+        let fair = !self.has(Fault::ServesNarrowCallsFirst);
+        if keys.len() > 1 && fair && overtaken && waiter.passes.fetch_add(1, Ordering::Relaxed) > 16
+        {
+            let free: Vec<LockKey> =
+                keys.iter().filter(|key| self.hold(key).is_none()).cloned().collect();
+            self.kept.extend(free);
         }
     }
 
