@@ -25,7 +25,7 @@ pub(crate) fn release<P: LockingProvider + ?Sized, T: Send + 'static>(
     runtime: &Handle,
     pending: impl FnOnce() -> T,
 ) {
-    if provider.release_now(&lease) {
+    if provider.release_now(&lease).is_some() {
         return;
     }
     let give_up = within.unwrap_or(PATIENCE);

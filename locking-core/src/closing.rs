@@ -1,28 +1,33 @@
 use std::future::Future;
 use std::pin::Pin;
+use std::sync::atomic::{AtomicBool, Ordering};
 use std::task::{Context, Poll};
 
 use pin_project_lite::pin_project;
 use tokio::sync::Notify;
 use tokio::sync::futures::Notified;
 
-use crate::latch::Latch;
-
 /// Whether a module is being closed, and the bell that rings when a guard ends meanwhile.
 #[derive(Debug, Default)]
 pub(crate) struct Closing {
-    begun: Latch,
+    begun: AtomicBool,
+    /// Those who wait for keys, in groups: they come and go all the time, and one list of them would
+    /// have them queue for its mutex.
+    waiters: [Notify; GROUPS],
     guard_ended: Notify,
 }
+
+const GROUPS: usize = 16;
 
 impl Closing {
     /// Stops granting and wakes every waiter.
     pub(crate) fn begin(&self) {
-        self.begun.set(1);
+        self.begun.store(true, Ordering::SeqCst);
+        self.waiters.iter().for_each(Notify::notify_waiters);
     }
 
     pub(crate) fn has_begun(&self) -> bool {
-        self.begun.get() != 0
+        self.begun.load(Ordering::SeqCst)
     }
 
     /// Tells a close that waits for guards.
@@ -72,7 +77,9 @@ impl<F: Future + Unpin> Future for UnlessClosed<'_, F> {
             return Poll::Ready(Some(output));
         }
         if this.begun.is_none() {
-            this.begun.set(Some(this.closing.begun.notified()));
+            // Created before the flag is read once more: it receives what is rung from here on.
+            let group = std::ptr::from_mut(this.inner).addr() / 64 % GROUPS;
+            this.begun.set(Some(this.closing.waiters[group].notified()));
             if this.closing.has_begun() {
                 return Poll::Ready(None);
             }

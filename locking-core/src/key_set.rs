@@ -1,10 +1,9 @@
 use std::fmt;
 use std::ops::Deref;
 
-use smallvec::{SmallVec, smallvec};
-
 use crate::invalid::InvalidInput;
 use crate::key::LockKey;
+use crate::one_or_many::OneOrMany;
 
 /// One or more keys, in byte order, each once.
 ///
@@ -12,7 +11,7 @@ use crate::key::LockKey;
 /// are gone here, and a provider that goes through the set from front to back takes the keys of
 /// all its callers in one total order.
 #[derive(Clone, PartialEq, Eq, Hash)]
-pub struct KeySet(SmallVec<[LockKey; 1]>);
+pub struct KeySet(OneOrMany<LockKey>);
 
 impl KeySet {
     /// The set of these keys.
@@ -21,13 +20,13 @@ impl KeySet {
     ///
     /// [`InvalidInput::NoKeys`] if there are none.
     pub fn new(keys: impl IntoIterator<Item = LockKey>) -> Result<Self, InvalidInput> {
-        let mut keys: SmallVec<[LockKey; 1]> = keys.into_iter().collect();
+        let mut keys: Vec<LockKey> = keys.into_iter().collect();
         keys.sort_unstable();
         keys.dedup();
         if keys.is_empty() {
             return Err(InvalidInput::NoKeys);
         }
-        Ok(Self(keys))
+        Ok(Self(keys.into()))
     }
 
     /// The first key in byte order; a set always has one.
@@ -39,7 +38,7 @@ impl KeySet {
 
 impl From<LockKey> for KeySet {
     fn from(key: LockKey) -> Self {
-        Self(smallvec![key])
+        Self(OneOrMany::One(key))
     }
 }
 
@@ -62,7 +61,7 @@ impl<'a> IntoIterator for &'a KeySet {
 
 impl fmt::Debug for KeySet {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
-        f.debug_list().entries(&self.0).finish()
+        f.debug_list().entries(self).finish()
     }
 }
 
@@ -146,7 +145,7 @@ macro_rules! into_keys {
 into_keys!(&str, String, &String, LockKey, &LockKey);
 
 fn collect<'a, K: AsKey + 'a>(keys: impl Iterator<Item = &'a K>) -> Result<KeySet, InvalidInput> {
-    let keys = keys.map(AsKey::as_key).collect::<Result<SmallVec<[LockKey; 1]>, _>>()?;
+    let keys = keys.map(AsKey::as_key).collect::<Result<Vec<LockKey>, _>>()?;
     KeySet::new(keys)
 }
 

@@ -1,7 +1,6 @@
 use std::sync::atomic::{AtomicU8, Ordering};
 
 use tokio::sync::Notify;
-use tokio::sync::futures::Notified;
 
 /// A value that is set once, from zero, and can be waited for.
 ///
@@ -29,15 +28,11 @@ impl Latch {
         self.value.load(Ordering::Acquire)
     }
 
-    /// Becomes ready when the value is set *after* this call: read the value once more before
-    /// waiting for it.
-    pub(crate) fn notified(&self) -> Notified<'_> {
-        self.set.notified()
-    }
-
     /// Waits for the value. Cancellation safe.
     pub(crate) async fn wait(&self) -> u8 {
-        let notified = self.notified();
+        // A `Notified` receives every `notify_waiters` from its creation on: made before the flag is
+        // read, it misses none.
+        let notified = self.set.notified();
         if let value @ 1.. = self.get() {
             return value;
         }

@@ -1,10 +1,10 @@
 use std::fmt;
 
 use serde::{Deserialize, Serialize};
-use smallvec::SmallVec;
 
 use crate::key::LockKey;
 use crate::key_set::KeySet;
+use crate::one_or_many::OneOrMany;
 use crate::owner::OwnerId;
 use crate::provider_id::ProviderId;
 use crate::token::FencingToken;
@@ -36,9 +36,9 @@ pub struct Lease {
     keys: LeasedKeys,
 }
 
-/// Inline for the usual one key; serialises as a sequence.
+/// In byte order of the keys; serialises as a sequence.
 #[derive(Clone, Debug, PartialEq, Eq)]
-struct LeasedKeys(SmallVec<[LeasedKey; 1]>);
+struct LeasedKeys(OneOrMany<LeasedKey>);
 
 impl Lease {
     /// A lease on these keys. Providers make it; keys are brought into byte order.
@@ -49,6 +49,12 @@ impl Lease {
         keys: impl IntoIterator<Item = LeasedKey>,
     ) -> Self {
         Self { provider, owner, keys: LeasedKeys::sorted(keys.into_iter().collect()) }
+    }
+
+    /// A lease on one key.
+    #[must_use]
+    pub fn of_one(provider: ProviderId, owner: Option<OwnerId>, key: LeasedKey) -> Self {
+        Self { provider, owner, keys: LeasedKeys(OneOrMany::One(key)) }
     }
 
     /// The keys, in byte order, with what was granted on each.
@@ -124,15 +130,15 @@ impl LeasedKey {
 }
 
 impl LeasedKeys {
-    fn sorted(mut keys: SmallVec<[LeasedKey; 1]>) -> Self {
+    fn sorted(mut keys: Vec<LeasedKey>) -> Self {
         keys.sort_unstable_by(|one, other| one.key.cmp(&other.key));
-        Self(keys)
+        Self(keys.into())
     }
 }
 
 impl Serialize for LeasedKeys {
     fn serialize<S: serde::Serializer>(&self, serializer: S) -> Result<S::Ok, S::Error> {
-        self.0.as_slice().serialize(serializer)
+        self.0.serialize(serializer)
     }
 }
 
@@ -144,6 +150,6 @@ impl<'de> Deserialize<'de> for LeasedKeys {
         if keys.is_empty() {
             return Err(D::Error::invalid_length(0, &"at least one leased key"));
         }
-        Ok(Self::sorted(SmallVec::from_vec(keys)))
+        Ok(Self::sorted(keys))
     }
 }

@@ -24,6 +24,7 @@ mod lease;
 mod loss;
 pub mod module;
 mod moment;
+mod one_or_many;
 mod owner;
 mod polling;
 mod provider;

@@ -43,7 +43,7 @@ impl OwnerId {
         static COUNT: AtomicU64 = AtomicU64::new(1);
         let process = PROCESS.get_or_init(process_part);
         let count = COUNT.fetch_add(1, Ordering::Relaxed);
-        Self(format!("guard:{process}:{count}").into())
+        Self(Arc::from(numbered(process, count, &mut [0; 64])))
     }
 
     /// The owner's text.
@@ -53,7 +53,25 @@ impl OwnerId {
     }
 }
 
-/// 128 random bits from the operating system. Where it has none to give, the standard library's
+/// `prefix` and a number behind it, in a buffer that has room for both: guards are made often, and
+/// `format!` would take as long as the rest of their making.
+fn numbered<'a>(prefix: &str, mut number: u64, buffer: &'a mut [u8; 64]) -> &'a str {
+    let mut start = buffer.len();
+    loop {
+        start -= 1;
+        // A decimal digit.
+        buffer[start] = b'0' + (number % 10) as u8;
+        number /= 10;
+        if number == 0 {
+            break;
+        }
+    }
+    start -= prefix.len();
+    buffer[start..start + prefix.len()].copy_from_slice(prefix.as_bytes());
+    std::str::from_utf8(&buffer[start..]).expect("ASCII")
+}
+
+/// `guard:`, and 128 random bits from the operating system. Where it has none to give, the standard library's
 /// per-process hash keys stand in: they too differ from process to process.
 fn process_part() -> String {
     use std::hash::{BuildHasher, RandomState};
@@ -64,7 +82,7 @@ fn process_part() -> String {
         high.copy_from_slice(&RandomState::new().hash_one(std::process::id()).to_ne_bytes());
         low.copy_from_slice(&RandomState::new().hash_one(std::time::Instant::now()).to_ne_bytes());
     }
-    format!("{:032x}", u128::from_ne_bytes(bytes))
+    format!("guard:{:032x}:", u128::from_ne_bytes(bytes))
 }
 
 impl fmt::Display for OwnerId {
@@ -142,6 +160,13 @@ mod tests {
         let (one, two) = (OwnerId::fresh(), OwnerId::fresh());
         assert_ne!(one, two);
         assert_eq!(OwnerId::new(one.as_str()).expect("valid owner"), one);
+    }
+
+    #[test]
+    fn a_fresh_owner_ends_in_its_number() {
+        let longest = process_part();
+        assert_eq!(numbered(&longest, 0, &mut [0; 64]), format!("{longest}0"));
+        assert_eq!(numbered(&longest, u64::MAX, &mut [0; 64]), format!("{longest}{}", u64::MAX));
     }
 
     #[test]

@@ -149,17 +149,18 @@ pub trait LockingProvider: fmt::Debug + Send + Sync + 'static {
         Duration::from_secs(5)
     }
 
-    /// Gives a lease back now if that takes no I/O, and answers whether it did.
+    /// What [`release_lease`](Self::release_lease) does, at once, for a store where that takes no
+    /// I/O. `None`, the default: it takes some, and nothing was done.
     ///
-    /// A dropped guard calls it. Where it answers `false`, the default, the module runs
-    /// [`release_lease`](Self::release_lease) in the background.
+    /// Guards are given back by it; where it answers `None`, by
+    /// [`release_lease`](Self::release_lease), in the background if the guard is dropped.
     ///
     /// # Contract
     ///
     /// It neither blocks nor needs a runtime.
-    fn release_now(&self, lease: &Lease) -> bool {
+    fn release_now(&self, lease: &Lease) -> Option<Result<()>> {
         let _ = lease;
-        false
+        None
     }
 
     /// Who holds a key; `None` if nobody does.

@@ -1,4 +1,6 @@
-use locking_core::{AcquireRequest, Expiry, Hold, KeySet, LossSignal, OwnerId};
+use locking_core::{
+    AcquireRequest, Expiry, Hold, KeySet, Lease, LeasedKey, LossSignal, OwnerId, ProviderId,
+};
 use tokio::time::Instant;
 
 use crate::holder::Holder;
@@ -6,6 +8,8 @@ use crate::holder::Holder;
 /// What an acquisition wants, whether it is served at once or waits in a queue.
 #[derive(Debug)]
 pub(crate) struct Claim {
+    /// The provider that its lease will name.
+    provider: ProviderId,
     pub(crate) keys: KeySet,
     owner: Option<OwnerId>,
     expiry: Option<Expiry>,
@@ -14,12 +18,12 @@ pub(crate) struct Claim {
 }
 
 impl Claim {
-    pub(crate) fn new(request: AcquireRequest) -> Self {
+    pub(crate) fn new(provider: ProviderId, request: AcquireRequest) -> Self {
         let guard = match request.hold {
             Hold::Guard(loss) => Some(loss),
             _ => None,
         };
-        Self { keys: request.keys, owner: request.owner, expiry: request.expiry, guard }
+        Self { provider, keys: request.keys, owner: request.owner, expiry: request.expiry, guard }
     }
 
     /// Whether a hold is the claimant's own: a lease under the same owner.
@@ -46,6 +50,16 @@ impl Claim {
 
     pub(crate) fn has_expiry(&self) -> bool {
         self.expiry.is_some()
+    }
+
+    /// The lease on the one key of this claim.
+    pub(crate) fn lease_of_one(&self, leased: LeasedKey) -> Lease {
+        Lease::of_one(self.provider.clone(), self.owner.clone(), leased)
+    }
+
+    /// The lease on the keys of this claim.
+    pub(crate) fn lease(&self, leased: Vec<LeasedKey>) -> Lease {
+        Lease::new(self.provider.clone(), self.owner.clone(), leased)
     }
 
     pub(crate) fn holder(&self, token: u64, expires: Option<Instant>) -> Holder {

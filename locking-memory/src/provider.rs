@@ -71,14 +71,6 @@ impl MemoryProvider {
         if self.client.is_closed() { Err(Error::closed(&self.id)) } else { Ok(&self.store) }
     }
 
-    fn grant(&self, owner: Option<OwnerId>, granted: Granted) -> Grant {
-        let grant = Grant::new(Lease::new(self.id.clone(), owner, granted.keys));
-        match granted.at {
-            Some(at) => grant.with_counted_from(at),
-            None => grant,
-        }
-    }
-
     fn lost(&self, key: LockKey) -> Error {
         Error::lost(&self.id, key, LossReason::Expired)
     }
@@ -94,6 +86,14 @@ impl MemoryProvider {
     }
 }
 
+fn grant(granted: Granted) -> Grant {
+    let grant = Grant::new(granted.lease);
+    match granted.at {
+        Some(at) => grant.with_counted_from(at),
+        None => grant,
+    }
+}
+
 #[async_trait]
 impl LockingProvider for MemoryProvider {
     fn id(&self) -> &ProviderId {
@@ -106,19 +106,18 @@ impl LockingProvider for MemoryProvider {
 
     async fn acquire(&self, request: AcquireRequest) -> Result<Grant> {
         self.open()?;
-        let (owner, wait) = (request.owner.clone(), request.wait);
-        let claim = Claim::new(request);
+        let wait = request.wait;
+        let claim = Claim::new(self.id.clone(), request);
         if wait == WaitUntil::Now {
             let taken = self.store.try_take(&claim);
-            let granted = taken.map_err(|key| Error::held(&self.id, key))?;
-            return Ok(self.grant(owner, granted));
+            return Ok(grant(taken.map_err(|key| Error::held(&self.id, key))?));
         }
         let granted = match self.store.take_or_queue(claim, wait.instant(), &self.client) {
             Ok(granted) => granted,
             Err(Some(waiter)) => self.wait(Waiting::new(Arc::clone(&self.store), waiter)).await?,
             Err(None) => return Err(Error::closed(&self.id)),
         };
-        Ok(self.grant(owner, granted))
+        Ok(grant(granted))
     }
 
     async fn extend(&self, lease: &Lease, expiry: Expiry) -> Result<()> {
@@ -141,10 +140,8 @@ impl LockingProvider for MemoryProvider {
         self.wait_locking_timeout
     }
 
-    fn release_now(&self, lease: &Lease) -> bool {
-        // Lost or not, there is nothing more to do for it.
-        let _ = self.store.release_lease(lease);
-        true
+    fn release_now(&self, lease: &Lease) -> Option<Result<()>> {
+        Some(self.store.release_lease(lease).map_err(|key| self.lost(key)))
     }
 
     async fn inspect(&self, key: &LockKey) -> Result<Option<LockInfo>> {

@@ -2,9 +2,8 @@ use std::collections::VecDeque;
 use std::sync::Arc;
 use std::sync::atomic::{AtomicBool, AtomicU32, Ordering};
 
-use locking_core::{LeasedKey, LockKey, Moment};
+use locking_core::{Lease, LockKey, Moment};
 use parking_lot::Mutex;
-use smallvec::SmallVec;
 use tokio::sync::Notify;
 use tokio::time::Instant;
 
@@ -103,7 +102,8 @@ enum Place {
 /// What a claim was granted.
 #[derive(Debug)]
 pub(crate) struct Granted {
-    pub(crate) keys: SmallVec<[LeasedKey; 1]>,
+    pub(crate) lease: Lease,
+    /// Since when a guard's time counts, for one that waited.
     pub(crate) at: Option<Moment>,
     /// What re-entered keys' expiry was before, where it was extended: for the one who never
     /// learns of the grant.
@@ -159,13 +159,12 @@ impl Waiter {
         }
     }
 
-    /// Ends its wait.
+    /// Ends its wait. It learns of it when it is woken.
     pub(crate) fn settle(&self, outcome: Outcome) {
         *self.place.lock() = match outcome {
             Outcome::Granted(granted) => Place::Granted(granted),
             Outcome::Closed => Place::Closed,
         };
-        self.changed.notify_one();
     }
 
     /// Sees to it that it looks at its key at `at`, at the latest.
@@ -213,8 +212,8 @@ impl Waiter {
         *self.place.lock() = Place::Gone;
     }
 
-    /// Makes it read anew when it must wake.
-    pub(crate) fn rearm(&self) {
+    /// Lets it see what came of its wait, or read anew when it must wake.
+    pub(crate) fn wake(&self) {
         self.changed.notify_one();
     }
 

@@ -1,11 +1,11 @@
 use std::sync::atomic::Ordering;
 
 use locking_core::{Expiry, KeySet, Lease, LeasedKey, LockKey, LossReason, OwnerId, ReleaseScope};
-use smallvec::SmallVec;
 
 use crate::claim::{Claim, Now};
 use crate::holder::Holder;
 use crate::queue::Granted;
+use crate::shard::Freed;
 use crate::store::Store;
 
 /// How holds end, and how their time is set.
@@ -20,10 +20,13 @@ impl Store {
 
     /// Frees what a lease took. `Err`: the first key that it no longer held.
     pub(crate) fn release_lease(&self, lease: &Lease) -> Result<(), LockKey> {
-        let taken: SmallVec<[&LeasedKey; 1]> = lease.taken().collect();
-        if taken.is_empty() {
-            return Ok(());
+        if let [leased] = lease.keys() {
+            let held =
+                |holder: &Holder| holder.token == leased.token.get() && holder.owner == lease.owner;
+            let is_given_back = !leased.taken || self.free_one(&leased.key, held);
+            return if is_given_back { Ok(()) } else { Err(leased.key.clone()) };
         }
+        let taken: Vec<&LeasedKey> = lease.taken().collect();
         let keys = lease.key_set();
         let missing =
             self.free_where(taken.iter().map(|leased| &leased.key), &keys, |at, holder| {
@@ -40,38 +43,39 @@ impl Store {
         all: &KeySet,
         mut passes: impl FnMut(usize, &Holder) -> bool,
     ) -> Option<LockKey> {
+        if let [key] = &**all {
+            return (!self.free_one(key, |holder| passes(0, holder))).then(|| key.clone());
+        }
         let (now, mut missing, mut awaited) = (Now::default(), None, Vec::new());
         let mut locked = self.lock(all);
         for (at, key) in keys.enumerate() {
             let hash = self.hash(key);
             let shard = locked.shard(hash);
-            let freed = shard.slot(hash, key).is_some_and(|slot| {
-                let frees = slot.current(&now).is_some_and(|holder| passes(at, holder));
-                if frees {
-                    slot.holder = None;
-                    if !slot.queue.is_empty() {
-                        awaited.push(key.clone());
-                    }
-                }
-                frees
-            });
-            if freed {
-                shard.forget_if_unused(hash, key);
-            } else if missing.is_none() {
-                missing = Some(key.clone());
+            match shard.free(hash, key, &now, |holder| passes(at, holder)) {
+                Freed::No => missing = missing.or_else(|| Some(key.clone())),
+                Freed::Yes => {}
+                Freed::Awaited => awaited.push(key.clone()),
             }
         }
-        match (all.len(), awaited.pop()) {
-            (_, None) => {}
-            // The usual case: the hand-off takes no second lock.
-            (1, Some(key)) => self.settle_locked(locked, &key, &mut awaited),
-            (_, Some(key)) => {
-                drop(locked);
-                awaited.push(key);
-            }
-        }
+        drop(locked);
         self.settle(awaited);
         missing
+    }
+
+    /// The usual case: one key, looked up once, and handed on under the same lock.
+    fn free_one(&self, key: &LockKey, passes: impl FnOnce(&Holder) -> bool) -> bool {
+        let (now, hash) = (Now::default(), self.hash(key));
+        let mut locked = self.lock_one(hash);
+        match locked.shard(hash).free(hash, key, &now, passes) {
+            Freed::No => return false,
+            Freed::Yes => {}
+            Freed::Awaited => {
+                let mut others = Vec::new();
+                self.settle_locked(locked, key, &mut others);
+                self.settle(others);
+            }
+        }
+        true
     }
 
     /// Sets the remaining time of every key of a lease, or of none. `Err`: the first key that it no
@@ -104,26 +108,22 @@ impl Store {
 
     /// Undoes a grant whose waiter has gone: frees what it took, and takes back what it extended.
     pub(crate) fn undo(&self, claim: &Claim, granted: Granted) {
-        let mut locked = self.lock(&claim.keys);
-        let expires = granted.extended;
-        for (key, before) in expires {
+        let (lease, mut locked) = (granted.lease, self.lock(&claim.keys));
+        for (key, before) in granted.extended {
             let hash = self.hash(&key);
-            let token = granted.keys.iter().find(|leased| leased.key == key);
             if let Some(slot) = locked.shard(hash).slot(hash, &key) {
-                if let Some(holder) = &mut slot.holder
-                    && token.is_some_and(|leased| leased.token.get() == holder.token)
-                {
+                let same = |holder: &&mut Holder| {
+                    lease.token_of(key.as_str()).is_some_and(|token| token.get() == holder.token)
+                };
+                if let Some(holder) = slot.holder.as_mut().filter(same) {
                     holder.expires = Some(before);
                 }
                 slot.watch_expiry();
             }
         }
         drop(locked);
-        let taken: SmallVec<[&LeasedKey; 1]> =
-            granted.keys.iter().filter(|leased| leased.taken).collect();
-        self.free_where(taken.iter().map(|leased| &leased.key), &claim.keys, |at, holder| {
-            holder.token == taken[at].token.get()
-        });
+        // Whatever of it has ended meanwhile needs no undoing.
+        let _ = self.release_lease(&lease);
     }
 
     /// Frees every hold in the scope that was there when the call began. Answers how many.

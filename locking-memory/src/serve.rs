@@ -1,11 +1,12 @@
 use std::sync::Arc;
 use std::sync::atomic::Ordering;
 
-use locking_core::{FencingToken, LeasedKey, LockKey, Moment};
+use locking_core::{LockKey, Moment};
 use smallvec::SmallVec;
 
 use crate::claim::{Claim, Now};
 use crate::queue::{Granted, Outcome, Waiter};
+use crate::shard::Slot;
 use crate::store::{Locked, Store};
 
 /// How often a waiter for several keys is passed over before keys are kept for it: what the contract
@@ -31,7 +32,25 @@ pub(crate) struct Blocked {
     /// Whether nobody holds it, but others wait and come first.
     pub(crate) is_awaited: bool,
     /// The token of the hold in the way, if there is one.
-    token: Option<u64>,
+    pub(crate) token: Option<u64>,
+}
+
+/// What settling a key comes to next.
+enum Step {
+    /// Nobody is to be served.
+    Done,
+    /// This one was served.
+    Served(Arc<Waiter>),
+    /// This one waits for other keys too, whose shards aren't locked.
+    Several(Arc<Waiter>),
+}
+
+impl Turn {
+    /// Since when the time of a guard that is granted now counts, for one that didn't ask just now.
+    /// To be called before the clock is read by which the store counts.
+    fn counts_from(self, claim: &Claim) -> Option<Moment> {
+        (matches!(self, Self::Ticket(_)) && claim.is_guard()).then(Moment::now)
+    }
 }
 
 /// How keys find their next holder.
@@ -43,33 +62,41 @@ impl Store {
         claim: &Claim,
         turn: Turn,
     ) -> Result<Granted, Blocked> {
+        if let [key] = &*claim.keys {
+            return self.take_one(locked, key, claim, turn);
+        }
         self.find_blocking(locked, claim, turn)?;
-        // Read before the clock that the store counts by, so that a guard counts from no later.
-        let at = claim.is_guard().then(Moment::now);
-        let expires = claim.expires();
-        let token = self.next_token.fetch_add(1, Ordering::AcqRel);
-        let mut granted = Granted { keys: SmallVec::new(), at, extended: Vec::new() };
+        let at = turn.counts_from(claim);
+        let (expires, token) = (claim.expires(), self.draw_token());
+        let (mut leased, mut extended) = (Vec::with_capacity(claim.keys.len()), Vec::new());
         for key in &claim.keys {
             let hash = self.hash(key);
             let slot = locked.shard(hash).slot_or_new(hash, key);
-            granted.keys.push(match &mut slot.holder {
-                Some(holder) => {
-                    let before = holder.expires;
-                    holder.prolong(expires);
-                    if let Some(before) = before.filter(|_| holder.expires != before) {
-                        granted.extended.push((key.clone(), before));
-                    }
-                    LeasedKey::reentered(key.clone(), FencingToken::new(holder.token))
-                }
-                free => {
-                    *free = Some(claim.holder(token, expires));
-                    slot.kept_for = None;
-                    LeasedKey::taken(key.clone(), FencingToken::new(token))
-                }
-            });
-            slot.watch_expiry();
+            leased.push(slot.grant(claim, token, expires, &mut extended));
         }
-        Ok(granted)
+        Ok(Granted { lease: claim.lease(leased), at, extended })
+    }
+
+    /// The usual case: one key, looked up once.
+    fn take_one(
+        &self,
+        locked: &mut Locked<'_>,
+        key: &LockKey,
+        claim: &Claim,
+        turn: Turn,
+    ) -> Result<Granted, Blocked> {
+        let hash = self.hash(key);
+        let slot = locked.shard(hash).slot_or_new(hash, key);
+        slot.check(claim, turn, &Now::default())?;
+        Ok(self.grant_one(slot, claim, turn))
+    }
+
+    /// Gives the only key of a claim to it.
+    fn grant_one(&self, slot: &mut Slot, claim: &Claim, turn: Turn) -> Granted {
+        let at = turn.counts_from(claim);
+        let (token, expires, mut extended) = (self.draw_token(), claim.expires(), Vec::new());
+        let leased = slot.grant(claim, token, expires, &mut extended);
+        Granted { lease: claim.lease_of_one(leased), at, extended }
     }
 
     fn find_blocking(
@@ -82,19 +109,17 @@ impl Store {
         for key in &claim.keys {
             let hash = self.hash(key);
             let Some(slot) = locked.shard(hash).slot(hash, key) else { continue };
-            let (has_queue, is_kept) = (!slot.queue.is_empty(), slot.is_kept_from(turn));
-            let blocking = |token| Blocked { key: key.clone(), is_awaited: false, token };
-            match slot.current(&now) {
-                Some(holder) if claim.reenters(holder) => {}
-                Some(holder) => return Err(blocking(Some(holder.token))),
-                None if is_kept => return Err(blocking(None)),
-                None if has_queue && matches!(turn, Turn::Last) && awaited.is_none() => {
-                    awaited = Some(Blocked { key: key.clone(), is_awaited: true, token: None });
-                }
-                None => {}
+            match slot.check(claim, turn, &now) {
+                Err(blocked) if blocked.is_awaited => awaited = awaited.or(Some(blocked)),
+                checked => checked?,
             }
         }
         awaited.map_or(Ok(()), Err)
+    }
+
+    /// The next fencing token. Called under the mutexes of the keys that it is for.
+    fn draw_token(&self) -> u64 {
+        self.next_token.fetch_add(1, Ordering::AcqRel)
     }
 
     pub(crate) fn enqueue(&self, locked: &mut Locked<'_>, waiter: &Arc<Waiter>, key: &LockKey) {
@@ -119,24 +144,33 @@ impl Store {
         key: &LockKey,
         others: &mut Vec<LockKey>,
     ) {
-        while let Some(waiter) = self.next_served(&mut locked, key) {
-            if waiter.claim.keys.len() > 1 {
-                drop(locked);
-                locked = self.lock(&waiter.claim.keys);
-                self.serve(&mut locked, &waiter, key, others);
-                drop(locked);
-                locked = self.lock_one(self.hash(key));
-            } else {
-                self.serve(&mut locked, &waiter, key, others);
+        let mut served: SmallVec<[Arc<Waiter>; 1]> = SmallVec::new();
+        loop {
+            match self.next_step(&mut locked, key) {
+                Step::Done => break,
+                Step::Served(waiter) => served.push(waiter),
+                Step::Several(waiter) => {
+                    drop(locked);
+                    locked = self.lock(&waiter.claim.keys);
+                    if self.serve(&mut locked, &waiter, key, others) {
+                        served.push(waiter);
+                    }
+                    drop(locked);
+                    locked = self.lock_one(self.hash(key));
+                }
             }
         }
+        // Waking a task can be a system call: not under the mutex.
+        drop(locked);
+        served.iter().for_each(|waiter| waiter.wake());
     }
 
-    /// The first waiter of a key that this key doesn't block any more.
-    fn next_served(&self, locked: &mut Locked<'_>, key: &LockKey) -> Option<Arc<Waiter>> {
+    /// Serves the first waiter of a key that this key doesn't block any more, if it waits for nothing
+    /// else.
+    fn next_step(&self, locked: &mut Locked<'_>, key: &LockKey) -> Step {
         let (now, hash) = (Now::default(), self.hash(key));
         let shard = locked.shard(hash);
-        let slot = shard.slot(hash, key)?;
+        let Some(slot) = shard.slot(hash, key) else { return Step::Done };
         let is_free = slot.current(&now).is_none();
         let next = match &slot.holder {
             None => {
@@ -149,26 +183,34 @@ impl Store {
             }
             Some(_) => None,
         };
-        if next.is_none() {
+        let Some(waiter) = next else {
             slot.watch_expiry();
             if is_free {
                 shard.forget_if_unused(hash, key);
             }
+            return Step::Done;
+        };
+        let claim = &waiter.claim;
+        if claim.keys.len() > 1 {
+            return Step::Several(waiter);
         }
-        next
+        slot.queue.remove(&waiter);
+        let granted = self.grant_one(slot, claim, Turn::Ticket(waiter.ticket));
+        waiter.settle(Outcome::Granted(granted));
+        Step::Served(waiter)
     }
 
     /// Serves a waiter in the queue of `at`, or moves it to the queue of the key that blocks it
-    /// now. Adds the keys whose other waiters may be served with it.
+    /// now. Adds the keys whose other waiters may be served with it. Whether its wait is over.
     fn serve(
         &self,
         locked: &mut Locked<'_>,
         waiter: &Arc<Waiter>,
         at: &LockKey,
         others: &mut Vec<LockKey>,
-    ) {
+    ) -> bool {
         if !waiter.is_queued_at(at) {
-            return;
+            return false;
         }
         let claim = &waiter.claim;
         match self.take(locked, claim, Turn::Ticket(waiter.ticket)) {
@@ -178,21 +220,24 @@ impl Store {
                 if claim.shares() {
                     others.extend(claim.keys.iter().filter(|key| *key != at).cloned());
                 }
+                true
             }
-            Err(blocked) if blocked.key == *at => {}
+            Err(blocked) if blocked.key == *at => false,
             // A close may have looked at the other queue already.
             Err(_) if waiter.client.is_closed() => {
                 self.leave_queue(locked, waiter, at);
                 self.give_up_kept(locked, waiter);
                 waiter.settle(Outcome::Closed);
                 others.extend(claim.keys.iter().cloned());
+                true
             }
             Err(blocked) => {
                 self.keep_free_keys(locked, waiter, &blocked);
                 self.leave_queue(locked, waiter, at);
                 waiter.move_to(&blocked.key);
                 self.enqueue(locked, waiter, &blocked.key);
-                waiter.rearm();
+                waiter.wake();
+                false
             }
         }
     }

@@ -2,12 +2,13 @@ use std::sync::Arc;
 
 use hashbrown::HashTable;
 use hashbrown::hash_table::Entry;
-use locking_core::LockKey;
+use locking_core::{FencingToken, LeasedKey, LockKey};
+use tokio::time::Instant;
 
-use crate::claim::Now;
+use crate::claim::{Claim, Now};
 use crate::holder::Holder;
 use crate::queue::{Queue, Waiter};
-use crate::serve::Turn;
+use crate::serve::{Blocked, Turn};
 
 /// A part of the store's table, under one mutex.
 ///
@@ -16,6 +17,16 @@ use crate::serve::Turn;
 #[repr(align(128))]
 pub(crate) struct Shard {
     slots: HashTable<Slot>,
+}
+
+/// What came of freeing a key.
+pub(crate) enum Freed {
+    /// It isn't held, or not by whom it should be.
+    No,
+    /// Nobody waits for it: it is forgotten.
+    Yes,
+    /// Somebody waits for it: it is to be settled.
+    Awaited,
 }
 
 /// A key that is held, waited for, or both.
@@ -40,6 +51,29 @@ impl Shard {
             Entry::Occupied(slot) => slot.into_mut(),
             Entry::Vacant(place) => place.insert(Slot::new(hash, key.clone())).into_mut(),
         }
+    }
+
+    /// Frees a key whose holder passes the test.
+    pub(crate) fn free(
+        &mut self,
+        hash: u64,
+        key: &LockKey,
+        now: &Now,
+        passes: impl FnOnce(&Holder) -> bool,
+    ) -> Freed {
+        let found = self.slots.find_entry(hash, |slot| slot.key == *key);
+        let Ok(mut entry) = found else { return Freed::No };
+        let slot = entry.get_mut();
+        if !slot.current(now).is_some_and(|holder| passes(holder)) {
+            return Freed::No;
+        }
+        slot.holder = None;
+        if !slot.queue.is_empty() {
+            return Freed::Awaited;
+        }
+        entry.remove();
+        self.give_memory_back();
+        Freed::Yes
     }
 
     /// Forgets a key that nobody holds or waits for.
@@ -97,6 +131,47 @@ impl Slot {
             Turn::Ticket(ticket) => kept.ticket < ticket,
             Turn::Last | Turn::Next => true,
         })
+    }
+
+    /// Whether a claim may have this key. Its other keys are looked at by the caller.
+    pub(crate) fn check(&mut self, claim: &Claim, turn: Turn, now: &Now) -> Result<(), Blocked> {
+        let (has_queue, is_kept) = (!self.queue.is_empty(), self.is_kept_from(turn));
+        let (token, is_awaited) = match self.current(now) {
+            Some(holder) if claim.reenters(holder) => return Ok(()),
+            Some(holder) => (Some(holder.token), false),
+            None if is_kept => (None, false),
+            None if has_queue && matches!(turn, Turn::Last) => (None, true),
+            None => return Ok(()),
+        };
+        Err(Blocked { key: self.key.clone(), is_awaited, token })
+    }
+
+    /// Gives the key to a claim that may have it. Where that extends a hold, `extended` learns what
+    /// its expiry was before.
+    pub(crate) fn grant(
+        &mut self,
+        claim: &Claim,
+        token: u64,
+        expires: Option<Instant>,
+        extended: &mut Vec<(LockKey, Instant)>,
+    ) -> LeasedKey {
+        let leased = match &mut self.holder {
+            Some(holder) => {
+                let before = holder.expires;
+                holder.prolong(expires);
+                if let Some(before) = before.filter(|_| holder.expires != before) {
+                    extended.push((self.key.clone(), before));
+                }
+                LeasedKey::reentered(self.key.clone(), FencingToken::new(holder.token))
+            }
+            free => {
+                *free = Some(claim.holder(token, expires));
+                self.kept_for = None;
+                LeasedKey::taken(self.key.clone(), FencingToken::new(token))
+            }
+        };
+        self.watch_expiry();
+        leased
     }
 
     fn is_unused(&self) -> bool {

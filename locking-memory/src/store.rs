@@ -6,7 +6,6 @@ use std::time::{SystemTime, UNIX_EPOCH};
 use foldhash::fast::RandomState;
 use locking_core::{KeySet, LockKey};
 use parking_lot::{Mutex, MutexGuard};
-use smallvec::{SmallVec, smallvec};
 use tokio::time::Instant;
 
 use crate::claim::{Claim, Now};
@@ -170,7 +169,10 @@ impl Store {
             }
             shard.forget_unused();
         }
-        left.iter().for_each(|waiter| self.stop_keeping(waiter));
+        for waiter in left {
+            self.stop_keeping(&waiter);
+            waiter.wake();
+        }
     }
 
     /// What expires is swept one day.
@@ -193,17 +195,16 @@ impl Store {
         if let [key] = &**keys {
             return self.lock_one(self.hash(key));
         }
-        let mut numbers: SmallVec<[usize; 8]> =
-            keys.iter().map(|key| shard_of(self.hash(key))).collect();
+        let mut numbers: Vec<usize> = keys.iter().map(|key| shard_of(self.hash(key))).collect();
         numbers.sort_unstable();
         numbers.dedup();
-        Locked(numbers.into_iter().map(|number| (number, self.shards[number].lock())).collect())
+        let lock = |number: usize| (number, self.shards[number].lock());
+        Locked::Several(numbers.into_iter().map(lock).collect())
     }
 
     /// Locks the shard of one key.
     pub(crate) fn lock_one(&self, hash: u64) -> Locked<'_> {
-        let number = shard_of(hash);
-        Locked(smallvec![(number, self.shards[number].lock())])
+        Locked::One(self.shard(hash).lock())
     }
 }
 
@@ -213,14 +214,22 @@ fn shard_of(hash: u64) -> usize {
 }
 
 /// The shards of a set of keys, locked.
-pub(crate) struct Locked<'a>(SmallVec<[(usize, MutexGuard<'a, Shard>); 1]>);
+pub(crate) enum Locked<'a> {
+    One(MutexGuard<'a, Shard>),
+    /// With their numbers, in order.
+    Several(Vec<(usize, MutexGuard<'a, Shard>)>),
+}
 
 impl Locked<'_> {
     /// The shard of one of the keys.
     pub(crate) fn shard(&mut self, hash: u64) -> &mut Shard {
-        let number = shard_of(hash);
-        let at = self.0.partition_point(|(locked, _)| *locked < number);
-        &mut self.0[at].1
+        match self {
+            Self::One(shard) => shard,
+            Self::Several(shards) => {
+                let at = shards.partition_point(|(number, _)| *number < shard_of(hash));
+                &mut shards[at].1
+            }
+        }
     }
 }
 

@@ -70,7 +70,7 @@ impl LockingProvider for Intercept {
         self.inner.wait_locking_timeout()
     }
 
-    fn release_now(&self, lease: &Lease) -> bool {
+    fn release_now(&self, lease: &Lease) -> Option<Result<()>> {
         self.inner.release_now(lease)
     }
 

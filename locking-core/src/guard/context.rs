@@ -21,6 +21,10 @@ impl LockContext {
         &self.0
     }
 
+    pub(crate) async fn lost_by_signal(&self) -> LossReason {
+        self.0.lost_by_signal().await
+    }
+
     pub(crate) fn lost_error(&self, reason: LossReason) -> Error {
         self.0.lost_error(reason)
     }

@@ -1,4 +1,4 @@
-use std::collections::{BTreeMap, HashMap};
+use std::collections::BTreeMap;
 use std::sync::atomic::{AtomicU64, Ordering};
 use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
 
@@ -15,7 +15,7 @@ const NOT_DUE: u64 = u64::MAX;
 
 /// The keepers of a module: one per runtime, because a guard is renewed where it was acquired.
 #[derive(Debug, Default)]
-pub(crate) struct Keepers(Mutex<HashMap<Id, Arc<Keeper>>>);
+pub(crate) struct Keepers(Mutex<Vec<(Id, Arc<Keeper>)>>);
 
 impl Keepers {
     /// The keeper of the runtime that polls the caller.
@@ -26,32 +26,34 @@ impl Keepers {
     pub(crate) fn current(&self, closing: &Arc<Closing>) -> Arc<Keeper> {
         let runtime = Handle::current();
         let mut keepers = locked(&self.0);
-        if let Some(keeper) = keepers.get(&runtime.id()) {
+        let id = runtime.id();
+        if let Some((_, keeper)) = keepers.iter().find(|(known, _)| *known == id) {
             return Arc::clone(keeper);
         }
         // Runtimes come and go: those without guards are forgotten here.
-        keepers.retain(|_, keeper| !keeper.is_idle());
-        let keeper = Arc::new(Keeper::new(runtime.clone(), Arc::clone(closing)));
-        keepers.insert(runtime.id(), Arc::clone(&keeper));
+        keepers.retain(|(_, keeper)| !keeper.is_idle());
+        let keeper = Arc::new(Keeper::new(runtime, Arc::clone(closing)));
+        keepers.push((id, Arc::clone(&keeper)));
         keeper
     }
 
     /// Every guard that is in use, less those that a close has broken.
     pub(crate) fn guards(&self) -> Vec<Arc<GuardState>> {
-        let keepers: Vec<_> = locked(&self.0).values().cloned().collect();
+        let keepers: Vec<_> =
+            locked(&self.0).iter().map(|(_, keeper)| Arc::clone(keeper)).collect();
         keepers.iter().flat_map(|keeper| keeper.guards()).collect()
     }
 
     /// Whether no guard is in use, and none is still being given back.
     pub(crate) fn are_drained(&self) -> bool {
-        locked(&self.0).values().all(|keeper| keeper.is_drained())
+        locked(&self.0).iter().all(|(_, keeper)| keeper.is_drained())
     }
 }
 
 /// Without a module nobody registers any more: idle timers needn't wait for their next turn.
 impl Drop for Keepers {
     fn drop(&mut self) {
-        for keeper in locked(&self.0).values() {
+        for (_, keeper) in locked(&self.0).iter() {
             keeper.changed.notify_one();
         }
     }

@@ -24,7 +24,8 @@ pub struct LockGuard {
     context: LockContext,
     keeper: Arc<Keeper>,
     id: u64,
-    granted: Instant,
+    /// Read only where somebody listens.
+    granted: Option<Instant>,
     /// Whether the store has answered for the keys: they are given back, or were lost.
     settled: bool,
 }
@@ -42,7 +43,8 @@ impl LockGuard {
             return Err(Error::closed(&state.lease.provider));
         };
         let context = LockContext::new(state);
-        Ok(Self { context, keeper, id, granted: Instant::now(), settled: false })
+        let granted = tracing::enabled!(tracing::Level::DEBUG).then(Instant::now);
+        Ok(Self { context, keeper, id, granted, settled: false })
     }
 
     /// Where the grant took so long to arrive that it could be stale, believes only a renewal that
@@ -105,6 +107,10 @@ impl LockGuard {
     async fn give_back(mut self) -> Result<()> {
         self.state().end();
         let state = self.state();
+        if let Some(released) = state.provider.release_now(&state.lease) {
+            self.settled = true;
+            return released;
+        }
         // When a whole lease has gone without an answer, there is nothing left to give back.
         let release = timeout(state.expiry.get(), state.provider.release_lease(&state.lease));
         let unanswered = |_| Error::unknown_outcome(&state.lease.provider, "no answer");
@@ -130,10 +136,11 @@ impl Drop for LockGuard {
             give_back(self.state(), &self.keeper);
         }
         self.keeper.remove(self.id, self.state());
-        tracing::debug!(
-            provider = %self.state().lease.provider, keys = ?self.state().lease.key_names(),
-            held = ?self.granted.elapsed(), lost = ?self.state().loss.reason(), "lock given back"
-        );
+        if let Some(granted) = self.granted {
+            let (lease, lost) = (self.lease(), self.state().loss.reason());
+            let (keys, held) = (lease.key_names(), granted.elapsed());
+            tracing::debug!(provider = %lease.provider, ?keys, ?held, ?lost, "lock given back");
+        }
     }
 }
 

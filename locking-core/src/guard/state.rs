@@ -127,6 +127,12 @@ impl GuardState {
         }
     }
 
+    /// The same for whoever runs on the keeper's runtime, without a timer of its own: the renewal
+    /// that the keeper starts in time signals the local deadline too.
+    pub(crate) async fn lost_by_signal(&self) -> LossReason {
+        if self.session.is_some() { self.lost().await } else { self.loss.wait().await }
+    }
+
     /// The time for which the hold is believed in without a further renewal or heartbeat.
     pub(crate) fn expires_in(&self) -> Duration {
         self.valid_until().saturating_since(Moment::now())

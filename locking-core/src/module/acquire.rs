@@ -37,28 +37,34 @@ use crate::time::{Expiry, Wait};
 #[must_use = "nothing is acquired before it is awaited"]
 pub struct Acquire<'a> {
     module: &'a LockingModule,
-    target: Result<&'a Target>,
-    keys: Result<KeySet, InvalidInput>,
-    owner: Option<Result<OwnerId, InvalidInput>>,
+    target: &'a Target,
+    /// `None` where `problem` says why.
+    keys: Option<KeySet>,
+    owner: Option<OwnerId>,
     expire: Option<Duration>,
     wait: Wait,
+    /// The first mistake in the call.
+    problem: Option<Box<Error>>,
 }
 
 impl<'a> Acquire<'a> {
     pub(super) fn new(module: &'a LockingModule, keys: Result<KeySet, InvalidInput>) -> Self {
-        Self {
-            module,
-            target: Ok(module.default_target()),
-            keys,
-            owner: None,
-            expire: None,
-            wait: Wait::For(Duration::ZERO),
+        let target = module.default_target();
+        let wait = Wait::For(Duration::ZERO);
+        let call =
+            Self { module, target, keys: None, owner: None, expire: None, wait, problem: None };
+        match keys {
+            Ok(keys) => Self { keys: Some(keys), ..call },
+            Err(problem) => call.with_problem(problem.into()),
         }
     }
 
     /// Who will hold the keys. Default: nobody in particular; the lease is then never re-entered.
     pub fn owner(self, owner: impl IntoOwner) -> Self {
-        Self { owner: Some(owner.into_owner()), ..self }
+        match owner.into_owner() {
+            Ok(owner) => Self { owner: Some(owner), ..self },
+            Err(problem) => self.with_problem(problem.into()),
+        }
     }
 
     /// How long the lease lasts unless it is extended. Default: until it is released.
@@ -74,15 +80,27 @@ impl<'a> Acquire<'a> {
 
     /// The provider to ask, by id or identifier, with or without `lp_`. Default: the default one.
     pub fn provider(self, name: &str) -> Self {
-        Self { target: self.module.target(name), ..self }
+        match self.module.target(name) {
+            Ok(target) => Self { target, ..self },
+            Err(problem) => self.with_problem(problem),
+        }
+    }
+
+    #[cold]
+    fn with_problem(self, problem: Error) -> Self {
+        Self { problem: self.problem.or_else(|| Some(Box::new(problem))), ..self }
     }
 
     fn start(self) -> Result<Granting<'a>> {
-        let mut request = AcquireRequest::new(self.keys?);
-        request.owner = self.owner.transpose()?;
+        if let Some(problem) = self.problem {
+            return Err(*problem);
+        }
+        let keys = self.keys.ok_or(InvalidInput::NoKeys)?;
+        let mut request = AcquireRequest::new(keys);
+        request.owner = self.owner;
         request.expiry = self.expire.map(Expiry::new).transpose()?;
         request.wait = self.wait.deadline()?;
-        Granting::new(self.module, self.target?, request)
+        Granting::new(self.module, self.target, request)
     }
 }
 

@@ -80,7 +80,7 @@ async fn unless_lost<Fut: Future>(guard: &LockGuard, job: Fut) -> Result<Fut::Ou
     tokio::select! {
         biased;
         output = job => Ok(output),
-        reason = guard.lost() => Err(guard.lost_error(reason)),
+        reason = guard.lost_by_signal() => Err(guard.lost_error(reason)),
     }
 }
 
