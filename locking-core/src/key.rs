@@ -1,8 +1,8 @@
 use std::borrow::Borrow;
 use std::fmt;
-use std::sync::Arc;
 
 use serde::{Deserialize, Serialize};
+use smol_str::SmolStr;
 
 use crate::invalid::{InvalidInput, TextFault};
 
@@ -22,7 +22,7 @@ use crate::invalid::{InvalidInput, TextFault};
 /// ```
 #[derive(Clone, PartialEq, Eq, PartialOrd, Ord, Hash, Serialize, Deserialize)]
 #[serde(try_from = "String", into = "String")]
-pub struct LockKey(Arc<str>);
+pub struct LockKey(SmolStr);
 
 impl LockKey {
     /// The longest key, in bytes.
@@ -34,7 +34,7 @@ impl LockKey {
     ///
     /// [`InvalidInput::Key`] if the text is empty, longer than [`Self::MAX_LEN`] bytes, or has a
     /// NUL in it.
-    pub fn new(text: impl AsRef<str> + Into<Arc<str>>) -> Result<Self, InvalidInput> {
+    pub fn new(text: impl AsRef<str> + Into<SmolStr>) -> Result<Self, InvalidInput> {
         match TextFault::of(text.as_ref(), Self::MAX_LEN) {
             None => Ok(Self(text.into())),
             Some(fault) => Err(InvalidInput::key(text.as_ref(), fault)),
@@ -56,7 +56,7 @@ impl fmt::Display for LockKey {
 
 impl fmt::Debug for LockKey {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
-        fmt::Debug::fmt(&*self.0, f)
+        fmt::Debug::fmt(self.as_str(), f)
     }
 }
 

@@ -1,8 +1,9 @@
 use std::fmt;
+use std::sync::OnceLock;
 use std::sync::atomic::{AtomicU64, Ordering};
-use std::sync::{Arc, OnceLock};
 
 use serde::{Deserialize, Serialize};
+use smol_str::SmolStr;
 
 use crate::invalid::{InvalidInput, TextFault};
 use crate::key::LockKey;
@@ -13,7 +14,7 @@ use crate::key::LockKey;
 /// re-enters it; two acquisitions without an owner are two different holders.
 #[derive(Clone, PartialEq, Eq, PartialOrd, Ord, Hash, Serialize, Deserialize)]
 #[serde(try_from = "String", into = "String")]
-pub struct OwnerId(Arc<str>);
+pub struct OwnerId(SmolStr);
 
 impl OwnerId {
     /// The longest owner, in bytes.
@@ -25,7 +26,7 @@ impl OwnerId {
     ///
     /// [`InvalidInput::Owner`] if the text is empty, longer than [`Self::MAX_LEN`] bytes, has a
     /// NUL in it, or is `*`.
-    pub fn new(text: impl AsRef<str> + Into<Arc<str>>) -> Result<Self, InvalidInput> {
+    pub fn new(text: impl AsRef<str> + Into<SmolStr>) -> Result<Self, InvalidInput> {
         let fault = TextFault::of(text.as_ref(), Self::MAX_LEN)
             .or_else(|| (text.as_ref() == "*").then_some(TextFault::Reserved));
         match fault {
@@ -39,11 +40,11 @@ impl OwnerId {
     /// Guards and jobs hold under one of these, so they are never re-entered.
     #[must_use]
     pub fn fresh() -> Self {
-        static PROCESS: OnceLock<String> = OnceLock::new();
+        static PROCESS: OnceLock<[u8; PROCESS_LEN]> = OnceLock::new();
         static COUNT: AtomicU64 = AtomicU64::new(1);
         let process = PROCESS.get_or_init(process_part);
         let count = COUNT.fetch_add(1, Ordering::Relaxed);
-        Self(Arc::from(numbered(process, count, &mut [0; 64])))
+        Self(numbered(process, count, &mut [0; BUFFER]).into())
     }
 
     /// The owner's text.
@@ -53,36 +54,47 @@ impl OwnerId {
     }
 }
 
-/// `prefix` and a number behind it, in a buffer that has room for both: guards are made often, and
-/// `format!` would take as long as the rest of their making.
-fn numbered<'a>(prefix: &str, mut number: u64, buffer: &'a mut [u8; 64]) -> &'a str {
-    let mut start = buffer.len();
+/// 80 random bits, five in a character: with a count of up to seven characters behind them, an owner
+/// needs no allocation.
+const PROCESS_LEN: usize = 16;
+/// Room for the longest count, too.
+const BUFFER: usize = PROCESS_LEN + 13;
+/// Crockford's base 32: nothing in it is taken for something else.
+const DIGITS: &[u8; 32] = b"0123456789abcdefghjkmnpqrstvwxyz";
+
+/// Random bits from the operating system. Where it has none to give, the standard library's
+/// per-process hash keys stand in: they too differ from process to process.
+fn process_part() -> [u8; PROCESS_LEN] {
+    use std::hash::{BuildHasher, RandomState};
+
+    let mut bits = [0; PROCESS_LEN];
+    if getrandom::fill(&mut bits).is_err() {
+        let (high, low) = bits.split_at_mut(8);
+        high.copy_from_slice(&RandomState::new().hash_one(std::process::id()).to_ne_bytes());
+        low.copy_from_slice(&RandomState::new().hash_one(std::time::Instant::now()).to_ne_bytes());
+    }
+    bits.map(|byte| DIGITS[usize::from(byte % 32)])
+}
+
+/// `process` and a number behind it. Guards are made often, and `format!` would take as long as the
+/// rest of their making.
+fn numbered<'a>(
+    process: &[u8; PROCESS_LEN],
+    mut number: u64,
+    buffer: &'a mut [u8; BUFFER],
+) -> &'a str {
+    let mut start = BUFFER;
     loop {
         start -= 1;
-        // A decimal digit.
-        buffer[start] = b'0' + (number % 10) as u8;
-        number /= 10;
+        buffer[start] = DIGITS[(number % 32) as usize];
+        number /= 32;
         if number == 0 {
             break;
         }
     }
-    start -= prefix.len();
-    buffer[start..start + prefix.len()].copy_from_slice(prefix.as_bytes());
-    std::str::from_utf8(&buffer[start..]).expect("ASCII")
-}
-
-/// `guard:`, and 128 random bits from the operating system. Where it has none to give, the standard library's
-/// per-process hash keys stand in: they too differ from process to process.
-fn process_part() -> String {
-    use std::hash::{BuildHasher, RandomState};
-
-    let mut bytes = [0; 16];
-    if getrandom::fill(&mut bytes).is_err() {
-        let (high, low) = bytes.split_at_mut(8);
-        high.copy_from_slice(&RandomState::new().hash_one(std::process::id()).to_ne_bytes());
-        low.copy_from_slice(&RandomState::new().hash_one(std::time::Instant::now()).to_ne_bytes());
-    }
-    format!("guard:{:032x}:", u128::from_ne_bytes(bytes))
+    start -= PROCESS_LEN;
+    buffer[start..start + PROCESS_LEN].copy_from_slice(process);
+    std::str::from_utf8(&buffer[start..]).expect("digits are ASCII")
 }
 
 impl fmt::Display for OwnerId {
@@ -93,7 +105,7 @@ impl fmt::Display for OwnerId {
 
 impl fmt::Debug for OwnerId {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
-        fmt::Debug::fmt(&*self.0, f)
+        fmt::Debug::fmt(self.as_str(), f)
     }
 }
 
@@ -163,10 +175,13 @@ mod tests {
     }
 
     #[test]
-    fn a_fresh_owner_ends_in_its_number() {
-        let longest = process_part();
-        assert_eq!(numbered(&longest, 0, &mut [0; 64]), format!("{longest}0"));
-        assert_eq!(numbered(&longest, u64::MAX, &mut [0; 64]), format!("{longest}{}", u64::MAX));
+    fn owners_of_different_processes_and_counts_differ() {
+        assert_ne!(process_part(), process_part());
+        let process = [b'p'; PROCESS_LEN];
+        let owner = |number| numbered(&process, number, &mut [0; BUFFER]).to_owned();
+        assert_eq!(owner(0), "pppppppppppppppp0");
+        assert_eq!(owner(32), "pppppppppppppppp10");
+        assert_eq!(owner(u64::MAX), "ppppppppppppppppfzzzzzzzzzzzz");
     }
 
     #[test]

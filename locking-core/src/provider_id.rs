@@ -1,14 +1,14 @@
 use std::fmt;
-use std::sync::Arc;
 
 use serde::{Deserialize, Serialize};
+use smol_str::SmolStr;
 
 use crate::config::ConfigurationError;
 
 /// The name of a configured provider: its `id`, by which calls pick it and errors name it.
 #[derive(Clone, PartialEq, Eq, PartialOrd, Ord, Hash, Serialize, Deserialize)]
 #[serde(try_from = "String", into = "String")]
-pub struct ProviderId(Arc<str>);
+pub struct ProviderId(SmolStr);
 
 impl ProviderId {
     /// What the original module put before an identifier; calls may, ids may not.
@@ -20,7 +20,7 @@ impl ProviderId {
     ///
     /// [`ConfigurationError::ReservedId`] if the text is empty or starts with
     /// [`lp_`](Self::PREFIX).
-    pub fn new(text: impl AsRef<str> + Into<Arc<str>>) -> Result<Self, ConfigurationError> {
+    pub fn new(text: impl AsRef<str> + Into<SmolStr>) -> Result<Self, ConfigurationError> {
         if text.as_ref().is_empty() || text.as_ref().starts_with(Self::PREFIX) {
             return Err(ConfigurationError::ReservedId { id: text.as_ref().to_owned() });
         }
@@ -42,7 +42,7 @@ impl fmt::Display for ProviderId {
 
 impl fmt::Debug for ProviderId {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
-        fmt::Debug::fmt(&*self.0, f)
+        fmt::Debug::fmt(self.as_str(), f)
     }
 }
 

@@ -2,7 +2,6 @@ use std::sync::Arc;
 use std::sync::atomic::Ordering;
 
 use locking_core::{LockKey, Moment};
-use smallvec::SmallVec;
 
 use crate::claim::{Claim, Now};
 use crate::queue::{Granted, Outcome, Waiter};
@@ -144,16 +143,16 @@ impl Store {
         key: &LockKey,
         others: &mut Vec<LockKey>,
     ) {
-        let mut served: SmallVec<[Arc<Waiter>; 1]> = SmallVec::new();
+        let mut served = None;
         loop {
             match self.next_step(&mut locked, key) {
                 Step::Done => break,
-                Step::Served(waiter) => served.push(waiter),
+                Step::Served(waiter) => wake_later(&mut served, waiter),
                 Step::Several(waiter) => {
                     drop(locked);
                     locked = self.lock(&waiter.claim.keys);
                     if self.serve(&mut locked, &waiter, key, others) {
-                        served.push(waiter);
+                        wake_later(&mut served, waiter);
                     }
                     drop(locked);
                     locked = self.lock_one(self.hash(key));
@@ -162,7 +161,9 @@ impl Store {
         }
         // Waking a task can be a system call: not under the mutex.
         drop(locked);
-        served.iter().for_each(|waiter| waiter.wake());
+        if let Some(last) = served {
+            last.wake();
+        }
     }
 
     /// Serves the first waiter of a key that this key doesn't block any more, if it waits for nothing
@@ -286,5 +287,12 @@ impl Store {
                 slot.kept_for = None;
             }
         }
+    }
+}
+
+/// Remembers whom to wake. There is rarely more than one: who was there before is woken now.
+fn wake_later(last: &mut Option<Arc<Waiter>>, waiter: Arc<Waiter>) {
+    if let Some(before) = last.replace(waiter) {
+        before.wake();
     }
 }

@@ -63,10 +63,10 @@ impl LockContext {
         self.0.lost().await
     }
 
-    /// The time for which the lock is believed in without a further renewal.
+    /// The time for which the lock is believed in without a further renewal; zero once it is lost.
     #[must_use]
     pub fn expires_in(&self) -> Duration {
-        self.0.expires_in()
+        if self.0.loss.reason().is_some() { Duration::ZERO } else { self.0.expires_in() }
     }
 }
 
