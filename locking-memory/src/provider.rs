@@ -76,12 +76,9 @@ impl MemoryProvider {
     }
 
     async fn wait(&self, waiting: Waiting) -> Result<Granted> {
-        let waiter = waiting.waiter();
-        waiting.outcome().await.map_err(|end| match end {
+        waiting.await.map_err(|end| match end {
             WaitEnd::Closed => Error::closed(&self.id),
-            WaitEnd::TimedOut(at) => {
-                Error::timed_out(&self.id, self.store.blocking_key(&waiter.claim, at))
-            }
+            WaitEnd::TimedOut(key) => Error::timed_out(&self.id, key),
         })
     }
 }

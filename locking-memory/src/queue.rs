@@ -1,10 +1,10 @@
 use std::collections::VecDeque;
 use std::sync::Arc;
 use std::sync::atomic::{AtomicBool, AtomicU32, Ordering};
+use std::task::{Context, Waker};
 
 use locking_core::{Lease, LockKey, Moment};
 use parking_lot::Mutex;
-use tokio::sync::Notify;
 use tokio::time::Instant;
 
 use crate::claim::Claim;
@@ -83,14 +83,13 @@ pub(crate) struct Waiter {
     pub(crate) client: Arc<Client>,
     /// Changed only under the mutex of the shard in whose queue it stands.
     place: Mutex<Place>,
-    changed: Notify,
 }
 
 /// Where a waiter is.
 #[derive(Debug)]
 enum Place {
     /// In the queue of this key; `look_at` is when it looks whether the holder's time is over.
-    Queued { key: LockKey, look_at: Option<Instant> },
+    Queued { key: LockKey, look_at: Option<Instant>, waker: Option<Waker> },
     /// Its keys are its own, and it hasn't been told yet.
     Granted(Granted),
     /// Its client was closed.
@@ -126,9 +125,8 @@ impl Waiter {
         client: Arc<Client>,
         key: &LockKey,
     ) -> Self {
-        let place = Mutex::new(Place::Queued { key: key.clone(), look_at: None });
-        let (passes, changed) = (AtomicU32::new(0), Notify::new());
-        Self { claim, ticket, since, passes, deadline, client, place, changed }
+        let place = Mutex::new(Place::Queued { key: key.clone(), look_at: None, waker: None });
+        Self { claim, ticket, since, passes: AtomicU32::new(0), deadline, client, place }
     }
 
     /// Counts that it was passed over, and answers how often that was.
@@ -153,29 +151,38 @@ impl Waiter {
         matches!(&*self.place.lock(), Place::Queued { key, .. } if key == at)
     }
 
+    /// Notes that it stands in another queue now. Its timer is for the key before.
     pub(crate) fn move_to(&self, to: &LockKey) {
-        if let Place::Queued { key, .. } = &mut *self.place.lock() {
+        if let Place::Queued { key, waker, .. } = &mut *self.place.lock() {
             *key = to.clone();
+            if let Some(waker) = waker {
+                waker.wake_by_ref();
+            }
         }
     }
 
-    /// Ends its wait. It learns of it when it is woken.
-    pub(crate) fn settle(&self, outcome: Outcome) {
-        *self.place.lock() = match outcome {
+    /// Ends its wait. Answers whom to wake for it, not under a shard's mutex: that can be a system
+    /// call.
+    #[must_use]
+    pub(crate) fn settle(&self, outcome: Outcome) -> Option<Waker> {
+        let ended = match outcome {
             Outcome::Granted(granted) => Place::Granted(granted),
             Outcome::Closed => Place::Closed,
         };
+        std::mem::replace(&mut *self.place.lock(), ended).into_waker()
     }
 
     /// Sees to it that it looks at its key at `at`, at the latest.
     pub(crate) fn look_by(&self, at: Instant) {
         let mut place = self.place.lock();
-        let Place::Queued { look_at, .. } = &mut *place else { return };
+        let Place::Queued { look_at, waker, .. } = &mut *place else { return };
         let wakes_in_time = earliest(*look_at, self.deadline).is_some_and(|wakes| wakes <= at);
         if !wakes_in_time {
             *look_at = Some(at);
-            drop(place);
-            self.changed.notify_one();
+            // It sets its timer anew.
+            if let Some(waker) = waker {
+                waker.wake_by_ref();
+            }
         }
     }
 
@@ -186,39 +193,45 @@ impl Waiter {
         }
     }
 
-    /// When it must wake by itself.
-    pub(crate) fn wakes_at(&self) -> Option<Instant> {
-        match &*self.place.lock() {
-            Place::Queued { look_at, .. } => earliest(*look_at, self.deadline),
-            _ => None,
+    /// What came of its wait, told once; while it waits, when it must wake by itself. Its task is
+    /// woken when either changes.
+    pub(crate) fn poll(&self, context: &Context<'_>) -> Result<Outcome, Option<Instant>> {
+        let mut place = self.place.lock();
+        if let Place::Queued { look_at, waker, .. } = &mut *place {
+            match waker {
+                Some(waker) => waker.clone_from(context.waker()),
+                none => *none = Some(context.waker().clone()),
+            }
+            return Err(earliest(*look_at, self.deadline));
         }
+        Ok(std::mem::replace(&mut *place, Place::Gone).into_outcome())
     }
 
-    /// What came of its wait, if it is over; told once.
-    pub(crate) fn outcome(&self) -> Option<Outcome> {
-        let mut place = self.place.lock();
-        if matches!(*place, Place::Queued { .. }) {
-            return None;
-        }
-        match std::mem::replace(&mut *place, Place::Gone) {
-            Place::Granted(granted) => Some(Outcome::Granted(granted)),
-            Place::Closed => Some(Outcome::Closed),
-            Place::Queued { .. } | Place::Gone => None,
-        }
+    /// What came of its wait, for whoever ends it from the outside.
+    pub(crate) fn take_outcome(&self) -> Outcome {
+        std::mem::replace(&mut *self.place.lock(), Place::Gone).into_outcome()
     }
 
     /// Marks it as gone, after it was taken out of its queue.
     pub(crate) fn leave(&self) {
         *self.place.lock() = Place::Gone;
     }
+}
 
-    /// Lets it see what came of its wait, or read anew when it must wake.
-    pub(crate) fn wake(&self) {
-        self.changed.notify_one();
+impl Place {
+    fn into_waker(self) -> Option<Waker> {
+        match self {
+            Self::Queued { waker, .. } => waker,
+            _ => None,
+        }
     }
 
-    pub(crate) async fn changed(&self) {
-        self.changed.notified().await;
+    fn into_outcome(self) -> Outcome {
+        match self {
+            Self::Granted(granted) => Outcome::Granted(granted),
+            // Nobody asks twice, or one that still waits.
+            Self::Closed | Self::Gone | Self::Queued { .. } => Outcome::Closed,
+        }
     }
 }
 

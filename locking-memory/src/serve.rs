@@ -1,12 +1,13 @@
 use std::sync::Arc;
 use std::sync::atomic::Ordering;
+use std::task::Waker;
 
 use locking_core::{LockKey, Moment};
 
 use crate::claim::{Claim, Now};
 use crate::queue::{Granted, Outcome, Waiter};
 use crate::shard::Slot;
-use crate::store::{Locked, Store};
+use crate::store::{Locked, Store, wake};
 
 /// How often a waiter for several keys is passed over before keys are kept for it: what the contract
 /// allows between processes.
@@ -38,8 +39,8 @@ pub(crate) struct Blocked {
 enum Step {
     /// Nobody is to be served.
     Done,
-    /// This one was served.
-    Served(Arc<Waiter>),
+    /// Somebody was served, and is to be woken.
+    Served(Option<Waker>),
     /// This one waits for other keys too, whose shards aren't locked.
     Several(Arc<Waiter>),
 }
@@ -147,23 +148,21 @@ impl Store {
         loop {
             match self.next_step(&mut locked, key) {
                 Step::Done => break,
-                Step::Served(waiter) => wake_later(&mut served, waiter),
+                Step::Served(waker) => wake(std::mem::replace(&mut served, waker)),
                 Step::Several(waiter) => {
                     drop(locked);
                     locked = self.lock(&waiter.claim.keys);
-                    if self.serve(&mut locked, &waiter, key, others) {
-                        wake_later(&mut served, waiter);
-                    }
+                    let waker = self.serve(&mut locked, &waiter, key, others);
                     drop(locked);
+                    wake(waker);
                     locked = self.lock_one(self.hash(key));
                 }
             }
         }
-        // Waking a task can be a system call: not under the mutex.
+        // Waking a task can be a system call. There is rarely more than one, so all but the last are
+        // woken under the mutex, and that one is not.
         drop(locked);
-        if let Some(last) = served {
-            last.wake();
-        }
+        wake(served);
     }
 
     /// Serves the first waiter of a key that this key doesn't block any more, if it waits for nothing
@@ -197,48 +196,45 @@ impl Store {
         }
         slot.queue.remove(&waiter);
         let granted = self.grant_one(slot, claim, Turn::Ticket(waiter.ticket));
-        waiter.settle(Outcome::Granted(granted));
-        Step::Served(waiter)
+        Step::Served(waiter.settle(Outcome::Granted(granted)))
     }
 
     /// Serves a waiter in the queue of `at`, or moves it to the queue of the key that blocks it
-    /// now. Adds the keys whose other waiters may be served with it. Whether its wait is over.
+    /// now. Adds the keys whose other waiters may be served with it. Answers whom to wake.
     fn serve(
         &self,
         locked: &mut Locked<'_>,
         waiter: &Arc<Waiter>,
         at: &LockKey,
         others: &mut Vec<LockKey>,
-    ) -> bool {
+    ) -> Option<Waker> {
         if !waiter.is_queued_at(at) {
-            return false;
+            return None;
         }
         let claim = &waiter.claim;
         match self.take(locked, claim, Turn::Ticket(waiter.ticket)) {
             Ok(granted) => {
                 self.leave_queue(locked, waiter, at);
-                waiter.settle(Outcome::Granted(granted));
                 if claim.shares() {
                     others.extend(claim.keys.iter().filter(|key| *key != at).cloned());
                 }
-                true
+                waiter.settle(Outcome::Granted(granted))
             }
-            Err(blocked) if blocked.key == *at => false,
+            Err(blocked) if blocked.key == *at => None,
             // A close may have looked at the other queue already.
             Err(_) if waiter.client.is_closed() => {
                 self.leave_queue(locked, waiter, at);
                 self.give_up_kept(locked, waiter);
-                waiter.settle(Outcome::Closed);
                 others.extend(claim.keys.iter().cloned());
-                true
+                waiter.settle(Outcome::Closed)
             }
             Err(blocked) => {
                 self.keep_free_keys(locked, waiter, &blocked);
                 self.leave_queue(locked, waiter, at);
-                waiter.move_to(&blocked.key);
                 self.enqueue(locked, waiter, &blocked.key);
-                waiter.wake();
-                false
+                // Last, as it wakes the waiter: what it reads then is the new key's.
+                waiter.move_to(&blocked.key);
+                None
             }
         }
     }
@@ -287,12 +283,5 @@ impl Store {
                 slot.kept_for = None;
             }
         }
-    }
-}
-
-/// Remembers whom to wake. There is rarely more than one: who was there before is woken now.
-fn wake_later(last: &mut Option<Arc<Waiter>>, waiter: Arc<Waiter>) {
-    if let Some(before) = last.replace(waiter) {
-        before.wake();
     }
 }

@@ -1,6 +1,7 @@
 use std::hash::BuildHasher;
 use std::sync::Arc;
 use std::sync::atomic::{AtomicU64, Ordering};
+use std::task::Waker;
 use std::time::{SystemTime, UNIX_EPOCH};
 
 use foldhash::fast::RandomState;
@@ -123,7 +124,7 @@ impl Store {
         loop {
             let Some(key) = waiter.queued_at() else {
                 // Told once, to its own task: nobody else asks.
-                return Ok(waiter.outcome().unwrap_or(Outcome::Closed));
+                return Ok(waiter.take_outcome());
             };
             let hash = self.hash(&key);
             let mut shard = self.shard(hash).lock();
@@ -161,17 +162,17 @@ impl Store {
             let mut shard = shard.lock();
             for slot in shard.slots_mut() {
                 let leaving = slot.queue.take_out(|waiter| Arc::ptr_eq(&waiter.client, client));
-                for waiter in &leaving {
-                    waiter.settle(Outcome::Closed);
-                }
-                left.extend(leaving);
+                left.extend(leaving.into_iter().map(|waiter| {
+                    let waker = waiter.settle(Outcome::Closed);
+                    (waiter, waker)
+                }));
                 slot.watch_expiry();
             }
             shard.forget_unused();
         }
-        for waiter in left {
+        for (waiter, waker) in left {
             self.stop_keeping(&waiter);
-            waiter.wake();
+            wake(waker);
         }
     }
 
@@ -230,6 +231,13 @@ impl Locked<'_> {
                 &mut shards[at].1
             }
         }
+    }
+}
+
+/// Wakes a task, if there is one.
+pub(crate) fn wake(waker: Option<Waker>) {
+    if let Some(waker) = waker {
+        waker.wake();
     }
 }
 

@@ -1,63 +1,89 @@
+use std::future::Future;
+use std::pin::Pin;
 use std::sync::Arc;
+use std::task::{Context, Poll, ready};
 
 use locking_core::LockKey;
-use tokio::time::{Instant, timeout_at};
+use pin_project_lite::pin_project;
+use tokio::time::{Instant, Sleep, sleep_until};
 
 use crate::queue::{Granted, Outcome, Waiter};
 use crate::store::Store;
 
-/// A waiter as its own task sees it. Dropped, it leaves the queue, or gives back what it was
-/// granted and never learned of.
-#[derive(Debug)]
-pub(crate) struct Waiting {
-    store: Arc<Store>,
-    waiter: Arc<Waiter>,
-    is_over: bool,
+pin_project! {
+    /// A waiter as its own task sees it: ready when the keys are granted, the deadline is over, or
+    /// the client is closed. Dropped, it leaves the queue, or gives back what it was granted and
+    /// never learned of.
+    #[derive(Debug)]
+    pub(crate) struct Waiting {
+        place: InQueue,
+        #[pin]
+        timer: Option<Sleep>,
+    }
 }
 
 /// Why a wait ended without a grant.
 #[derive(Debug)]
 pub(crate) enum WaitEnd {
-    /// The key in whose queue it stood.
+    /// The first key in byte order that it couldn't have.
     TimedOut(LockKey),
     Closed,
 }
 
 impl Waiting {
     pub(crate) fn new(store: Arc<Store>, waiter: Arc<Waiter>) -> Self {
-        Self { store, waiter, is_over: false }
+        Self { place: InQueue { store, waiter, is_over: false }, timer: None }
     }
+}
 
-    pub(crate) fn waiter(&self) -> Arc<Waiter> {
-        Arc::clone(&self.waiter)
-    }
+impl Future for Waiting {
+    type Output = Result<Granted, WaitEnd>;
 
-    /// Waits until the keys are granted, the deadline is over, or the client is closed.
-    pub(crate) async fn outcome(mut self) -> Result<Granted, WaitEnd> {
+    fn poll(self: Pin<&mut Self>, context: &mut Context<'_>) -> Poll<Self::Output> {
+        let mut this = self.project();
         loop {
-            if let Some(outcome) = self.waiter.outcome() {
-                return self.end(outcome);
+            let wakes_at = match this.place.waiter.poll(context) {
+                Ok(outcome) => return Poll::Ready(this.place.end(outcome)),
+                Err(wakes_at) => wakes_at,
+            };
+            let Some(wakes_at) = wakes_at else { return Poll::Pending };
+            match this.timer.as_mut().as_pin_mut() {
+                Some(timer) if timer.deadline() == wakes_at => {}
+                Some(timer) => timer.reset(wakes_at),
+                None => this.timer.set(Some(sleep_until(wakes_at))),
             }
-            match self.waiter.wakes_at() {
-                None => self.waiter.changed().await,
-                Some(wakes_at) => {
-                    let changed = timeout_at(wakes_at, self.waiter.changed()).await;
-                    if changed.is_err() && self.deadline_is_over() {
-                        return match self.store.withdraw(&self.waiter) {
-                            Ok(outcome) => self.end(outcome),
-                            Err(at) => self.give_up(at),
-                        };
-                    }
-                    if changed.is_err() {
-                        self.store.look(&self.waiter);
-                    }
-                }
+            if let Some(timer) = this.timer.as_mut().as_pin_mut() {
+                ready!(timer.poll(context));
             }
+            if this.place.deadline_is_over() {
+                return Poll::Ready(this.place.give_up());
+            }
+            this.place.store.look(&this.place.waiter);
         }
     }
+}
 
+/// A place in a queue, which is left when this is dropped.
+#[derive(Debug)]
+struct InQueue {
+    store: Arc<Store>,
+    waiter: Arc<Waiter>,
+    is_over: bool,
+}
+
+impl InQueue {
     fn deadline_is_over(&self) -> bool {
         self.waiter.deadline.is_some_and(|deadline| deadline <= Instant::now())
+    }
+
+    fn give_up(&mut self) -> Result<Granted, WaitEnd> {
+        match self.store.withdraw(&self.waiter) {
+            Ok(outcome) => self.end(outcome),
+            Err(at) => {
+                self.is_over = true;
+                Err(WaitEnd::TimedOut(self.store.blocking_key(&self.waiter.claim, at)))
+            }
+        }
     }
 
     fn end(&mut self, outcome: Outcome) -> Result<Granted, WaitEnd> {
@@ -67,14 +93,9 @@ impl Waiting {
             Outcome::Closed => Err(WaitEnd::Closed),
         }
     }
-
-    fn give_up(&mut self, at: LockKey) -> Result<Granted, WaitEnd> {
-        self.is_over = true;
-        Err(WaitEnd::TimedOut(at))
-    }
 }
 
-impl Drop for Waiting {
+impl Drop for InQueue {
     fn drop(&mut self) {
         if self.is_over {
             return;
