@@ -19,16 +19,17 @@ pub async fn run(harness: Arc<dyn Harness>, claims: Capabilities, scale: Scale) 
     for case in CASES {
         cases.push(run_case(case, Arc::clone(&harness), claims, scale).await);
     }
-    let names = |which: &dyn Fn(&Capability) -> bool| {
-        claims.iter().filter(which).map(|capability| capability.to_string()).collect()
-    };
-    let is_tested = |capability: &Capability| CASES.iter().any(|c| c.needs.contains(capability));
     Report {
         provider,
-        claims: names(&|_| true),
-        untested_claims: names(&|capability| !is_tested(capability)),
+        claims: claims.iter().map(|claim| claim.to_string()).collect(),
+        untested_claims: untested(claims).map(|claim| claim.to_string()).collect(),
         cases,
     }
+}
+
+/// The claims that no case tests.
+pub(crate) fn untested(claims: Capabilities) -> impl Iterator<Item = Capability> {
+    claims.iter().filter(|claim| !CASES.iter().any(|case| case.needs.contains(claim)))
 }
 
 /// Runs one case in a runtime of its own, so that it leaves nothing running behind.

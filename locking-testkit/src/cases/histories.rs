@@ -12,7 +12,7 @@ pub(crate) async fn random_work_by_many_clients_breaks_no_promise(f: Fixture) {
 
 pub(crate) async fn random_work_under_short_leases_breaks_no_promise(f: Fixture) {
     let workload = Workload::new()
-        .with_operations(f.scaled(40_000).max(400))
+        .with_operations(f.scaled(80_000).max(800))
         .with_expiry(Duration::from_millis(60));
     judge(&f, &workload).await;
 }

@@ -207,13 +207,14 @@ impl Worker {
         let (records, from) = (self.records(&lease, asked), Instant::now());
         // Nobody else knows the owner: until this task releases it, or its time may be over.
         let mut surely = asked + self.expiry;
-        self.pause().await;
-        if self.rng.u8(..3) == 0 {
+        if self.rng.bool() {
+            // After a wait, this is what tells since when its time counts.
             let asked = Instant::now();
             if self.module.extend(&lease, self.expiry).await.is_ok() {
                 surely = asked + self.expiry;
             }
         }
+        self.pause().await;
         let until = Instant::now().min(surely);
         self.keep(records.into_iter().map(|record| record.with_valid(from, until)).collect());
         match self.rng.u8(..4) {
@@ -256,10 +257,13 @@ impl Worker {
         }
     }
 
-    /// Mostly short; under leases that are soon over, at times for as long as one.
+    /// Mostly short; under leases that are soon over, at times nearly as long as one: a store that
+    /// ends them early shows by that.
     async fn pause(&mut self) {
         match self.rng.u8(..16) {
-            14.. if self.expiry <= SOON_OVER => sleep(self.expiry.mul_f64(self.rng.f64())).await,
+            12.. if self.expiry <= SOON_OVER => {
+                sleep(self.expiry.mul_f64(0.4 + self.rng.f64() * 0.6)).await;
+            }
             0 | 1 => sleep(Duration::from_micros(self.rng.u64(..2_000))).await,
             2..=9 => tokio::task::yield_now().await,
             _ => {}

@@ -1,0 +1,229 @@
+//! How the model's holds end, how their time is set, and what is told of them.
+
+use std::sync::Arc;
+use std::sync::atomic::Ordering;
+use std::time::Duration;
+
+use locking_core::{
+    Expiry, FencingToken, KeySet, Lease, LeasedKey, LockInfo, LockKey, LossReason, OwnerId,
+    ReleaseScope,
+};
+use tokio::time::Instant;
+
+use super::{Hold, Table, Waiter};
+use crate::fault::Fault;
+
+impl Table {
+    pub(crate) fn free(&mut self, keys: &KeySet) {
+        for key in keys {
+            self.holds.remove(key.as_str());
+        }
+    }
+
+    pub(crate) fn take_out(&mut self, lease: &Lease) -> Vec<(String, Hold)> {
+        let keys = lease.keys().iter();
+        keys.flat_map(|leased| self.take_out_key(leased.key.as_str())).collect()
+    }
+
+    pub(crate) fn take_out_key(&mut self, key: &str) -> Vec<(String, Hold)> {
+        self.holds.remove_entry(key).into_iter().collect()
+    }
+
+    pub(crate) fn put_back(&mut self, holds: Vec<(String, Hold)>) {
+        self.holds.extend(holds);
+    }
+
+    pub(crate) fn extend(&mut self, lease: &Lease, expiry: Expiry) -> Result<(), LockKey> {
+        self.expire();
+        let held = |table: &Self, leased: &LeasedKey| {
+            table.hold(&leased.key).is_some_and(|hold| {
+                (hold.token == leased.token.get() || table.has(Fault::ExtendsByOwnerAlone))
+                    && hold.owner == lease.owner
+            })
+        };
+        let lost = lease.keys().iter().find(|leased| !held(self, leased));
+        let lost = lost.map(|leased| leased.key.clone());
+        if let Some(key) = &lost {
+            match self.fault {
+                Fault::ExtendsWhatIsGone => return Ok(()),
+                Fault::ExtendsKeysOneByOne => {}
+                _ => return Err(key.clone()),
+            }
+        }
+        if self.has(Fault::ForgetsToExtend) {
+            return Ok(());
+        }
+        let wanted = Instant::now() + expiry.get();
+        for (at, leased) in lease.keys().iter().enumerate() {
+            if (at > 0 && self.has(Fault::ExtendsOnlyTheFirstKey)) || !held(self, leased) {
+                continue;
+            }
+            let (place, never_shortens) =
+                (self.place(leased.key.as_str()), self.has(Fault::NeverShortens));
+            if let Some(hold) = self.holds.get_mut(&place) {
+                let shortens = hold.expires.is_none_or(|before| wanted < before);
+                if !(shortens && never_shortens) {
+                    hold.expires = Some(wanted);
+                }
+            }
+        }
+        if !self.has(Fault::GrantsAtTheOldExpiry) {
+            self.tell_waiters();
+        }
+        lost.map_or(Ok(()), Err)
+    }
+
+    pub(crate) fn release(&mut self, keys: &KeySet, owner: Option<&OwnerId>) -> bool {
+        self.expire();
+        let fault = self.fault;
+        if fault == Fault::ForgetsToRelease {
+            return true;
+        }
+        let mut all = true;
+        for key in keys {
+            let place = self.place(key.as_str());
+            let frees = self.holds.get(&place).is_some_and(|hold| {
+                let by_owner = self.same_owner(hold.owner.as_ref(), owner)
+                    || fault == Fault::FreesWithoutTheOwnerCheck
+                    || (fault == Fault::FreesOwnedKeysWithoutAnOwner && owner.is_none());
+                let over = hold.is_over() && fault != Fault::ReleasesExpiredHolds;
+                let by_kind = hold.guard.is_none() || fault == Fault::FreesGuardsByName;
+                let anonymous = owner.is_none() && fault == Fault::FreesNoAnonymousLeases;
+                by_owner && by_kind && !over && !anonymous
+            });
+            match self.holds.get_mut(&place).filter(|_| frees) {
+                Some(hold) if fault == Fault::CountsHolds && hold.count > 1 => hold.count -= 1,
+                Some(_) => drop(self.holds.remove(&place)),
+                None => all = false,
+            }
+        }
+        self.freed();
+        all || fault == Fault::SaysTrueToAnyRelease
+    }
+
+    pub(crate) fn release_lease(&mut self, lease: &Lease, client: usize) -> Result<(), LockKey> {
+        self.expire();
+        let fault = self.fault;
+        if fault == Fault::ForgetsToRelease {
+            return Ok(());
+        }
+        let mut lost = None;
+        let all = fault == Fault::ReleasesWhatALeaseReentered;
+        for leased in lease.keys().iter().filter(|leased| leased.taken || all) {
+            let place = self.place(leased.key.as_str());
+            let frees = self.holds.get(&place).is_some_and(|hold| {
+                let by_token = hold.token == leased.token.get() && hold.owner == lease.owner;
+                let by_owner =
+                    fault == Fault::ReleasesLeasesWithoutTheToken && hold.owner == lease.owner;
+                let by_client = fault != Fault::KnowsLeasesByTheirClient || hold.client == client;
+                let over = hold.is_over() && fault != Fault::ReleasesExpiredHolds;
+                (by_token || by_owner || fault == Fault::ReleasesLeasesByKeyAlone)
+                    && by_client
+                    && !over
+            });
+            if frees {
+                self.holds.remove(&place);
+            } else if lost.is_none() {
+                lost = Some(leased.key.clone());
+                if fault == Fault::StopsAtTheFirstLostKey {
+                    break;
+                }
+            }
+        }
+        self.freed();
+        match lost {
+            Some(key) if fault != Fault::SaysTrueToAnyRelease => Err(key),
+            _ => Ok(()),
+        }
+    }
+
+    pub(crate) fn release_all(&mut self, scope: &ReleaseScope) -> u64 {
+        let mut freed = self.release_all_once(scope);
+        if self.has(Fault::FreesSuccessorsToo) {
+            freed += self.release_all_once(scope);
+        }
+        freed
+    }
+
+    fn release_all_once(&mut self, scope: &ReleaseScope) -> u64 {
+        self.expire();
+        let fault = self.fault;
+        let covers = |hold: &Hold| {
+            let owner = match (&scope.owner, &hold.owner) {
+                (Some(wanted), Some(owner)) if fault == Fault::MatchesOwnersByPrefix => {
+                    owner.as_str().starts_with(wanted.as_str())
+                }
+                (Some(_), _) if fault == Fault::FreesEverybodysForAnOwner => true,
+                (None, _) => true,
+                (wanted, owner) => wanted == owner,
+            };
+            let running = match fault {
+                Fault::NeverFreesWhatRuns => hold.guard.is_none(),
+                Fault::ReleaseAllFreesGuards => true,
+                _ => scope.including_running || hold.guard.is_none(),
+            };
+            owner && running && fault != Fault::ReleaseAllFreesNothing
+        };
+        let over = |hold: &Hold| hold.is_over() && fault != Fault::CountsExpiredHolds;
+        let before = self.holds.len();
+        self.holds.retain(|_, hold| {
+            let frees = covers(hold) && !over(hold);
+            if let Some(loss) = hold.guard.as_ref().filter(|_| frees) {
+                loss.signal(LossReason::Revoked);
+            }
+            !frees
+        });
+        let freed = before - self.holds.len();
+        if fault != Fault::ForgetsWaitersOnReleaseAll {
+            self.freed();
+        }
+        freed as u64
+    }
+
+    pub(crate) fn list(&mut self) -> Vec<LockInfo> {
+        self.expire();
+        let fault = self.fault;
+        let holds = self.holds.values();
+        let told = holds.filter(|hold| !hold.is_over() || fault == Fault::ListsExpiredHolds);
+        told.map(|hold| {
+            let token = match fault {
+                Fault::TellsTheCountersToken => self.next_token + 1,
+                _ => hold.token,
+            };
+            let left = hold.expires.map(|at| at.saturating_duration_since(Instant::now()));
+            let left = match fault {
+                Fault::TellsAnEndOfEndlessHolds => left.or(Some(Duration::ZERO)),
+                _ => left,
+            };
+            let owner = hold.owner.clone().filter(|_| fault != Fault::TellsNoOwners);
+            let waits = |waiter: &&Arc<Waiter>| waiter.request.keys.contains(&hold.key);
+            let gone = usize::try_from(self.litter).expect("few");
+            let waiters = self.queue.iter().filter(waits).count() + gone;
+            LockInfo::new(hold.key.clone(), FencingToken::new(token), hold.kind())
+                .with_owner(owner)
+                .with_expires_in(left)
+                .with_waiters(waiters)
+        })
+        .collect()
+    }
+
+    pub(crate) fn close(&mut self, client: usize) {
+        let whole = self.has(Fault::ClosesTheWholeStore);
+        for (_, closed) in self.clients.iter().filter(|(other, _)| **other == client || whole) {
+            closed.store(true, Ordering::SeqCst);
+        }
+        let ghosts = self.has(Fault::LeavesGhostsInTheQueue);
+        let (leaving, staying) = std::mem::take(&mut self.queue)
+            .into_iter()
+            .partition(|waiter| waiter.client == client && !ghosts);
+        self.queue = staying;
+        let leaving: Vec<Arc<Waiter>> = leaving;
+        for waiter in &leaving {
+            self.end(waiter, Err(()));
+        }
+        if self.has(Fault::CloseFreesLeases) {
+            self.holds.retain(|_, hold| hold.client != client);
+        }
+        self.settle();
+    }
+}
