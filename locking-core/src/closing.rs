@@ -73,6 +73,9 @@ impl<F: Future + Unpin> Future for UnlessClosed<'_, F> {
 
     fn poll(self: Pin<&mut Self>, context: &mut Context<'_>) -> Poll<Self::Output> {
         let mut this = self.project();
+        if this.begun.is_none() && this.closing.has_begun() {
+            return Poll::Ready(None);
+        }
         if let Poll::Ready(output) = Pin::new(&mut *this.inner).poll(context) {
             return Poll::Ready(Some(output));
         }

@@ -41,7 +41,7 @@ pub struct Lease {
 struct LeasedKeys(OneOrMany<LeasedKey>);
 
 impl Lease {
-    /// A lease on these keys. Providers make it; keys are brought into byte order.
+    /// A lease on these keys. Providers make it; keys are brought into byte order, each once.
     #[must_use]
     pub fn new(
         provider: ProviderId,
@@ -132,6 +132,7 @@ impl LeasedKey {
 impl LeasedKeys {
     fn sorted(mut keys: Vec<LeasedKey>) -> Self {
         keys.sort_unstable_by(|one, other| one.key.cmp(&other.key));
+        keys.dedup_by(|one, other| one.key == other.key);
         Self(keys.into())
     }
 }
@@ -150,6 +151,10 @@ impl<'de> Deserialize<'de> for LeasedKeys {
         if keys.is_empty() {
             return Err(D::Error::invalid_length(0, &"at least one leased key"));
         }
-        Ok(Self::sorted(keys))
+        let (given, keys) = (keys.len(), Self::sorted(keys));
+        if keys.0.len() < given {
+            return Err(D::Error::custom("a lease has each key once"));
+        }
+        Ok(keys)
     }
 }

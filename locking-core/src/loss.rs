@@ -3,7 +3,7 @@ use std::sync::Arc;
 
 use crate::latch::Latch;
 
-/// Why a hold ended before its holder gave it back.
+/// Why a hold is over.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, Hash)]
 #[non_exhaustive]
 pub enum LossReason {
@@ -15,6 +15,8 @@ pub enum LossReason {
     SessionEnded,
     /// The module was closed and its deadline passed.
     Closed,
+    /// It didn't end early: its holder gave it back.
+    Released,
 }
 
 impl LossReason {
@@ -24,6 +26,7 @@ impl LossReason {
             Self::Revoked => 2,
             Self::SessionEnded => 3,
             Self::Closed => 4,
+            Self::Released => 5,
         }
     }
 
@@ -33,6 +36,7 @@ impl LossReason {
             2 => Some(Self::Revoked),
             3 => Some(Self::SessionEnded),
             4 => Some(Self::Closed),
+            5 => Some(Self::Released),
             _ => None,
         }
     }
@@ -45,6 +49,7 @@ impl fmt::Display for LossReason {
             Self::Revoked => "it was released by force",
             Self::SessionEnded => "the session that carried it ended",
             Self::Closed => "the module was closed",
+            Self::Released => "it was given back",
         })
     }
 }

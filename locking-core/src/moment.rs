@@ -24,6 +24,11 @@ impl Moment {
         Self(nanos(awake + suspended_since(anchor.ahead, ahead)))
     }
 
+    /// How long the machine was suspended since the process began.
+    pub(crate) fn suspended() -> Duration {
+        suspended_since(Anchor::get().ahead, ahead)
+    }
+
     /// The moment this much later; [`Self::NEVER`] at most.
     #[must_use]
     pub fn saturating_add(self, duration: Duration) -> Self {

@@ -79,7 +79,8 @@ async fn an_unknown_option_below_another_is_refused_with_its_path() {
 async fn an_option_of_the_wrong_type_is_refused_with_its_path() {
     let (path, text) = refused(redis().with_option("pool", "many")).await;
     assert_eq!(path, "providers[1].options.pool");
-    assert!(text.contains("many") && text.contains("u32"), "{text}");
+    // Its value is not told: any option can be a secret.
+    assert!(!text.contains("many") && text.contains("u32"), "{text}");
     let (path, _) = refused(redis().with_option("names", json!(["a", 2]))).await;
     assert_eq!(path, "providers[1].options.names[1]");
     let (path, _) = refused(redis().with_option("wait_locking_timeout", "soon")).await;

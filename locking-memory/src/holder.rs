@@ -12,6 +12,9 @@ pub(crate) struct Holder {
     pub(crate) expires: Option<Instant>,
     /// A guard's line to its process.
     pub(crate) guard: Option<LossSignal>,
+    /// Whether another request of its owner was granted it too: then it stays when the request that
+    /// took it never learns of that.
+    pub(crate) is_shared_by_now: bool,
 }
 
 impl Holder {

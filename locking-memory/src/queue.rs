@@ -1,13 +1,22 @@
 use std::collections::VecDeque;
 use std::sync::Arc;
-use std::sync::atomic::{AtomicBool, AtomicU32, Ordering};
+use std::sync::atomic::{AtomicBool, Ordering};
 use std::task::{Context, Waker};
+use std::time::Duration;
 
 use locking_core::{Lease, LockKey, Moment};
 use parking_lot::Mutex;
 use tokio::time::Instant;
 
 use crate::claim::Claim;
+
+/// How often a waiter for several keys is passed over before keys are kept for it: what the contract
+/// allows between processes.
+const PASSES: u32 = 16;
+
+/// For how long they are kept. It has an end, because what the waiter still lacks may be held for
+/// hours, or by somebody who waits for just what is kept.
+const KEEPING: Duration = Duration::from_millis(25);
 
 /// Those who wait for a key, in the order in which they came.
 ///
@@ -78,11 +87,18 @@ pub(crate) struct Waiter {
     /// Holds with a token from here on up came after it.
     pub(crate) since: u64,
     /// How often it could have had one of its keys, but not all.
-    passes: AtomicU32,
+    passes: Mutex<Passes>,
     pub(crate) deadline: Option<Instant>,
     pub(crate) client: Arc<Client>,
     /// Changed only under the mutex of the shard in whose queue it stands.
     place: Mutex<Place>,
+}
+
+/// How often a waiter was passed over, and until when keys are kept for it on that account.
+#[derive(Debug, Default)]
+struct Passes {
+    count: u32,
+    keep_until: Option<Instant>,
 }
 
 /// Where a waiter is.
@@ -104,9 +120,16 @@ pub(crate) struct Granted {
     pub(crate) lease: Lease,
     /// Since when a guard's time counts, for one that waited.
     pub(crate) at: Option<Moment>,
-    /// What re-entered keys' expiry was before, where it was extended: for the one who never
-    /// learns of the grant.
-    pub(crate) extended: Vec<(LockKey, Instant)>,
+    /// The re-entered keys whose expiry it extended: for the one who never learns of the grant.
+    pub(crate) extended: Vec<Extended>,
+}
+
+/// A hold that was extended.
+#[derive(Debug)]
+pub(crate) struct Extended {
+    pub(crate) key: LockKey,
+    pub(crate) before: Instant,
+    pub(crate) after: Instant,
 }
 
 /// What came of waiting.
@@ -126,16 +149,23 @@ impl Waiter {
         key: &LockKey,
     ) -> Self {
         let place = Mutex::new(Place::Queued { key: key.clone(), look_at: None, waker: None });
-        Self { claim, ticket, since, passes: AtomicU32::new(0), deadline, client, place }
+        Self { claim, ticket, since, passes: Mutex::default(), deadline, client, place }
     }
 
-    /// Counts that it was passed over, and answers how often that was.
-    pub(crate) fn count_pass(&self) -> u32 {
-        self.passes.fetch_add(1, Ordering::Relaxed) + 1
+    /// Counts that it was passed over. Every so often that gives it a while for which its keys are
+    /// kept; answers until when.
+    pub(crate) fn count_pass(&self) -> Option<Instant> {
+        let mut passes = self.passes.lock();
+        passes.count += 1;
+        if passes.count > PASSES {
+            *passes = Passes { count: 0, keep_until: Some(Instant::now() + KEEPING) };
+        }
+        passes.keep_until.filter(|until| *until > Instant::now())
     }
 
-    pub(crate) fn was_passed_over(&self) -> bool {
-        self.passes.load(Ordering::Relaxed) > 0
+    /// Whether keys may be kept for it, or have been.
+    pub(crate) fn has_had_keys_kept(&self) -> bool {
+        self.passes.lock().keep_until.is_some()
     }
 
     /// The key in whose queue it stands, if it still does.

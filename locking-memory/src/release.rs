@@ -1,10 +1,13 @@
+use std::sync::Arc;
 use std::sync::atomic::Ordering;
 
-use locking_core::{Expiry, KeySet, Lease, LeasedKey, LockKey, LossReason, OwnerId, ReleaseScope};
+use locking_core::{
+    Expiry, FencingToken, KeySet, Lease, LeasedKey, LockKey, LossReason, OwnerId, ReleaseScope,
+};
 
 use crate::claim::{Claim, Now};
 use crate::holder::Holder;
-use crate::queue::Granted;
+use crate::queue::{Extended, Granted};
 use crate::shard::Freed;
 use crate::store::Store;
 
@@ -27,6 +30,9 @@ impl Store {
             return if is_given_back { Ok(()) } else { Err(leased.key.clone()) };
         }
         let taken: Vec<&LeasedKey> = lease.taken().collect();
+        if taken.is_empty() {
+            return Ok(());
+        }
         let keys = lease.key_set();
         let missing =
             self.free_where(taken.iter().map(|leased| &leased.key), &keys, |at, holder| {
@@ -80,7 +86,8 @@ impl Store {
 
     /// Sets the remaining time of every key of a lease, or of none. `Err`: the first key that it no
     /// longer holds.
-    pub(crate) fn extend(&self, lease: &Lease, expiry: Expiry) -> Result<(), LockKey> {
+    pub(crate) fn extend(self: &Arc<Self>, lease: &Lease, expiry: Expiry) -> Result<(), LockKey> {
+        self.sweeper.start(self);
         let (now, mut locked) = (Now::default(), self.lock(&lease.key_set()));
         for leased in lease.keys() {
             let hash = self.hash(&leased.key);
@@ -109,21 +116,29 @@ impl Store {
     /// Undoes a grant whose waiter has gone: frees what it took, and takes back what it extended.
     pub(crate) fn undo(&self, claim: &Claim, granted: Granted) {
         let (lease, mut locked) = (granted.lease, self.lock(&claim.keys));
-        for (key, before) in granted.extended {
+        for Extended { key, before, after } in granted.extended {
             let hash = self.hash(&key);
             if let Some(slot) = locked.shard(hash).slot(hash, &key) {
-                let same = |holder: &&mut Holder| {
-                    lease.token_of(key.as_str()).is_some_and(|token| token.get() == holder.token)
+                // Unless it was extended once more meanwhile.
+                let is_ours = |holder: &&mut Holder| {
+                    holder.expires == Some(after)
+                        && lease.token_of(key.as_str()).map(FencingToken::get) == Some(holder.token)
                 };
-                if let Some(holder) = slot.holder.as_mut().filter(same) {
+                if let Some(holder) = slot.holder.as_mut().filter(is_ours) {
                     holder.expires = Some(before);
                 }
                 slot.watch_expiry();
             }
         }
         drop(locked);
-        // Whatever of it has ended meanwhile needs no undoing.
-        let _ = self.release_lease(&lease);
+        // What has ended meanwhile needs no undoing, and what its owner was granted once more stays.
+        let taken: Vec<&LeasedKey> = lease.taken().collect();
+        if taken.is_empty() {
+            return;
+        }
+        self.free_where(taken.iter().map(|leased| &leased.key), &claim.keys, |at, holder| {
+            holder.token == taken[at].token.get() && !holder.is_shared_by_now
+        });
     }
 
     /// Frees every hold in the scope that was there when the call began. Answers how many.

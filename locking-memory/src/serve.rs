@@ -6,12 +6,8 @@ use locking_core::{LockKey, Moment};
 
 use crate::claim::{Claim, Now};
 use crate::queue::{Granted, Outcome, Waiter};
-use crate::shard::Slot;
+use crate::shard::{Kept, Slot};
 use crate::store::{Locked, Store, wake};
-
-/// How often a waiter for several keys is passed over before keys are kept for it: what the contract
-/// allows between processes.
-const PASSES: u32 = 16;
 
 /// Where a claim stands among those who want its keys.
 #[derive(Clone, Copy, Debug)]
@@ -125,8 +121,9 @@ impl Store {
     pub(crate) fn enqueue(&self, locked: &mut Locked<'_>, waiter: &Arc<Waiter>, key: &LockKey) {
         let hash = self.hash(key);
         let slot = locked.shard(hash).slot_or_new(hash, key);
-        waiter.look_at(slot.holder.as_ref().and_then(|holder| holder.expires));
         slot.queue.insert(Arc::clone(waiter));
+        let is_first = slot.queue.first().is_some_and(|first| Arc::ptr_eq(first, waiter));
+        waiter.look_at(slot.ends().filter(|_| is_first));
     }
 
     /// Hands free keys to those who wait for them, in turn.
@@ -185,6 +182,9 @@ impl Store {
         };
         let Some(waiter) = next else {
             slot.watch_expiry();
+            if is_free && slot.kept_for.as_ref().is_some_and(|kept| kept.until <= now.get()) {
+                slot.kept_for = None;
+            }
             if is_free {
                 shard.forget_if_unused(hash, key);
             }
@@ -253,21 +253,20 @@ impl Store {
     /// came later than it did: those who came earlier are waited for without that.
     fn keep_free_keys(&self, locked: &mut Locked<'_>, waiter: &Arc<Waiter>, blocked: &Blocked) {
         let was_overtaken = blocked.token.is_some_and(|token| token >= waiter.since);
-        if !was_overtaken || waiter.count_pass() <= PASSES {
-            return;
-        }
+        let Some(until) = was_overtaken.then(|| waiter.count_pass()).flatten() else { return };
         for key in &waiter.claim.keys {
             let hash = self.hash(key);
             let slot = locked.shard(hash).slot_or_new(hash, key);
             if slot.holder.is_none() && !slot.is_kept_from(Turn::Ticket(waiter.ticket)) {
-                slot.kept_for = Some(Arc::clone(waiter));
+                slot.kept_for = Some(Box::new(Kept { waiter: Arc::clone(waiter), until }));
+                slot.watch_expiry();
             }
         }
     }
 
     /// Gives on what was kept for a waiter that has gone.
     pub(crate) fn stop_keeping(&self, waiter: &Arc<Waiter>) {
-        if !waiter.was_passed_over() {
+        if !waiter.has_had_keys_kept() {
             return;
         }
         self.give_up_kept(&mut self.lock(&waiter.claim.keys), waiter);
@@ -278,7 +277,7 @@ impl Store {
         for key in &waiter.claim.keys {
             let hash = self.hash(key);
             if let Some(slot) = locked.shard(hash).slot(hash, key)
-                && slot.kept_for.as_ref().is_some_and(|kept| Arc::ptr_eq(kept, waiter))
+                && slot.kept_for.as_ref().is_some_and(|kept| Arc::ptr_eq(&kept.waiter, waiter))
             {
                 slot.kept_for = None;
             }

@@ -2,12 +2,12 @@ use std::sync::Arc;
 
 use hashbrown::HashTable;
 use hashbrown::hash_table::Entry;
-use locking_core::{FencingToken, LeasedKey, LockKey};
+use locking_core::{FencingToken, LeasedKey, LockKey, LossReason};
 use tokio::time::Instant;
 
 use crate::claim::{Claim, Now};
 use crate::holder::Holder;
-use crate::queue::{Queue, Waiter};
+use crate::queue::{Extended, Queue, Waiter};
 use crate::serve::{Blocked, Turn};
 
 /// A part of the store's table, under one mutex.
@@ -17,6 +17,13 @@ use crate::serve::{Blocked, Turn};
 #[repr(align(128))]
 pub(crate) struct Shard {
     slots: HashTable<Slot>,
+}
+
+/// For whom a free key is kept, and until when.
+#[derive(Debug)]
+pub(crate) struct Kept {
+    pub(crate) waiter: Arc<Waiter>,
+    pub(crate) until: Instant,
 }
 
 /// What came of freeing a key.
@@ -36,8 +43,9 @@ pub(crate) struct Slot {
     pub(crate) key: LockKey,
     pub(crate) holder: Option<Holder>,
     pub(crate) queue: Queue,
-    /// The waiter for several keys that nobody who came after it may take this one from.
-    pub(crate) kept_for: Option<Arc<Waiter>>,
+    /// The waiter for several keys that nobody who came after it may take this one from, and until
+    /// when.
+    pub(crate) kept_for: Option<Box<Kept>>,
 }
 
 impl Shard {
@@ -67,7 +75,10 @@ impl Shard {
         if !slot.current(now).is_some_and(|holder| passes(holder)) {
             return Freed::No;
         }
-        slot.holder = None;
+        // Given back by its guard, or by somebody who had its lease: then it must know.
+        if let Some(loss) = slot.holder.take().and_then(|holder| holder.guard) {
+            loss.signal(LossReason::Revoked);
+        }
         if !slot.queue.is_empty() {
             return Freed::Awaited;
         }
@@ -127,8 +138,9 @@ impl Slot {
 
     /// Whether the key is kept for somebody who came before.
     pub(crate) fn is_kept_from(&self, turn: Turn) -> bool {
-        self.kept_for.as_ref().is_some_and(|kept| match turn {
-            Turn::Ticket(ticket) => kept.ticket < ticket,
+        let kept = self.kept_for.as_ref().filter(|kept| kept.until > Instant::now());
+        kept.is_some_and(|kept| match turn {
+            Turn::Ticket(ticket) => kept.waiter.ticket < ticket,
             Turn::Last | Turn::Next => true,
         })
     }
@@ -153,14 +165,17 @@ impl Slot {
         claim: &Claim,
         token: u64,
         expires: Option<Instant>,
-        extended: &mut Vec<(LockKey, Instant)>,
+        extended: &mut Vec<Extended>,
     ) -> LeasedKey {
         let leased = match &mut self.holder {
             Some(holder) => {
                 let before = holder.expires;
                 holder.prolong(expires);
-                if let Some(before) = before.filter(|_| holder.expires != before) {
-                    extended.push((self.key.clone(), before));
+                holder.is_shared_by_now = true;
+                if let (Some(before), Some(after)) = (before, holder.expires)
+                    && before != after
+                {
+                    extended.push(Extended { key: self.key.clone(), before, after });
                 }
                 LeasedKey::reentered(self.key.clone(), FencingToken::new(holder.token))
             }
@@ -174,16 +189,23 @@ impl Slot {
         leased
     }
 
-    fn is_unused(&self) -> bool {
+    pub(crate) fn is_unused(&self) -> bool {
         self.holder.is_none() && self.queue.is_empty() && self.kept_for.is_none()
     }
 
-    /// Sees to it that somebody looks when the holder's time is over.
+    /// Sees to it that somebody looks when the holder's time is over, or the key isn't kept any
+    /// more.
     pub(crate) fn watch_expiry(&self) {
-        if let (Some(first), Some(holder)) = (self.queue.first(), &self.holder)
-            && let Some(expires) = holder.expires
-        {
-            first.look_by(expires);
+        if let (Some(first), Some(ends)) = (self.queue.first(), self.ends()) {
+            first.look_by(ends);
+        }
+    }
+
+    /// When what is in the way of those who wait ends by itself.
+    pub(crate) fn ends(&self) -> Option<Instant> {
+        match &self.holder {
+            Some(holder) => holder.expires,
+            None => self.kept_for.as_ref().map(|kept| kept.until),
         }
     }
 }

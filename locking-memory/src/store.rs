@@ -30,8 +30,8 @@ const SHARDS: usize = 64;
 /// 3. The first waiter of a queue wakes by the time at which the key's hold ends by itself, and
 ///    settles the key then.
 /// 4. A waiter for several keys that was passed over too often has the keys that become free kept
-///    for it. Only a waiter that came before it may take one of those: so the one who came first of
-///    all always gets on, and nobody waits in a circle.
+///    for it for a moment. Only a waiter that came before it may take one of those meanwhile, and
+///    when the moment is over anybody may: so nobody waits in a circle.
 #[derive(Debug)]
 pub(crate) struct Store {
     hasher: RandomState,
@@ -114,7 +114,8 @@ impl Store {
         if waiter.is_queued_at(&key)
             && let Some(slot) = shard.slot(hash, &key)
         {
-            waiter.look_at(slot.holder.as_ref().and_then(|holder| holder.expires));
+            let is_first = slot.queue.first().is_some_and(|first| Arc::ptr_eq(first, waiter));
+            waiter.look_at(slot.ends().filter(|_| is_first));
         }
     }
 
@@ -177,7 +178,7 @@ impl Store {
     }
 
     /// What expires is swept one day.
-    fn watch(self: &Arc<Self>, claim: &Claim) {
+    pub(crate) fn watch(self: &Arc<Self>, claim: &Claim) {
         if claim.has_expiry() {
             self.sweeper.start(self);
         }

@@ -40,6 +40,7 @@ impl Store {
                 } else if ended {
                     awaited.push(slot.key.clone());
                 }
+                emptied |= slot.is_unused();
                 expiring |= slot.holder.as_ref().is_some_and(|holder| holder.expires.is_some());
             }
             if emptied {

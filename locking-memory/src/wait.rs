@@ -89,7 +89,10 @@ impl InQueue {
     fn end(&mut self, outcome: Outcome) -> Result<Granted, WaitEnd> {
         self.is_over = true;
         match outcome {
-            Outcome::Granted(granted) => Ok(granted),
+            Outcome::Granted(granted) => {
+                self.store.watch(&self.waiter.claim);
+                Ok(granted)
+            }
             Outcome::Closed => Err(WaitEnd::Closed),
         }
     }

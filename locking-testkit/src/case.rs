@@ -124,6 +124,7 @@ pub const CASES: &[Case] = cases! {
     release_all::its_waiters_get_the_freed_keys [17];
     release_all::an_expired_lease_is_not_counted [12];
     release_all::a_key_that_changes_hands_meanwhile_stays_held [12];
+    release_all::waiters_of_freed_keys_are_not_freed_with_them [12];
 
     inspection::a_hold_is_told_with_owner_token_kind_and_time [12] Lists;
     inspection::an_anonymous_hold_has_no_owner_and_no_end [12] Lists;

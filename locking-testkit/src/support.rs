@@ -1,10 +1,12 @@
 //! What many cases need: bounds on time, conditions to wait for, futures that are dropped half way.
 
 use std::pin::{Pin, pin};
+use std::sync::Arc;
 use std::task::{Context, Poll};
 use std::time::Duration;
 
 use locking_core::{Error, LockingModule};
+use tokio::sync::Notify;
 use tokio::time::{Instant, sleep, timeout};
 
 /// The contract's bound for what takes a moment: a wake-up, a clean-up.
@@ -81,6 +83,13 @@ pub(crate) async fn let_expire(expiry: Duration) {
 /// Gives other tasks and clients the time to do what they would do.
 pub(crate) async fn a_moment() {
     sleep(ms(50)).await;
+}
+
+/// Works for a while, and says when it has begun. A key that is held is no sign of that: the grant
+/// can still be on its way.
+pub(crate) async fn work(begun: Arc<Notify>, time: Duration) {
+    begun.notify_one();
+    sleep(time).await;
 }
 
 /// Polls a future at most `polls` times, each time when it was woken, then drops it.

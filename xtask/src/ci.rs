@@ -1,6 +1,12 @@
+use std::env;
+use std::path::PathBuf;
+
 use crate::command::{Result, answers, cargo};
 use crate::steps::Steps;
 use crate::test;
+
+/// Members that others depend on.
+const PUBLISHED: [&str; 4] = ["locking", "locking-core", "locking-memory", "locking-testkit"];
 
 /// Members that are for this repository alone.
 const UNPUBLISHED: [&str; 3] = ["bench", "quickstart", "xtask"];
@@ -12,6 +18,7 @@ pub(crate) fn run(steps: &mut Steps) -> Result {
     dependencies(steps)?;
     test::run(steps)?;
     steps.run("documentation", &mut documentation())?;
+    forget_unpacked();
     steps.run("packages", &mut packages())
 }
 
@@ -32,6 +39,25 @@ fn documentation() -> std::process::Command {
     let mut command = cargo(&["doc", "--workspace", "--no-deps", "--all-features"]);
     command.env("RUSTDOCFLAGS", "-D warnings");
     command
+}
+
+/// Cargo unpacks the workspace's packages beside those of registries, and takes what it finds there
+/// for the same as long as the version is: what an earlier state of this checkout left is removed.
+fn forget_unpacked() {
+    let home = env::var_os("CARGO_HOME").map(PathBuf::from);
+    let home = home.or_else(|| Some(env::home_dir()?.join(".cargo")));
+    let Some(sources) = home.map(|home| home.join("registry/src")) else { return };
+    for registry in sources.read_dir().into_iter().flatten().flatten() {
+        // Only the registry that `cargo package` makes up has no host in its name.
+        if !registry.file_name().to_string_lossy().starts_with('-') {
+            continue;
+        }
+        for name in PUBLISHED {
+            let unpacked = registry.path().join(format!("{name}-{}", env!("CARGO_PKG_VERSION")));
+            // Mostly it isn't there.
+            let _ = std::fs::remove_dir_all(unpacked);
+        }
+    }
 }
 
 /// Builds every published crate from nothing but its package. Whether what is packed is committed

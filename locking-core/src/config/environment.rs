@@ -3,8 +3,8 @@ use serde_json::Value;
 use super::error::ConfigurationError;
 
 /// Fills `${NAME}` and `${NAME:-default}` in every text below `value` with what `variable` answers.
-/// `$${` stands for the characters `${`. Answers the texts that no message may quote: those that
-/// came from the environment, and addresses, which can have a password in them.
+/// `$${` stands for the characters `${`. Answers the texts that no message may quote: any
+/// of them can be a secret.
 pub(super) fn fill(
     value: &mut Value,
     path: &str,
@@ -12,12 +12,11 @@ pub(super) fn fill(
 ) -> Result<Vec<String>, ConfigurationError> {
     let mut secrets = Vec::new();
     walk(value, path, &mut |text, path| {
-        let refers = text.contains("${");
-        if refers {
+        if text.contains("${") {
             *text = filled(text, path, variable)?;
         }
         // Shorter texts are no secrets, and stand in other words too.
-        if text.len() > 2 && (refers || text.contains("://")) {
+        if text.len() > 2 {
             secrets.push(text.clone());
         }
         Ok(())

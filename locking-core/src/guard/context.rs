@@ -41,7 +41,9 @@ impl LockContext {
         self.0.lease.token_of(key)
     }
 
-    /// The lock's keys, owner and tokens.
+    /// The lock's keys, owner and tokens: to be told to others. The lock itself is extended and
+    /// given back by its guard; who does that to the lease cuts the lock short, and where the store
+    /// can't tell the guard, it learns of it at its next renewal.
     #[must_use]
     pub fn lease(&self) -> &Lease {
         &self.0.lease
@@ -66,7 +68,7 @@ impl LockContext {
     /// The time for which the lock is believed in without a further renewal; zero once it is lost.
     #[must_use]
     pub fn expires_in(&self) -> Duration {
-        if self.0.loss.reason().is_some() { Duration::ZERO } else { self.0.expires_in() }
+        if self.0.loss_reason().is_some() { Duration::ZERO } else { self.0.expires_in() }
     }
 }
 

@@ -7,8 +7,9 @@ use tokio::sync::Notify;
 use tokio::time::{Duration, Instant, sleep_until};
 
 use super::renewal::renew;
-use super::state::GuardState;
+use super::state::{GuardState, LOOK};
 use crate::closing::Closing;
+use crate::moment::Moment;
 
 /// The due time of a guard that waits for no renewal: it hangs on a session, or one is under way.
 const NOT_DUE: u64 = u64::MAX;
@@ -30,8 +31,9 @@ impl Keepers {
         if let Some((_, keeper)) = keepers.iter().find(|(known, _)| *known == id) {
             return Arc::clone(keeper);
         }
-        // Runtimes come and go: those without guards are forgotten here.
-        keepers.retain(|(_, keeper)| !keeper.is_idle());
+        // Runtimes come and go: those without guards are forgotten here, unless somebody is about to
+        // register one. Who is has a clone, which is handed out under this mutex alone.
+        keepers.retain(|(_, keeper)| !keeper.is_idle() || Arc::strong_count(keeper) > 1);
         let keeper = Arc::new(Keeper::new(runtime, Arc::clone(closing)));
         keepers.push((id, Arc::clone(&keeper)));
         keeper
@@ -81,6 +83,8 @@ struct Schedule {
     timer_runs: bool,
     /// When the timer wakes by itself.
     wakes_at: u64,
+    /// For how long the machine had been suspended when the timer last looked.
+    suspended: Duration,
 }
 
 impl Keeper {
@@ -95,6 +99,7 @@ impl Keeper {
                 giving_back: 0,
                 timer_runs: false,
                 wakes_at: NOT_DUE,
+                suspended: Moment::suspended(),
             }),
             changed: Notify::new(),
         }
@@ -209,7 +214,7 @@ impl Timer {
             let due = async {
                 match next {
                     NOT_DUE => std::future::pending().await,
-                    due => sleep_until(keeper.instant(due)).await,
+                    due => sleep_until(keeper.instant(due).min(Instant::now() + LOOK)).await,
                 }
             };
             tokio::select! {
@@ -224,8 +229,13 @@ impl Timer {
         let keeper = &self.keeper;
         let mut schedule = locked(&keeper.schedule);
         let now = u64::try_from(keeper.started.elapsed().as_nanos()).unwrap_or(NOT_DUE - 1);
+        // After suspend nobody knows which leases are over: all of them are renewed now, or found lost.
+        let suspended = Moment::suspended();
+        let was_suspended = suspended > schedule.suspended + LOOK / 10;
+        schedule.suspended = suspended;
+        let due_by = if was_suspended { NOT_DUE - 1 } else { now };
         while let Some(entry) = schedule.guards.first_entry()
-            && entry.key().0 <= now
+            && entry.key().0 <= due_by
         {
             let id = entry.key().1;
             let guard = entry.remove();

@@ -1,6 +1,7 @@
 use std::fmt;
 use std::ops::Deref;
 use std::sync::Arc;
+use std::time::Duration;
 
 use tokio::time::{Instant, timeout, timeout_at};
 
@@ -9,6 +10,10 @@ use super::keeper::Keeper;
 use super::state::GuardState;
 use crate::background;
 use crate::error::{Error, Result};
+use crate::loss::LossReason;
+
+/// For how long a finished job's result is held back for the answer of the store.
+const FINISH: Duration = Duration::from_secs(2);
 
 /// A lock that this process keeps alive, and gives back when this value is dropped.
 ///
@@ -76,7 +81,8 @@ impl LockGuard {
     /// - [`Error::Unavailable`] or [`Error::UnknownOutcome`] if the store didn't answer.
     pub async fn release(self) -> Result<()> {
         let valid = self.check();
-        let released = self.give_back().await;
+        let within = self.state().expiry.get();
+        let released = self.give_back(within).await;
         valid.and(released)
     }
 
@@ -84,7 +90,8 @@ impl LockGuard {
     /// and no error: the lock was held while it was needed.
     pub(crate) async fn finish(self) -> Result<()> {
         self.check()?;
-        match self.give_back().await {
+        let within = self.state().expiry.get().min(FINISH);
+        match self.give_back(within).await {
             Err(lost @ Error::Lost { .. }) => Err(lost),
             Err(error) => {
                 tracing::warn!(%error, "the job is done, but its lock could not be given back yet");
@@ -104,15 +111,15 @@ impl LockGuard {
         self.context.state()
     }
 
-    async fn give_back(mut self) -> Result<()> {
+    /// Gives the hold back and waits for the answer for so long; then it goes on in the background.
+    async fn give_back(mut self, within: Duration) -> Result<()> {
         self.state().end();
         let state = self.state();
         if let Some(released) = state.provider.release_now(&state.lease) {
             self.settled = true;
             return released;
         }
-        // When a whole lease has gone without an answer, there is nothing left to give back.
-        let release = timeout(state.expiry.get(), state.provider.release_lease(&state.lease));
+        let release = timeout(within, state.provider.release_lease(&state.lease));
         let unanswered = |_| Error::unknown_outcome(&state.lease.provider, "no answer");
         let released = release.await.map_err(unanswered).flatten();
         self.settled = matches!(released, Ok(()) | Err(Error::Lost { .. }));
@@ -130,6 +137,7 @@ impl Deref for LockGuard {
 
 impl Drop for LockGuard {
     fn drop(&mut self) {
+        let lost = self.state().loss.reason().filter(|reason| *reason != LossReason::Released);
         self.state().end();
         // Before it is removed: so a close sees the guard, or that it is being given back.
         if !self.settled {
@@ -137,8 +145,8 @@ impl Drop for LockGuard {
         }
         self.keeper.remove(self.id, self.state());
         if let Some(granted) = self.granted {
-            let (lease, lost) = (self.lease(), self.state().loss.reason());
-            let (keys, held) = (lease.key_names(), granted.elapsed());
+            let (lease, held) = (self.lease(), granted.elapsed());
+            let keys = lease.key_names();
             tracing::debug!(provider = %lease.provider, ?keys, ?held, ?lost, "lock given back");
         }
     }

@@ -15,6 +15,9 @@ use crate::provider::LockingProvider;
 use crate::session::Session;
 use crate::time::Expiry;
 
+/// How often a deadline is looked at by a clock that counts suspend: timers don't.
+pub(super) const LOOK: Duration = Duration::from_secs(1);
+
 /// The shortest lease of a guard: below it, a busy machine's scheduling eats the time for renewal.
 pub(crate) const LEAST_LEASE: Duration = Duration::from_millis(50);
 
@@ -121,8 +124,9 @@ impl GuardState {
             tokio::select! {
                 reason = self.loss.wait() => return reason,
                 reason = session_ended => return reason,
-                // A renewal may move the deadline meanwhile: it is read again.
-                () = sleep(self.expires_in()) => {}
+                // A renewal may move the deadline meanwhile, and suspend brings it nearer than this
+                // timer knows: it is read again.
+                () = sleep(self.expires_in().min(LOOK)) => {}
             }
         }
     }
@@ -153,9 +157,10 @@ impl GuardState {
         Error::lost(&self.lease.provider, key.clone(), reason)
     }
 
-    /// Stops renewals for good.
+    /// Stops renewals for good: it is given back now. A context that outlives it knows.
     pub(crate) fn end(&self) {
         self.ended.store(true, Ordering::Release);
+        self.loss.signal(LossReason::Released);
     }
 
     pub(crate) fn has_ended(&self) -> bool {

@@ -5,8 +5,10 @@ use std::sync::atomic::{AtomicBool, Ordering};
 
 use locking_core::{Error, LossReason};
 
+use tokio::sync::Notify;
+
 use crate::fixture::Fixture;
-use crate::support::{LONG, a_moment, assert_answer, is_free, ms, soon, until, until_free};
+use crate::support::{LONG, a_moment, assert_answer, is_free, ms, soon, until_free, within, work};
 
 pub(crate) async fn a_closed_client_grants_nothing_and_leaves_others_as_they_are(f: Fixture) {
     let key = f.key("k");
@@ -64,14 +66,16 @@ pub(crate) async fn a_providers_own_waiters_learn_of_its_close(f: Fixture) {
 pub(crate) async fn guards_and_jobs_are_waited_for(f: Fixture) {
     let (key, finished) = (f.key("k"), Arc::new(AtomicBool::new(false)));
     let (module, wanted, flag) = (f.a.clone(), key.clone(), Arc::clone(&finished));
+    let begun = Arc::new(Notify::new());
+    let begin = Arc::clone(&begun);
     let running = tokio::spawn(async move {
         let job = |_| async move {
-            tokio::time::sleep(ms(150)).await;
+            work(begin, ms(150)).await;
             flag.store(true, Ordering::SeqCst);
         };
         module.execute(wanted, job).await
     });
-    until("the job runs", || async { !is_free(&f.b, &key).await }).await;
+    within(LONG, "the job's begin", begun.notified()).await;
     assert_eq!(f.a.close(LONG).await.expect("closed"), 0, "none had to be broken");
     assert!(finished.load(Ordering::SeqCst), "the job had its time");
     running.await.expect("no panic").expect("held to the end");
@@ -85,9 +89,10 @@ pub(crate) async fn what_does_not_end_in_time_is_broken_and_counted(f: Fixture) 
         guards.push(f.a.lock(key).await.expect("free"));
     }
     let (module, wanted) = (f.a.clone(), keys[9].clone());
-    let running =
-        tokio::spawn(async move { module.execute(wanted, |_| tokio::time::sleep(LONG)).await });
-    until("the job runs", || async { !is_free(&f.b, &keys[9]).await }).await;
+    let begun = Arc::new(Notify::new());
+    let begin = Arc::clone(&begun);
+    let running = tokio::spawn(async move { module.execute(wanted, |_| work(begin, LONG)).await });
+    within(LONG, "the job's begin", begun.notified()).await;
     let leased = f.key("lease");
     f.a.acquire(&leased).await.expect("free");
     assert_eq!(f.a.close(ms(60)).await.expect("closed"), 10);

@@ -4,9 +4,10 @@ use std::sync::Arc;
 use std::sync::atomic::{AtomicBool, Ordering};
 
 use locking_core::Error;
+use tokio::sync::Notify;
 
 use crate::fixture::Fixture;
-use crate::support::{LONG, SHORT, assert_answer, is_free, ms, soon, until, until_free};
+use crate::support::{LONG, SHORT, assert_answer, is_free, ms, soon, until_free, within, work};
 
 pub(crate) async fn a_jobs_output_is_the_answer(f: Fixture) {
     let key = f.key("k");
@@ -44,9 +45,10 @@ pub(crate) async fn a_panicking_job_gives_its_keys_back(f: Fixture) {
 pub(crate) async fn a_cancelled_job_gives_its_keys_back(f: Fixture) {
     let (key, module) = (f.key("k"), f.a.clone());
     let wanted = key.clone();
-    let running =
-        tokio::spawn(async move { module.execute(wanted, |_| tokio::time::sleep(LONG)).await });
-    until("the job holds its key", || async { !is_free(&f.b, &key).await }).await;
+    let begun = Arc::new(Notify::new());
+    let begin = Arc::clone(&begun);
+    let running = tokio::spawn(async move { module.execute(wanted, |_| work(begin, LONG)).await });
+    within(LONG, "the job's begin", begun.notified()).await;
     running.abort();
     until_free(&f.b, &key).await;
 }

@@ -119,14 +119,14 @@ pub(crate) async fn a_paused_process_finds_its_guard_lost_without_asking(f: Fixt
             let module = LockingModule::with_provider(client);
             let guard = module.lock(wanted).lease(SHORT).await.expect("free");
             send.send(()).expect("the case listens");
-            std::thread::sleep(SHORT * 3);
+            std::thread::sleep(SHORT * 6);
             let first_look = guard.check();
             drop(guard);
             first_look
         })
     });
     tokio::task::block_in_place(|| receive.recv()).expect("the guard is there");
-    let next = f.b.lock(&key).timeout(SHORT * 2 + ms(200)).await.expect("free after the expiry");
+    let next = f.b.lock(&key).timeout(SHORT + ms(1000)).await.expect("free after the expiry");
     let first_look = tokio::task::block_in_place(|| paused.join()).expect("no panic");
     assert_answer!(first_look, Err(Error::Lost { .. }), "known at the first look");
     next.check().expect("the next holder holds it");

@@ -78,7 +78,7 @@ pub(crate) async fn a_lease_says_what_it_took_and_what_it_reentered(f: Fixture) 
     let taken: Vec<bool> = both.keys().iter().map(|leased| leased.taken).collect();
     assert_eq!(taken, [false, true], "in byte order of the keys");
     assert_eq!(both.token_of(&old), first.token_of(&old), "the re-entered key keeps its token");
-    assert!(both.token_of(&new) > first.token_of(&old), "the taken one has a token of its own");
+    assert!(both.token_of(&new).is_some(), "the taken one has a token too");
 }
 
 pub(crate) async fn an_expired_hold_is_taken_anew_not_reentered(f: Fixture) {

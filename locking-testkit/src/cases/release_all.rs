@@ -4,9 +4,10 @@ use std::sync::Arc;
 use std::sync::atomic::{AtomicBool, Ordering};
 
 use locking_core::{Error, LossReason};
+use tokio::sync::Notify;
 
 use crate::fixture::Fixture;
-use crate::support::{LONG, a_moment, assert_answer, is_free, let_expire, ms, soon, until};
+use crate::support::{LONG, a_moment, assert_answer, is_free, let_expire, ms, soon, within, work};
 
 pub(crate) async fn an_owners_leases_are_freed_and_counted(f: Fixture) {
     let mine: Vec<String> = (0..10).map(|n| f.key(&format!("m{n}"))).collect();
@@ -48,15 +49,16 @@ pub(crate) async fn what_runs_is_freed_when_asked_for_and_learns_it(f: Fixture) 
 
 pub(crate) async fn a_job_that_is_freed_by_force_is_cancelled(f: Fixture) {
     let (module, key, finished) = (f.b.clone(), f.key("k"), Arc::new(AtomicBool::new(false)));
-    let (wanted, done) = (key.clone(), Arc::clone(&finished));
+    let (wanted, done, begun) = (key.clone(), Arc::clone(&finished), Arc::new(Notify::new()));
+    let begin = Arc::clone(&begun);
     let running = tokio::spawn(async move {
         let job = |_| async move {
-            tokio::time::sleep(LONG).await;
+            work(begin, LONG).await;
             done.store(true, Ordering::SeqCst);
         };
         module.execute(wanted, job).lease(ms(900)).await
     });
-    until("the job holds its key", || async { !is_free(&f.a, &key).await }).await;
+    within(LONG, "the job's begin", begun.notified()).await;
     assert_eq!(f.a.release_all().including_running().await.expect("answered"), 1);
     let answer = soon("the job's end", running).await.expect("no panic");
     assert_answer!(answer, Err(Error::Lost { reason, .. }) if reason != LossReason::Closed, "lost");
@@ -81,9 +83,34 @@ pub(crate) async fn an_expired_lease_is_not_counted(f: Fixture) {
 }
 
 pub(crate) async fn a_key_that_changes_hands_meanwhile_stays_held(f: Fixture) {
-    // Each freed key goes at once to somebody who waits for it, while the call goes on.
-    let keys: Vec<String> =
-        (0..f.scaled(5_000).max(40)).map(|n| f.key(&format!("{n:05}"))).collect();
+    // While the call goes on, each of the old owner's keys goes to a new one: by being freed, or by
+    // its holder's own release.
+    for round in 0..f.scaled(1_000).max(5) {
+        let key = |n: usize| f.key(&format!("{round}/{n:03}"));
+        let keys: Vec<String> = (0..40).map(key).collect();
+        f.a.acquire(&keys).owner("old").await.expect("free");
+        let changing: Vec<_> = keys
+            .iter()
+            .map(|key| {
+                let (module, key) = (f.b.clone(), key.clone());
+                tokio::spawn(async move {
+                    // Answers whether it came before the other.
+                    let _ = module.release(&key).owner("old").await.expect("answered");
+                    module.acquire(key).owner("new").wait(LONG).await
+                })
+            })
+            .collect();
+        f.a.release_all().owner("old").await.expect("answered");
+        for taken in changing {
+            let lease = within(LONG, "the new owner", taken).await.expect("no panic");
+            let lease = lease.expect("granted");
+            f.b.extend(&lease, LONG).await.expect("its hold was not freed with the old one");
+        }
+    }
+}
+
+pub(crate) async fn waiters_of_freed_keys_are_not_freed_with_them(f: Fixture) {
+    let keys: Vec<String> = (0..40).map(|n| f.key(&format!("{n:03}"))).collect();
     f.a.acquire(&keys).owner("old").await.expect("free");
     let waiting: Vec<_> = keys
         .iter()
@@ -96,7 +123,7 @@ pub(crate) async fn a_key_that_changes_hands_meanwhile_stays_held(f: Fixture) {
     let freed = f.a.release_all().await.expect("answered");
     assert_eq!(freed, keys.len() as u64, "each was freed once");
     for waiter in waiting {
-        let lease = soon("a waiter", waiter).await.expect("no panic").expect("granted");
+        let lease = within(LONG, "a waiter", waiter).await.expect("no panic").expect("granted");
         f.b.extend(&lease, LONG).await.expect("its hold was not freed with the old one");
     }
 }

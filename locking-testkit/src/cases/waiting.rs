@@ -9,7 +9,9 @@ use tokio::task::JoinHandle;
 use tokio::time::{Instant, sleep_until};
 
 use crate::fixture::Fixture;
-use crate::support::{LONG, SOON, a_moment, assert_answer, is_free, ms, soon, until_free, within};
+use crate::support::{
+    LONG, SOON, a_moment, assert_answer, is_free, ms, soon, until, until_free, within,
+};
 
 pub(crate) async fn a_waiter_gets_a_released_key(f: Fixture) {
     let key = f.key("k");
@@ -153,15 +155,23 @@ async fn queue(
     n: usize,
     served: &Arc<Mutex<Vec<usize>>>,
 ) -> JoinHandle<()> {
-    let (module, key, served) = (f.a.clone(), key.to_owned(), Arc::clone(served));
+    let (module, wanted, served) = (f.a.clone(), key.to_owned(), Arc::clone(served));
     let waiting = tokio::spawn(async move {
-        let guard = module.lock(key).timeout(LONG).await.expect("its turn comes");
+        let guard = module.lock(wanted).timeout(LONG).await.expect("its turn comes");
         served.lock().await.push(n);
         guard.release().await.expect("held to the end");
     });
     // Until it stands in the queue; a store that doesn't count them is given a moment.
-    tokio::time::sleep(ms(10)).await;
+    match waiters(f, key).await {
+        Some(_) => until("it waits", || async { waiters(f, key).await > Some(n) }).await,
+        None => a_moment().await,
+    }
     waiting
+}
+
+/// How many wait for a held key, where the store tells.
+async fn waiters(f: &Fixture, key: &str) -> Option<usize> {
+    f.b.inspect(key).await.ok().flatten().and_then(|info| info.waiters)
 }
 
 pub(crate) async fn a_waiter_that_timed_out_is_not_granted_later(f: Fixture) {
@@ -178,7 +188,9 @@ pub(crate) async fn a_waiter_that_timed_out_is_not_granted_later(f: Fixture) {
 
 pub(crate) async fn every_one_of_many_waiters_has_its_turn(f: Fixture) {
     let (key, inside) = (f.key("k"), Arc::new(std::sync::atomic::AtomicUsize::new(0)));
-    let waiting: Vec<_> = (0..f.scaled(50_000).max(200))
+    let count = f.scaled(50_000);
+    let patience = LONG + ms(20 * count as u64);
+    let waiting: Vec<_> = (0..count)
         .map(|n| {
             let module = if n % 2 == 0 { f.a.clone() } else { f.b.clone() };
             let (key, inside) = (key.clone(), Arc::clone(&inside));
@@ -189,7 +201,7 @@ pub(crate) async fn every_one_of_many_waiters_has_its_turn(f: Fixture) {
                     tokio::task::yield_now().await;
                     assert_eq!(inside.fetch_sub(1, SeqCst), 1, "alone");
                 };
-                module.execute(key, job).timeout(Duration::from_secs(50)).await
+                module.execute(key, job).timeout(patience).await
             })
         })
         .collect();

@@ -56,6 +56,7 @@ pub(crate) enum Fault {
     ListsExpiredHolds,
     ListsInAnyOrder,
     LocksTheWholeTable,
+    LooksBeforeItFrees,
     LooksBeforeItTakes,
     LosesWakeUps,
     LosesWakeUpsAtRegistration,
@@ -213,7 +214,8 @@ pub(crate) const MUTANTS: &[(Fault, &[&str])] = &[
         &["release::without_an_owner_anybodys_anonymous_lease_is_freed"],
     ),
     (Fault::FreesOwnedKeysWithoutAnOwner, &["release::without_an_owner_no_owned_key_is_freed"]),
-    (Fault::FreesSuccessorsToo, &["release_all::a_key_that_changes_hands_meanwhile_stays_held"]),
+    (Fault::FreesSuccessorsToo, &["release_all::waiters_of_freed_keys_are_not_freed_with_them"]),
+    (Fault::LooksBeforeItFrees, &["release_all::a_key_that_changes_hands_meanwhile_stays_held"]),
     (Fault::FreesWhatItLooksAt, &["cancellation::inspect_and_list"]),
     (
         Fault::FreesWithoutTheOwnerCheck,

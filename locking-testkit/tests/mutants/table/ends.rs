@@ -14,10 +14,17 @@ use super::{Hold, Table, Waiter};
 use crate::fault::Fault;
 
 impl Table {
-    pub(crate) fn free(&mut self, keys: &KeySet) {
+    /// The keys in a scope, whatever becomes of them.
+    pub(crate) fn covered(&self, scope: &ReleaseScope) -> Vec<LockKey> {
+        let covers = |hold: &&Hold| scope.covers(hold.owner.as_ref(), hold.kind());
+        self.holds.values().filter(covers).map(|hold| hold.key.clone()).collect()
+    }
+
+    pub(crate) fn free(&mut self, keys: &[LockKey]) {
         for key in keys {
             self.holds.remove(key.as_str());
         }
+        self.settle();
     }
 
     pub(crate) fn take_out(&mut self, lease: &Lease) -> Vec<(String, Hold)> {

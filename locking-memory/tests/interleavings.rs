@@ -1,0 +1,133 @@
+//! Interleavings that a provider of requests by several keys and owners gets wrong easily.
+
+use std::pin::Pin;
+use std::sync::Arc;
+use std::task::Poll;
+use std::time::Duration;
+
+use locking_core::{Error, Lease, LockingModule, Wait};
+use locking_memory::MemoryProvider;
+use tokio::time::{Instant, sleep};
+
+const fn ms(millis: u64) -> Duration {
+    Duration::from_millis(millis)
+}
+
+fn module() -> (Arc<MemoryProvider>, LockingModule) {
+    let provider = Arc::new(MemoryProvider::new());
+    (Arc::clone(&provider), LockingModule::with_provider(provider))
+}
+
+async fn is_pending<F: Future + Unpin>(future: &mut F) -> bool {
+    std::future::poll_fn(|context| Poll::Ready(Pin::new(&mut *future).poll(context).is_pending()))
+        .await
+}
+
+async fn until_table_has(provider: &MemoryProvider, slots: usize) {
+    let give_up = Instant::now() + Duration::from_secs(10);
+    while provider.table_len() != slots {
+        assert!(Instant::now() < give_up, "{} slots are left", provider.table_len());
+        sleep(ms(20)).await;
+    }
+}
+
+#[tokio::test]
+async fn a_dropped_request_leaves_the_hold_that_its_owner_was_granted_by_another() {
+    let (_, module) = module();
+    let held = module.acquire("k").owner("first").await.expect("free");
+    let request = || Box::pin(module.acquire("k").owner("o").wait(ms(10_000)).into_future());
+    let (mut one, mut other) = (request(), request());
+    assert!(is_pending(&mut one).await && is_pending(&mut other).await, "it is held");
+    assert!(module.release_lease(&held).await.expect("open"));
+    other.await.expect("granted with the first");
+    drop(one);
+    let refused = module.acquire("k").owner("next").await;
+    assert!(matches!(refused, Err(Error::Held { .. })), "{refused:?}");
+}
+
+#[tokio::test]
+async fn a_dropped_request_takes_back_its_own_extension_only() {
+    let (_, module) = module();
+    let mine = module.acquire("k").owner("o").expire(ms(100)).await.expect("free");
+    let held = module.acquire("l").owner("other").await.expect("free");
+    let both = module.acquire(["k", "l"]).owner("o").expire(ms(60_000)).wait(ms(10_000));
+    let mut both = Box::pin(both.into_future());
+    assert!(is_pending(&mut both).await, "one is held");
+    assert!(module.release_lease(&held).await.expect("open"));
+    module.extend(&mine, ms(120_000)).await.expect("held");
+    drop(both);
+    sleep(ms(150)).await;
+    let refused = module.acquire("k").owner("next").await;
+    assert!(matches!(refused, Err(Error::Held { .. })), "the later extension counts: {refused:?}");
+}
+
+#[tokio::test]
+async fn late_releases_of_expired_keys_leave_nothing() {
+    let (provider, module) = module();
+    for n in 0..50 {
+        module.acquire(n.to_string()).owner("o").expire(ms(1)).await.expect("free");
+    }
+    sleep(ms(5)).await;
+    for n in 0..50 {
+        assert!(!module.release(n.to_string()).owner("o").await.expect("open"), "expired");
+    }
+    until_table_has(&provider, 0).await;
+}
+
+#[tokio::test]
+async fn a_waiters_lease_that_expires_leaves_nothing() {
+    let (provider, module) = module();
+    let held = module.acquire("k").await.expect("free");
+    let mut waiting = Box::pin(module.acquire("k").expire(ms(20)).wait(ms(5000)).into_future());
+    assert!(is_pending(&mut waiting).await, "it is held");
+    assert!(module.release_lease(&held).await.expect("open"));
+    waiting.await.expect("granted");
+    until_table_has(&provider, 0).await;
+}
+
+#[tokio::test]
+async fn a_lease_that_was_given_an_end_later_leaves_nothing() {
+    let (provider, module) = module();
+    let lease = module.acquire("k").await.expect("free");
+    module.extend(&lease, ms(20)).await.expect("held");
+    until_table_has(&provider, 0).await;
+}
+
+#[tokio::test]
+async fn keys_kept_for_a_wide_request_are_free_again_soon() {
+    let (_, module) = module();
+    let (mut held, mut free) = ("b", "a");
+    let mut lease = module.acquire(held).await.expect("free");
+    let wide = module.lock(["a", "b"]).timeout(Wait::Unlimited).into_future();
+    let mut wide = Box::pin(wide);
+    assert!(is_pending(&mut wide).await, "one is held");
+    // The two keys are held in turn, and never free at once, until one is kept for the wide request.
+    for _ in 0..64 {
+        let Ok(next) = module.acquire(free).await else { break };
+        assert!(module.release_lease(&lease).await.expect("open"));
+        (lease, held, free) = (next, free, held);
+    }
+    let kept = module.acquire(free).await;
+    assert!(matches!(kept, Err(Error::Held { .. })), "it was passed over often: {kept:?}");
+    // What the wide request lacks stays held: that is no reason to keep the other for ever.
+    module.acquire(free).wait(ms(1000)).await.expect("free after a moment");
+}
+
+#[tokio::test]
+async fn a_lease_whose_text_names_a_key_twice_is_refused() {
+    let (_, module) = module();
+    let lease = module.acquire("k").owner("o").await.expect("free");
+    let mut text = serde_json::to_value(&lease).expect("plain data");
+    let key = text["keys"][0].clone();
+    text["keys"] = serde_json::json!([key, key]);
+    let error = serde_json::from_value::<Lease>(text).expect_err("each key once");
+    assert!(error.to_string().contains("each key once"), "{error}");
+}
+
+#[tokio::test]
+async fn a_guard_whose_lease_was_given_back_by_another_knows() {
+    let (_, module) = module();
+    let guard = module.lock("k").await.expect("free");
+    assert!(module.release_lease(guard.lease()).await.expect("open"));
+    assert!(guard.check().is_err(), "the key may be another's");
+}
