@@ -79,7 +79,6 @@ pub(crate) enum Fault {
     ReleasesLeasesWithoutTheToken,
     ReleasesWhatALeaseReentered,
     RemembersTheLastExpiry,
-    RepeatsKeysInTheLease,
     ReusesTokens,
     SaysReenteredOfTakenKeys,
     SaysTrueToAnyRelease,
@@ -185,6 +184,7 @@ pub(crate) const MUTANTS: &[(Fault, &[&str])] = &[
         Fault::ForgetsToRelease,
         &[
             "release::a_released_key_is_free",
+            "several::a_key_named_twice_counts_once",
             "release::a_lease_that_travelled_as_text_is_released_elsewhere",
             "guard::a_dropped_guard_gives_its_keys_back",
             "guard::a_guard_is_dropped_outside_any_runtime",
@@ -378,7 +378,6 @@ pub(crate) const MUTANTS: &[(Fault, &[&str])] = &[
     ),
     (Fault::ReleasesWhatALeaseReentered, &["release::a_lease_gives_back_only_what_it_took"]),
     (Fault::RemembersTheLastExpiry, &["expiry::each_acquisition_has_its_own_expiry"]),
-    (Fault::RepeatsKeysInTheLease, &["several::a_key_named_twice_counts_once"]),
     (
         Fault::ReusesTokens,
         &[

@@ -88,9 +88,6 @@ impl Model {
     }
 
     fn grant(&self, owner: Option<OwnerId>, mut keys: Vec<LeasedKey>) -> Grant {
-        if self.has(Fault::RepeatsKeysInTheLease) {
-            keys.extend(keys.clone());
-        }
         if self.has(Fault::SaysReenteredOfTakenKeys) {
             keys.iter_mut().for_each(|leased| leased.taken = false);
         }
@@ -177,9 +174,16 @@ impl Model {
             let deadline = waiter.request.wait.instant();
             let expiry = self.table().next_look(&waiter);
             let wakes_at = [deadline, expiry].into_iter().flatten().min();
-            match wakes_at {
-                None => waiter.changed.notified().await,
-                Some(at) => drop(timeout_at(at, waiter.changed.notified()).await),
+            let told = waiter.changed.notified();
+            let is_told = match wakes_at {
+                None => {
+                    told.await;
+                    true
+                }
+                Some(at) => timeout_at(at, told).await.is_ok(),
+            };
+            if is_told {
+                continue;
             }
             let now = Instant::now();
             if self.has(Fault::GrantsAtTheOldExpiry) && expiry.is_some_and(|at| at <= now) {
