@@ -147,30 +147,23 @@ impl Store {
         // A key that changes hands meanwhile has a token from here on up.
         let horizon = self.next_token.load(Ordering::Acquire);
         for shard in &self.shards {
-            let mut shard = shard.lock();
-            let mut emptied = false;
-            for slot in shard.slots_mut() {
-                let covered = slot.holder.as_ref().is_some_and(|holder| {
+            shard.lock().visit(|slot| {
+                let is_covered = slot.holder.as_ref().is_some_and(|holder| {
                     holder.token < horizon
                         && scope.covers(holder.owner.as_ref(), holder.kind())
                         && !holder.has_expired(&now)
                 });
-                if !covered {
-                    continue;
+                if !is_covered {
+                    return;
                 }
                 freed += 1;
                 if let Some(loss) = slot.holder.take().and_then(|holder| holder.guard) {
                     loss.signal(LossReason::Revoked);
                 }
-                if slot.queue.is_empty() {
-                    emptied = true;
-                } else {
+                if !slot.queue.is_empty() {
                     awaited.push(slot.key.clone());
                 }
-            }
-            if emptied {
-                shard.forget_unused();
-            }
+            });
         }
         self.settle(awaited);
         freed

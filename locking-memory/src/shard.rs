@@ -101,13 +101,12 @@ impl Shard {
         self.slots.iter()
     }
 
-    pub(crate) fn slots_mut(&mut self) -> impl Iterator<Item = &mut Slot> {
-        self.slots.iter_mut()
-    }
-
-    /// Forgets every key that nobody holds or waits for.
-    pub(crate) fn forget_unused(&mut self) {
-        self.slots.retain(|slot| !slot.is_unused());
+    /// Visits every slot, and forgets those that nobody holds or waits for after that.
+    pub(crate) fn visit(&mut self, mut visit: impl FnMut(&mut Slot)) {
+        self.slots.retain(|slot| {
+            visit(slot);
+            !slot.is_unused()
+        });
         self.give_memory_back();
     }
 
@@ -189,7 +188,7 @@ impl Slot {
         leased
     }
 
-    pub(crate) fn is_unused(&self) -> bool {
+    fn is_unused(&self) -> bool {
         self.holder.is_none() && self.queue.is_empty() && self.kept_for.is_none()
     }
 

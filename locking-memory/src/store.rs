@@ -160,16 +160,14 @@ impl Store {
         client.close();
         let mut left = Vec::new();
         for shard in &self.shards {
-            let mut shard = shard.lock();
-            for slot in shard.slots_mut() {
+            shard.lock().visit(|slot| {
                 let leaving = slot.queue.take_out(|waiter| Arc::ptr_eq(&waiter.client, client));
                 left.extend(leaving.into_iter().map(|waiter| {
                     let waker = waiter.settle(Outcome::Closed);
                     (waiter, waker)
                 }));
                 slot.watch_expiry();
-            }
-            shard.forget_unused();
+            });
         }
         for (waiter, waker) in left {
             self.stop_keeping(&waiter);

@@ -30,22 +30,15 @@ impl Store {
     pub(crate) fn sweep(&self) -> bool {
         let (now, mut expiring, mut awaited) = (Now::default(), false, Vec::new());
         for shard in &self.shards {
-            let mut shard = shard.lock();
-            let mut emptied = false;
-            for slot in shard.slots_mut() {
-                let ended = slot.holder.as_ref().is_some_and(|holder| holder.has_expired(&now));
-                if ended && slot.queue.is_empty() {
+            shard.lock().visit(|slot| {
+                let has_ended = slot.holder.as_ref().is_some_and(|holder| holder.has_expired(&now));
+                if has_ended && slot.queue.is_empty() {
                     slot.holder = None;
-                    emptied = true;
-                } else if ended {
+                } else if has_ended {
                     awaited.push(slot.key.clone());
                 }
-                emptied |= slot.is_unused();
                 expiring |= slot.holder.as_ref().is_some_and(|holder| holder.expires.is_some());
-            }
-            if emptied {
-                shard.forget_unused();
-            }
+            });
         }
         self.settle(awaited);
         expiring

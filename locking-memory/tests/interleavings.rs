@@ -131,3 +131,39 @@ async fn a_guard_whose_lease_was_given_back_by_another_knows() {
     assert!(module.release_lease(guard.lease()).await.expect("open"));
     assert!(guard.check().is_err(), "the key may be another's");
 }
+
+#[test]
+fn a_close_sees_the_guard_of_a_runtime_that_had_none_when_others_came() {
+    let runtime = || {
+        let mut builder = tokio::runtime::Builder::new_multi_thread();
+        builder.worker_threads(1).enable_all().build().expect("a runtime")
+    };
+    let ((_, module), first, second) = (module(), runtime(), runtime());
+    let held = second.block_on(async { module.acquire("k").await.expect("free") });
+    let waiting = module.clone();
+    let waiting = first.spawn(async move { waiting.lock("k").timeout(ms(5000)).await });
+    let broken = second.block_on(async {
+        while module.inspect("k").await.expect("open").and_then(|info| info.waiters) != Some(1) {
+            sleep(ms(2)).await;
+        }
+        drop(module.lock("other").await.expect("free"));
+        assert!(module.release_lease(&held).await.expect("open"));
+        let guard = waiting.await.expect("no panic").expect("granted");
+        let broken = module.close(ms(100)).await.expect("closed");
+        assert!(guard.check().is_err(), "it was broken");
+        broken
+    });
+    assert_eq!(broken, 1);
+}
+
+#[tokio::test]
+async fn a_call_that_is_polled_only_after_the_close_began_is_refused() {
+    let (_, module) = module();
+    let guard = module.lock("g").await.expect("free");
+    let late = module.acquire("k").into_future();
+    let mut closing = Box::pin(module.close(ms(1000)));
+    assert!(is_pending(&mut closing).await, "it waits for the guard");
+    assert!(matches!(late.await, Err(Error::Closed { .. })), "granting has stopped");
+    drop(guard);
+    assert_eq!(closing.await.expect("closed"), 0);
+}
