@@ -19,17 +19,27 @@ use crate::runner;
 ///
 /// # Panics
 ///
-/// If no runtime can be started, or `--report` has an unknown form.
+/// If no runtime can be started.
 pub fn main<H, S>(claims: Capabilities, start: impl FnOnce() -> S + Send + 'static) -> ExitCode
 where
     H: Harness,
     S: Future<Output = H> + Send + 'static,
 {
-    let (own, rest) = OwnArguments::split(std::env::args());
+    let (own, rest) = match OwnArguments::split(std::env::args()) {
+        Ok(arguments) => arguments,
+        Err(mistake) => {
+            eprintln!("{mistake}");
+            return ExitCode::from(2);
+        }
+    };
+    if rest.iter().any(|argument| argument == "--help" || argument == "-h") {
+        println!("{OWN_HELP}");
+    }
+    let arguments = Arguments::from_iter(rest);
     let backend = Arc::new(Backend::new(start));
     match own.report {
-        Some(form) => report(&backend, claims, own.scale, form),
-        None => test(&backend, claims, own.scale, &Arguments::from_iter(rest)),
+        Some(form) => report(&backend, claims, &own, form, &arguments),
+        None => test(&backend, claims, own.scale, &arguments),
     }
 }
 
@@ -61,15 +71,29 @@ fn test(
     libtest_mimic::run(arguments, trials.chain(untested).collect()).exit_code()
 }
 
-fn report(backend: &Arc<Backend>, claims: Capabilities, scale: Scale, form: Form) -> ExitCode {
-    let harness = backend.harness();
-    let report = backend.runtime.block_on(runner::run(harness, claims, scale));
+fn report(
+    backend: &Arc<Backend>,
+    claims: Capabilities,
+    own: &OwnArguments,
+    form: Form,
+    arguments: &Arguments,
+) -> ExitCode {
+    let filter = arguments.filter.as_deref().unwrap_or_default();
+    let cases = CASES.iter().filter(|case| case.name.contains(filter));
+    let run = runner::run_cases(cases, backend.harness(), claims, own.scale);
+    let report = backend.runtime.block_on(run);
     match form {
         Form::Table => println!("{report}"),
         Form::Json => println!("{}", report.to_json()),
     }
     if report.is_conformant() { ExitCode::SUCCESS } else { ExitCode::FAILURE }
 }
+
+const OWN_HELP: &str = "\
+The contract suite's own options:
+      --full                 heavy cases at full scale, else a hundredth
+      --report table|json    one report instead of test results; takes a filter too
+";
 
 /// The arguments that a Rust test doesn't have.
 struct OwnArguments {
@@ -84,28 +108,29 @@ enum Form {
 }
 
 impl OwnArguments {
-    fn split(all: impl Iterator<Item = String>) -> (Self, Vec<String>) {
+    fn split(all: impl Iterator<Item = String>) -> Result<(Self, Vec<String>), String> {
         let (mut own, mut rest) = (Self { scale: Scale::Hundredth, report: None }, Vec::new());
         let mut all = all.peekable();
         while let Some(argument) = all.next() {
             match argument.as_str() {
                 "--full" => own.scale = Scale::Full,
-                "--report" => own.report = Some(Form::parse(all.next().as_deref())),
+                "--report" => own.report = Some(Form::parse(all.next().as_deref())?),
                 "--report=table" => own.report = Some(Form::Table),
                 "--report=json" => own.report = Some(Form::Json),
                 _ => rest.push(argument),
             }
         }
-        (own, rest)
+        Ok((own, rest))
     }
 }
 
 impl Form {
-    fn parse(text: Option<&str>) -> Self {
+    fn parse(text: Option<&str>) -> Result<Self, String> {
         match text {
-            Some("table") => Self::Table,
-            Some("json") => Self::Json,
-            other => panic!("--report takes `table` or `json`, not {other:?}"),
+            Some("table") => Ok(Self::Table),
+            Some("json") => Ok(Self::Json),
+            Some(other) => Err(format!("--report takes `table` or `json`, not `{other}`")),
+            None => Err("--report takes `table` or `json`".to_owned()),
         }
     }
 }

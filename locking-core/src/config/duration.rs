@@ -26,6 +26,8 @@ use std::time::Duration;
 
 use serde::de::{Deserializer, Error, Visitor};
 
+use crate::time::Wait;
+
 /// Reads a text such as `"5s"` or `"250ms"`, or a number of seconds.
 ///
 /// # Errors
@@ -63,9 +65,20 @@ impl Written {
                 "a bare number has no unit here: write \"{number}ms\" for {number} milliseconds"
             )));
         }
-        Duration::try_from_secs_f64(number)
-            .map_err(|_| E::custom(format!("{number} is no duration: write seconds, zero or more")))
+        let duration = Duration::try_from_secs_f64(number).map_err(|_| {
+            E::custom(format!("{number} is no duration: write seconds, zero or more"))
+        })?;
+        representable(duration)
     }
+}
+
+/// A duration that a wait or an expiry can have.
+fn representable<E: Error>(duration: Duration) -> Result<Duration, E> {
+    if duration > Wait::MAX {
+        let days = Wait::MAX.as_secs() / 86_400;
+        return Err(E::custom(format!("that is too long: at most {days} days are allowed")));
+    }
+    Ok(duration)
 }
 
 impl Visitor<'_> for Written {
@@ -81,8 +94,10 @@ impl Visitor<'_> for Written {
         if let Ok(number) = text.trim().parse::<f64>() {
             return self.number(number);
         }
-        humantime::parse_duration(text)
-            .map_err(|error| E::custom(format!("{text:?} is no duration such as \"5s\": {error}")))
+        let duration = humantime::parse_duration(text).map_err(|_| {
+            E::custom(format!("{text:?} is no duration such as \"5s\" or \"250ms\""))
+        })?;
+        representable(duration)
     }
 
     #[expect(clippy::cast_precision_loss, reason = "durations in configurations are small")]
@@ -114,6 +129,8 @@ mod tests {
         assert_eq!(read(json!("1.5")), Some(Duration::from_millis(1500)));
         assert_eq!(read(json!(-1)), None);
         assert_eq!(read(json!("soon")), None);
+        assert_eq!(read(json!("9999999999d")), None);
+        assert_eq!(read(json!(1e18)), None);
         assert_eq!(read(json!(true)), None);
     }
 

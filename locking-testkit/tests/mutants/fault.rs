@@ -74,6 +74,7 @@ pub(crate) enum Fault {
     ReentersGuards,
     ReleaseAllFreesGuards,
     ReleaseAllFreesNothing,
+    ReleaseStopsAtTheFirstMiss,
     ReleasesExpiredHolds,
     ReleasesLeasesByKeyAlone,
     ReleasesLeasesWithoutTheToken,
@@ -355,6 +356,13 @@ pub(crate) const MUTANTS: &[(Fault, &[&str])] = &[
         &["release_all::without_an_owner_every_lease_is_freed_and_no_guard"],
     ),
     (Fault::ReleaseAllFreesNothing, &["cancellation::release_all"]),
+    (
+        Fault::ReleaseStopsAtTheFirstMiss,
+        &[
+            "release::the_answer_is_true_only_if_every_key_was_held",
+            "release::another_owners_key_is_not_freed",
+        ],
+    ),
     (
         Fault::ReleasesExpiredHolds,
         &[

@@ -101,7 +101,12 @@ impl Table {
             match self.holds.get_mut(&place).filter(|_| frees) {
                 Some(hold) if fault == Fault::CountsHolds && hold.count > 1 => hold.count -= 1,
                 Some(_) => drop(self.holds.remove(&place)),
-                None => all = false,
+                None => {
+                    all = false;
+                    if fault == Fault::ReleaseStopsAtTheFirstMiss {
+                        break;
+                    }
+                }
             }
         }
         self.freed();
