@@ -34,9 +34,9 @@ impl LockKey {
     ///
     /// [`InvalidInput::Key`] if the text is empty, longer than [`Self::MAX_LEN`] bytes, or has a
     /// NUL in it.
-    pub fn new(text: impl AsRef<str> + Into<SmolStr>) -> Result<Self, InvalidInput> {
+    pub fn new(text: impl AsRef<str>) -> Result<Self, InvalidInput> {
         match TextFault::of(text.as_ref(), Self::MAX_LEN) {
-            None => Ok(Self(text.into())),
+            None => Ok(Self(SmolStr::new(text))),
             Some(fault) => Err(InvalidInput::key(text.as_ref(), fault)),
         }
     }

@@ -26,11 +26,11 @@ impl OwnerId {
     ///
     /// [`InvalidInput::Owner`] if the text is empty, longer than [`Self::MAX_LEN`] bytes, has a
     /// NUL in it, or is `*`.
-    pub fn new(text: impl AsRef<str> + Into<SmolStr>) -> Result<Self, InvalidInput> {
+    pub fn new(text: impl AsRef<str>) -> Result<Self, InvalidInput> {
         let fault = TextFault::of(text.as_ref(), Self::MAX_LEN)
             .or_else(|| (text.as_ref() == "*").then_some(TextFault::Reserved));
         match fault {
-            None => Ok(Self(text.into())),
+            None => Ok(Self(SmolStr::new(text))),
             Some(fault) => Err(InvalidInput::owner(text.as_ref(), fault)),
         }
     }

@@ -20,11 +20,11 @@ impl ProviderId {
     ///
     /// [`ConfigurationError::ReservedId`] if the text is empty or starts with
     /// [`lp_`](Self::PREFIX).
-    pub fn new(text: impl AsRef<str> + Into<SmolStr>) -> Result<Self, ConfigurationError> {
+    pub fn new(text: impl AsRef<str>) -> Result<Self, ConfigurationError> {
         if text.as_ref().is_empty() || text.as_ref().starts_with(Self::PREFIX) {
             return Err(ConfigurationError::ReservedId { id: text.as_ref().to_owned() });
         }
-        Ok(Self(text.into()))
+        Ok(Self(SmolStr::new(text)))
     }
 
     /// The id's text.

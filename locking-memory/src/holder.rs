@@ -1,4 +1,6 @@
-use locking_core::{FencingToken, HoldKind, LockInfo, LockKey, LossSignal, OwnerId};
+use locking_core::{
+    FencingToken, HoldKind, Lease, LeasedKey, LockInfo, LockKey, LossSignal, OwnerId,
+};
 use tokio::time::Instant;
 
 use crate::claim::Now;
@@ -25,6 +27,11 @@ impl Holder {
     /// Whether its owner's other requests share the hold.
     pub(crate) fn is_shared(&self) -> bool {
         self.guard.is_none() && self.owner.is_some()
+    }
+
+    /// Whether it is the hold that this key of a lease is about, and no successor.
+    pub(crate) fn is_of(&self, lease: &Lease, leased: &LeasedKey) -> bool {
+        self.token == leased.token.get() && self.owner == lease.owner
     }
 
     pub(crate) fn has_expired(&self, now: &Now) -> bool {

@@ -24,8 +24,7 @@ impl Store {
     /// Frees what a lease took. `Err`: the first key that it no longer held.
     pub(crate) fn release_lease(&self, lease: &Lease) -> Result<(), LockKey> {
         if let [leased] = lease.keys() {
-            let held =
-                |holder: &Holder| holder.token == leased.token.get() && holder.owner == lease.owner;
+            let held = |holder: &Holder| holder.is_of(lease, leased);
             let is_given_back = !leased.taken || self.free_one(&leased.key, held);
             return if is_given_back { Ok(()) } else { Err(leased.key.clone()) };
         }
@@ -36,7 +35,7 @@ impl Store {
         let keys = lease.key_set();
         let missing =
             self.free_where(taken.iter().map(|leased| &leased.key), &keys, |at, holder| {
-                holder.token == taken[at].token.get() && holder.owner == lease.owner
+                holder.is_of(lease, taken[at])
             });
         missing.map_or(Ok(()), Err)
     }
@@ -93,10 +92,7 @@ impl Store {
             let hash = self.hash(&leased.key);
             let slot = locked.shard(hash).slot(hash, &leased.key);
             let holder = slot.and_then(|slot| slot.current(&now));
-            let holds = holder.is_some_and(|holder| {
-                holder.token == leased.token.get() && holder.owner == lease.owner
-            });
-            if !holds {
+            if !holder.is_some_and(|holder| holder.is_of(lease, leased)) {
                 return Err(leased.key.clone());
             }
         }
@@ -137,7 +133,7 @@ impl Store {
             return;
         }
         self.free_where(taken.iter().map(|leased| &leased.key), &claim.keys, |at, holder| {
-            holder.token == taken[at].token.get() && !holder.is_shared_by_now
+            holder.is_of(&lease, taken[at]) && !holder.is_shared_by_now
         });
     }
 
