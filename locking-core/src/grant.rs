@@ -1,3 +1,5 @@
+use std::time::Duration;
+
 use crate::lease::Lease;
 use crate::moment::Moment;
 use crate::session::Session;
@@ -12,6 +14,9 @@ pub struct Grant {
     /// the request which brought the grant was *sent*. `None`: that before the provider was called,
     /// which after a long wait costs a guard one renewal more.
     pub counted_from: Option<Moment>,
+    /// How long the store lets the hold last until it is extended for the first time, where that is
+    /// less than was asked for: a guard believes in it for that long, and extends it the sooner.
+    pub term: Option<Duration>,
     /// The session that the hold hangs on; with one, the hold is not renewed and ends with it.
     pub session: Option<Session>,
 }
@@ -20,13 +25,19 @@ impl Grant {
     /// A grant of this lease, counted from before the provider was called.
     #[must_use]
     pub const fn new(lease: Lease) -> Self {
-        Self { lease, counted_from: None, session: None }
+        Self { lease, counted_from: None, term: None, session: None }
     }
 
     /// The same, counted from a later moment. See [`Self::counted_from`].
     #[must_use]
     pub fn with_counted_from(self, moment: Moment) -> Self {
         Self { counted_from: Some(moment), ..self }
+    }
+
+    /// The same, lasting only so long until it is extended. See [`Self::term`].
+    #[must_use]
+    pub fn with_term(self, term: Option<Duration>) -> Self {
+        Self { term, ..self }
     }
 
     /// The same, as a hold that hangs on a session.

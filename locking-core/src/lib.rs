@@ -21,6 +21,7 @@ mod key;
 mod key_set;
 mod latch;
 mod lease;
+pub mod line;
 mod loss;
 pub mod module;
 mod moment;

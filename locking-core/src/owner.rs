@@ -56,15 +56,15 @@ impl OwnerId {
 
 /// 80 random bits, five in a character: with a count of up to seven characters behind them, an owner
 /// needs no allocation.
-const PROCESS_LEN: usize = 16;
+pub(crate) const PROCESS_LEN: usize = 16;
 /// Room for the longest count, too.
-const BUFFER: usize = PROCESS_LEN + 13;
+pub(crate) const BUFFER: usize = PROCESS_LEN + 13;
 /// Crockford's base 32: nothing in it is taken for something else.
 const DIGITS: &[u8; 32] = b"0123456789abcdefghjkmnpqrstvwxyz";
 
 /// Random bits from the operating system. Where it has none to give, the standard library's
 /// per-process hash keys stand in: they too differ from process to process.
-fn process_part() -> [u8; PROCESS_LEN] {
+pub(crate) fn process_part() -> [u8; PROCESS_LEN] {
     use std::hash::{BuildHasher, RandomState};
 
     let mut bits = [0; PROCESS_LEN];
@@ -78,7 +78,7 @@ fn process_part() -> [u8; PROCESS_LEN] {
 
 /// `process` and a number behind it. Guards are made often, and `format!` would take as long as the
 /// rest of their making.
-fn numbered<'a>(
+pub(crate) fn numbered<'a>(
     process: &[u8; PROCESS_LEN],
     mut number: u64,
     buffer: &'a mut [u8; BUFFER],

@@ -100,6 +100,14 @@ pub enum ConfigurationError {
     },
 }
 
+impl ConfigurationError {
+    /// See [`Self::Option`]: what a provider says of an option whose value won't do.
+    #[must_use]
+    pub fn option(path: impl Into<String>, problem: impl Into<String>) -> Self {
+        Self::Option { path: path.into(), problem: problem.into() }
+    }
+}
+
 fn list<T: std::fmt::Display>(items: &[T]) -> String {
     if items.is_empty() {
         return "none".to_owned();

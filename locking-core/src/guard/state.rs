@@ -28,6 +28,8 @@ pub(crate) struct GuardState {
     pub(crate) lease: Lease,
     /// How long the lease lasts after each renewal.
     pub(crate) expiry: Expiry,
+    /// How long it lasts until the first renewal.
+    pub(super) first_term: Duration,
     /// The local deadline, as the bits of a [`Moment`].
     valid_until: AtomicU64,
     pub(crate) loss: LossSignal,
@@ -50,14 +52,16 @@ impl GuardState {
         asked: Moment,
         loss: LossSignal,
     ) -> Self {
+        let first_term = grant.term.unwrap_or(expiry.get());
         let valid_until = match grant.session {
             Some(_) => Moment::NEVER,
-            None => local_deadline(grant.counted_from.unwrap_or(asked), expiry),
+            None => local_deadline(grant.counted_from.unwrap_or(asked), first_term),
         };
         Self {
             provider,
             lease: grant.lease,
             expiry,
+            first_term,
             valid_until: AtomicU64::new(valid_until.to_bits()),
             loss,
             session: grant.session,
@@ -76,14 +80,15 @@ impl GuardState {
     /// Whether so much of the lease has gone that a fresh grant could be stale: then it is
     /// confirmed by a renewal before anybody believes in it.
     pub(crate) fn needs_confirmation(&self) -> bool {
-        self.is_renewed() && self.expires_in() < self.expiry.get() / 2
+        self.is_renewed() && self.expires_in() < self.first_term / 2
     }
 
     /// Sets the lease's time once more, and the local deadline with it.
     pub(crate) async fn renew(&self) -> Result<()> {
         let asked = Moment::now();
         self.provider.extend(&self.lease, self.expiry).await?;
-        self.valid_until.store(local_deadline(asked, self.expiry).to_bits(), Ordering::Release);
+        self.valid_until
+            .store(local_deadline(asked, self.expiry.get()).to_bits(), Ordering::Release);
         Ok(())
     }
 
@@ -188,7 +193,7 @@ impl fmt::Debug for GuardState {
 
 /// Until when a lease counted from `from` is believed in: its length less a margin for clocks that
 /// run at different rates, a hundredth and 2 ms, as in the Redlock algorithm's drift factor.
-fn local_deadline(from: Moment, expiry: Expiry) -> Moment {
-    let margin = expiry.get() / 100 + Duration::from_millis(2);
-    from.saturating_add(expiry.get().saturating_sub(margin))
+fn local_deadline(from: Moment, term: Duration) -> Moment {
+    let margin = term / 100 + Duration::from_millis(2);
+    from.saturating_add(term.saturating_sub(margin))
 }

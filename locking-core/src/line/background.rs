@@ -1,0 +1,117 @@
+use std::sync::Arc;
+use std::sync::atomic::{AtomicUsize, Ordering};
+use std::time::Duration;
+
+use tokio::sync::Notify;
+use tokio::time::{Instant, sleep};
+
+use super::ask::Ask;
+use super::held::Standing;
+use super::lines::Lines;
+use super::store::LineStore;
+use crate::backoff::Backoff;
+use crate::error::Result;
+use crate::lease::Lease;
+
+/// For how long something is taken back that has no end of its own.
+const PATIENCE: Duration = Duration::from_secs(300);
+
+/// The tasks that a [`Lines`] has started: a close waits for them.
+#[derive(Debug, Default)]
+pub(super) struct Tasks {
+    running: AtomicUsize,
+    ended: Notify,
+}
+
+/// One of them.
+pub(super) struct Task(Arc<Tasks>);
+
+impl Tasks {
+    pub(super) fn begin(self: &Arc<Self>) -> Task {
+        self.running.fetch_add(1, Ordering::SeqCst);
+        Task(Arc::clone(self))
+    }
+
+    /// Waits until none runs.
+    pub(super) async fn ended(&self) {
+        loop {
+            let ended = self.ended.notified();
+            if self.running.load(Ordering::SeqCst) == 0 {
+                return;
+            }
+            ended.await;
+        }
+    }
+}
+
+impl Drop for Task {
+    fn drop(&mut self) {
+        self.0.running.fetch_sub(1, Ordering::SeqCst);
+        self.0.ended.notify_waiters();
+    }
+}
+
+/// Takes an ask back, trying until the store answered or what it was granted has ended by itself.
+///
+/// # Errors
+///
+/// The store's last error.
+pub(super) async fn withdraw<S: LineStore>(
+    lines: &Lines<S>,
+    ask: &Ask,
+    unsure: bool,
+) -> Result<()> {
+    let within = ask.request.expiry.map_or(PATIENCE, |expiry| expiry.get().min(PATIENCE));
+    let mut tries = Tries::within(within);
+    let mut unsure = unsure;
+    loop {
+        let done = lines.store().withdraw(ask, unsure).await;
+        if !tries.go_on(&done).await {
+            return done.inspect_err(|error| {
+                let keys = &ask.request.keys;
+                tracing::warn!(provider = %lines.store().id(), ?keys, %error, "an acquisition couldn't be taken back, it ends by its expiry");
+            });
+        }
+        // What is repeated may come before what it repeats.
+        unsure = true;
+    }
+}
+
+/// Gives back a lease that nobody heard of.
+pub(super) async fn give_back<S: LineStore>(lines: &Lines<S>, lease: &Lease, standing: &Standing) {
+    let mut tries = Tries::within(PATIENCE);
+    loop {
+        let done = lines.store().give_back(lease, standing).await;
+        if tries.go_on(&done).await {
+            continue;
+        }
+        if let Err(error) = done {
+            let keys = lease.key_names();
+            tracing::warn!(provider = %lease.provider, ?keys, %error, "a lease couldn't be given back, it ends by its expiry");
+        }
+        return;
+    }
+}
+
+/// Tries at growing intervals, for so long.
+struct Tries {
+    give_up: Instant,
+    backoff: Backoff,
+}
+
+impl Tries {
+    fn within(patience: Duration) -> Self {
+        Self { give_up: Instant::now() + patience, backoff: Backoff::default() }
+    }
+
+    /// Whether another try may help; it is due when this answers.
+    async fn go_on(&mut self, done: &Result<()>) -> bool {
+        let Err(error) = done else { return false };
+        if !error.is_retryable() || Instant::now() >= self.give_up {
+            return false;
+        }
+        tracing::debug!(%error, "clean-up failed, trying again");
+        sleep(self.backoff.next_delay()).await;
+        true
+    }
+}

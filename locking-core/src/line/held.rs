@@ -1,0 +1,176 @@
+use std::time::Duration;
+
+use tokio::time::Instant;
+
+use super::ask::{Ask, AskId};
+use crate::grant::Grant;
+use crate::key::LockKey;
+use crate::lease::{Lease, LeasedKey};
+use crate::loss::LossSignal;
+use crate::moment::Moment;
+use crate::owner::OwnerId;
+use crate::provider_id::ProviderId;
+use crate::request::{AcquireRequest, Hold};
+use crate::time::Expiry;
+use crate::token::FencingToken;
+
+/// How often a key is passed on inside the process before other processes have their turn.
+pub(super) const PASSES: u64 = 16;
+
+/// For how long it is passed on: from then on it goes back to the store.
+const SLICE: Duration = Duration::from_millis(10);
+
+/// After how long the store is told again who holds a key, when it couldn't be told.
+const AGAIN: Duration = Duration::from_millis(200);
+
+/// What a lease is to the line of its key, for the store's own release and extend.
+#[derive(Clone, Debug, PartialEq, Eq)]
+#[non_exhaustive]
+pub enum Standing {
+    /// No guard of this client: what the store knows of its token decides.
+    Unknown,
+    /// The hold that the store granted to this ask. The token may be one that the store wasn't told
+    /// yet, because the key was passed on since.
+    Current(AskId),
+    /// It was passed on, and is another holder's now: this lease is lost.
+    Superseded,
+}
+
+/// A guard's hold on a key, by this client.
+#[derive(Debug)]
+pub(super) struct Held {
+    /// The ask to which the store granted it.
+    pub(super) origin: AskId,
+    /// The token of who holds it now.
+    token: FencingToken,
+    /// The greatest token that is reserved for those to whom it is passed on.
+    last_token: FencingToken,
+    /// Who holds it now.
+    owner: Option<OwnerId>,
+    /// The expiry that was asked for: it is passed on only to those who ask for the same.
+    expiry: Option<Expiry>,
+    /// From when `term` counts: no later than the store counts it.
+    counted_from: Moment,
+    term: Duration,
+    slice_ends: Instant,
+    pub(super) loss: LossSignal,
+    /// Whether it is on one key, so that a line can pass it on.
+    alone: bool,
+    /// Whether it is being given back to the store.
+    ending: bool,
+    /// Since when the store is wrong about who holds it.
+    misnamed_since: Option<Instant>,
+}
+
+impl Held {
+    /// The hold that `ask` was granted; `None` if it is no guard's.
+    pub(super) fn new(
+        ask: &Ask,
+        token: FencingToken,
+        counted_from: Moment,
+        term: Option<Duration>,
+    ) -> Option<Self> {
+        let request = &ask.request;
+        let Hold::Guard(loss) = &request.hold else { return None };
+        let expiry = request.expiry;
+        Some(Self {
+            origin: ask.id.clone(),
+            token,
+            last_token: FencingToken::new(token.get() + ask.spare_tokens),
+            owner: request.owner.clone(),
+            expiry,
+            counted_from,
+            term: term.or(expiry.map(Expiry::get)).unwrap_or(Duration::MAX),
+            slice_ends: Instant::now() + SLICE,
+            loss: loss.clone(),
+            alone: request.keys.len() == 1,
+            ending: false,
+            misnamed_since: None,
+        })
+    }
+
+    /// Makes it another waiter's: what the ask was granted meanwhile serves whoever is first now.
+    pub(super) fn name(&mut self, request: &AcquireRequest) {
+        if let Hold::Guard(loss) = &request.hold {
+            self.loss = loss.clone();
+        }
+        if self.owner != request.owner {
+            self.owner.clone_from(&request.owner);
+            self.misnamed_since.get_or_insert_with(Instant::now);
+        }
+    }
+
+    /// Passes it on to this request, with a token of its own. `None` if it has to go back to the store.
+    pub(super) fn pass_on(&mut self, request: &AcquireRequest) -> Option<()> {
+        let fits = !self.ending && self.serves(request);
+        let now = Instant::now();
+        if !fits || self.token >= self.last_token || now >= self.slice_ends || !self.is_fresh() {
+            return None;
+        }
+        self.token = FencingToken::new(self.token.get() + 1);
+        self.misnamed_since = Some(now);
+        self.name(request);
+        Some(())
+    }
+
+    /// Whether this request could have it.
+    pub(super) fn serves(&self, request: &AcquireRequest) -> bool {
+        self.alone && matches!(request.hold, Hold::Guard(_)) && request.expiry == self.expiry
+    }
+
+    /// Whether so much of its time is left that who gets it now needn't ask the store first.
+    pub(super) fn is_fresh(&self) -> bool {
+        let ends = self.counted_from.saturating_add(self.term);
+        ends.saturating_since(Moment::now()) > self.term / 2
+    }
+
+    pub(super) fn grant(&self, provider: &ProviderId, key: &LockKey) -> Grant {
+        let term = (Some(self.term) != self.expiry.map(Expiry::get)).then_some(self.term);
+        Grant::new(self.lease(provider, key)).with_counted_from(self.counted_from).with_term(term)
+    }
+
+    pub(super) fn lease(&self, provider: &ProviderId, key: &LockKey) -> Lease {
+        let key = LeasedKey::taken(key.clone(), self.token);
+        Lease::of_one(provider.clone(), self.owner.clone(), key)
+    }
+
+    /// What a lease with this token is to it.
+    pub(super) fn standing(&self, token: FencingToken) -> Standing {
+        if token == self.token {
+            Standing::Current(self.origin.clone())
+        } else if token < self.token && token.get() + PASSES >= self.token.get() {
+            Standing::Superseded
+        } else {
+            Standing::Unknown
+        }
+    }
+
+    /// The store has set its time once more, and knows who holds it.
+    pub(super) fn extended(&mut self, asked: Moment, expiry: Expiry) {
+        self.counted_from = asked;
+        self.term = expiry.get();
+        self.misnamed_since = None;
+    }
+
+    /// Since when the store is wrong about who holds it.
+    pub(super) fn misnamed_since(&self) -> Option<Instant> {
+        self.misnamed_since
+    }
+
+    /// The store was told that the holder with this token has it; if that failed, it is told later.
+    pub(super) fn renamed(&mut self, token: FencingToken, done: bool) {
+        if token == self.token {
+            self.misnamed_since = (!done && !self.ending).then(|| Instant::now() + AGAIN);
+        }
+    }
+
+    /// It goes back to the store, and is passed on no more.
+    pub(super) fn end(&mut self) {
+        self.ending = true;
+        self.misnamed_since = None;
+    }
+
+    pub(super) fn token(&self) -> FencingToken {
+        self.token
+    }
+}

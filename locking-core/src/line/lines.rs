@@ -1,0 +1,468 @@
+use std::collections::HashMap;
+use std::collections::hash_map::{Entry, RandomState};
+use std::fmt;
+use std::future::Future;
+use std::hash::BuildHasher;
+use std::sync::atomic::{AtomicBool, AtomicU64, Ordering};
+use std::sync::{Arc, Mutex, PoisonError};
+use std::time::Duration;
+
+use tokio::runtime::Handle;
+use tokio::sync::{Notify, oneshot};
+use tokio::time::{Instant, sleep};
+
+use super::ask::{Answer, Ask, AskId, ClientId, Manner};
+use super::background::{self, Tasks};
+use super::held::{Held, PASSES, Standing};
+use super::place::{Place, at_deadline};
+use super::queue::{LocalQueue, Waiter};
+use super::stake::{Granting, Stake, StakeState};
+use super::store::LineStore;
+use super::undo::Undo;
+use super::{agent, several};
+use crate::backoff::Backoff;
+use crate::error::{Error, Result};
+use crate::grant::Grant;
+use crate::key::LockKey;
+use crate::lease::Lease;
+use crate::loss::LossReason;
+use crate::moment::Moment;
+use crate::request::{AcquireRequest, Hold};
+use crate::time::{Expiry, WaitUntil};
+use crate::token::FencingToken;
+
+const SHARDS: usize = 16;
+
+/// The lines of one client of a store, and the guards that it holds.
+///
+/// See the [module](super). Cheap to ask where nobody waits: one look at a table before the store's
+/// command, one after it.
+pub struct Lines<S> {
+    store: S,
+    client: ClientId,
+    asks: AtomicU64,
+    places: AtomicU64,
+    shards: [Mutex<HashMap<LockKey, LocalQueue>>; SHARDS],
+    hasher: RandomState,
+    closed: AtomicBool,
+    tasks: Arc<Tasks>,
+    runtime: Handle,
+}
+
+/// What a store tells of a grant from its queue.
+#[derive(Clone, Debug)]
+#[non_exhaustive]
+pub struct Notice<'a> {
+    /// The first key of the ask.
+    pub key: &'a str,
+    /// The ask that was granted.
+    pub ask: &'a str,
+    /// The token.
+    pub token: FencingToken,
+    /// How long the grant lasts unless it is confirmed.
+    pub term: Duration,
+}
+
+impl<'a> Notice<'a> {
+    /// A grant to this ask.
+    #[must_use]
+    pub const fn new(key: &'a str, ask: &'a str, token: FencingToken, term: Duration) -> Self {
+        Self { key, ask, token, term }
+    }
+}
+
+impl<S: LineStore> Lines<S> {
+    /// The lines of this client. Its tasks run on `runtime`.
+    #[must_use]
+    pub fn new(store: S, client: ClientId, runtime: Handle) -> Arc<Self> {
+        Arc::new(Self {
+            store,
+            client,
+            asks: AtomicU64::new(0),
+            places: AtomicU64::new(0),
+            shards: Default::default(),
+            hasher: RandomState::new(),
+            closed: AtomicBool::new(false),
+            tasks: Arc::default(),
+            runtime,
+        })
+    }
+
+    /// The store behind them.
+    #[must_use]
+    pub const fn store(&self) -> &S {
+        &self.store
+    }
+
+    /// Takes all keys of the request, or none: [`LockingProvider::acquire`], whole.
+    ///
+    /// # Errors
+    ///
+    /// Those of [`LockingProvider::acquire`].
+    ///
+    /// [`LockingProvider::acquire`]: crate::LockingProvider::acquire
+    pub async fn acquire(self: &Arc<Self>, request: AcquireRequest) -> Result<Grant> {
+        if self.is_closed() {
+            return Err(Error::closed(self.store.id()));
+        }
+        match request.wait {
+            WaitUntil::Now => self.once(request).await,
+            wait if request.keys.len() == 1 => self.in_line(request, wait.instant()).await,
+            wait => several::wait(self, Arc::new(self.new_ask(request)), wait.instant()).await,
+        }
+    }
+
+    /// Takes in what the store told. A grant of which nobody knows is left to end by itself: its ask was
+    /// answered already, or is being taken back.
+    pub fn notice(&self, notice: &Notice<'_>) {
+        let Ok(key) = LockKey::new(notice.key) else { return };
+        let granting = Granting { token: notice.token, term: notice.term };
+        self.with(&key, |queue| queue.notice(notice.ask, granting, self.store.id(), &key));
+    }
+
+    /// Takes in that the store freed a guard by force: it is lost.
+    pub fn revoked(&self, key: &str, ask: &str) {
+        let Ok(key) = LockKey::new(key) else { return };
+        self.with(&key, |queue| {
+            if let Some(held) = queue.held.take_if(|held| held.origin.as_str() == ask) {
+                held.loss.signal(LossReason::Revoked);
+            }
+        });
+    }
+
+    /// Has the line of a key ask again at once.
+    pub fn look_at(&self, key: &str) {
+        if let Ok(key) = LockKey::new(key) {
+            self.with(&key, LocalQueue::look);
+        }
+    }
+
+    /// Has every line ask again at once: what the store told may have been lost.
+    pub fn look(&self) {
+        for shard in &self.shards {
+            let mut shard = locked(shard);
+            shard.values_mut().for_each(LocalQueue::look);
+        }
+    }
+
+    /// Gives a guard's key to the next in line without the store, where that may be. Answers whether
+    /// it did: then the lease is over. It neither blocks nor needs a runtime.
+    pub fn pass_on(self: &Arc<Self>, lease: &Lease) -> bool {
+        let [leased] = lease.keys() else { return false };
+        if self.is_closed() {
+            return false;
+        }
+        self.with(&leased.key, |queue| {
+            let held = queue.held.as_ref();
+            if !held.is_some_and(|held| held.token() == leased.token) {
+                return false;
+            }
+            let passed = queue.pass_on(self.store.id(), &leased.key);
+            if passed {
+                self.ensure_agent(&leased.key, queue);
+            }
+            passed
+        })
+    }
+
+    /// What a lease is to the lines, for a command that extends it.
+    #[must_use]
+    pub fn standing(&self, lease: &Lease) -> Standing {
+        let [leased] = lease.keys() else { return Standing::Unknown };
+        self.with(&leased.key, |queue| {
+            queue.held.as_ref().map_or(Standing::Unknown, |held| held.standing(leased.token))
+        })
+    }
+
+    /// The lease is about to be given back: from here on it isn't passed on any more. Answers what it is
+    /// to the lines, for the command that gives it back. To be called again where that is repeated.
+    pub fn end(&self, lease: &Lease) -> Standing {
+        let mut standing = Standing::Unknown;
+        for leased in lease.keys() {
+            self.with(&leased.key, |queue| {
+                let Some(held) = &mut queue.held else { return };
+                standing = held.standing(leased.token);
+                if matches!(standing, Standing::Current(_)) {
+                    held.end();
+                }
+            });
+        }
+        if lease.keys().len() == 1 { standing } else { Standing::Unknown }
+    }
+
+    /// The store has answered that the lease is over: the lines forget it.
+    pub fn ended(&self, lease: &Lease) {
+        for leased in lease.keys() {
+            self.with(&leased.key, |queue| {
+                queue.held.take_if(|held| held.token() == leased.token);
+            });
+        }
+    }
+
+    /// The store has set the lease's time once more, counted from `asked`.
+    pub fn extended(&self, lease: &Lease, asked: Moment, expiry: Expiry) {
+        for leased in lease.keys() {
+            self.with(&leased.key, |queue| {
+                let held = queue.held.as_mut();
+                if let Some(held) = held.filter(|held| held.token() == leased.token) {
+                    held.extended(asked, expiry);
+                }
+            });
+        }
+    }
+
+    /// The guard of this client that holds a key, if one does: the ask that the store knows, and the
+    /// lease of who holds it now.
+    #[must_use]
+    pub fn holder(&self, key: &LockKey) -> Option<(AskId, Lease)> {
+        self.with(key, |queue| {
+            let held = queue.held.as_ref()?;
+            Some((held.origin.clone(), held.lease(self.store.id(), key)))
+        })
+    }
+
+    /// Ends every wait with the *closed* error, and waits until what was asked for is taken back.
+    pub async fn close(&self) {
+        self.closed.store(true, Ordering::SeqCst);
+        for shard in &self.shards {
+            let mut shard = locked(shard);
+            shard.values_mut().for_each(|queue| queue.close(self.store.id()));
+        }
+        self.tasks.ended().await;
+    }
+
+    /// Whether it was closed.
+    #[must_use]
+    pub fn is_closed(&self) -> bool {
+        self.closed.load(Ordering::SeqCst)
+    }
+
+    /// Asks once, without waiting for anybody. An answer that was lost is asked for again.
+    async fn once(self: &Arc<Self>, request: AcquireRequest) -> Result<Grant> {
+        let mut undo = Undo::new(self, Arc::new(self.new_ask(request)));
+        let give_up = Instant::now() + self.store.patience();
+        let mut backoff = Backoff::default();
+        let mut unknown = None;
+        loop {
+            let sent = Moment::now();
+            match self.store.ask(undo.ask(), Manner::Once).await {
+                Ok(Answer::Granted(lease)) if !self.is_closed() => {
+                    let ask = undo.settled();
+                    self.hold(&ask, &lease, sent);
+                    return Ok(Grant::new(lease).with_counted_from(sent));
+                }
+                Ok(Answer::Granted(_)) => {
+                    undo.unsure = false;
+                    return Err(Error::closed(self.store.id()));
+                }
+                Ok(Answer::Blocked(blocked)) => {
+                    undo.settled();
+                    return Err(Error::held(self.store.id(), blocked.key));
+                }
+                Err(error @ Error::UnknownOutcome { .. }) if Instant::now() < give_up => {
+                    unknown = Some(error);
+                    sleep(backoff.next_delay()).await;
+                }
+                // Dropping `undo` takes it back.
+                Err(error @ Error::UnknownOutcome { .. }) => return Err(error),
+                Err(error) => match unknown {
+                    Some(unknown) => return Err(unknown),
+                    None => {
+                        undo.settled();
+                        return Err(error);
+                    }
+                },
+            }
+        }
+    }
+
+    /// Waits in the line of the request's one key.
+    async fn in_line(
+        self: &Arc<Self>,
+        request: AcquireRequest,
+        deadline: Option<Instant>,
+    ) -> Result<Grant> {
+        let key = request.keys.first().clone();
+        let number = self.places.fetch_add(1, Ordering::Relaxed);
+        let reenters = request.owner.is_some() && matches!(request.hold, Hold::Lease);
+        let again = reenters.then(|| request.clone());
+        let joined = self.with(&key, |queue| {
+            if queue.is_idle() {
+                let ask = Arc::new(self.new_ask(request.clone()));
+                queue.stake = Some(Stake::new(Arc::clone(&ask), number, StakeState::Direct));
+                return Err((ask, request));
+            }
+            let (tell, answer) = oneshot::channel();
+            queue.waiters.push_back(Waiter { number, request, tell });
+            if !queue.is_asked_for_directly() {
+                self.ensure_agent(&key, queue);
+            }
+            Ok(answer)
+        });
+        match joined {
+            Err((ask, request)) => {
+                Direct { lines: self, key, undo: Some(Undo::new(self, ask)) }
+                    .ask(request, number, deadline)
+                    .await
+            }
+            Ok(answer) => {
+                let place = Place::new(self, key, number, answer);
+                match again {
+                    // Its owner may hold the key already; then it needn't wait for anybody.
+                    Some(request) => place.wait_or(deadline, self.reenter(request)).await,
+                    None => place.wait(deadline).await,
+                }
+            }
+        }
+    }
+
+    async fn reenter(&self, request: AcquireRequest) -> Option<Grant> {
+        match self.store.ask(&self.new_ask(request), Manner::Reenter).await {
+            Ok(Answer::Granted(lease)) => Some(Grant::new(lease)),
+            _ => None,
+        }
+    }
+
+    pub(super) fn new_ask(&self, request: AcquireRequest) -> Ask {
+        let id = AskId::next(&self.client, &self.asks);
+        let alone = request.keys.len() == 1 && matches!(request.hold, Hold::Guard(_));
+        Ask { id, request, spare_tokens: if alone { PASSES } else { 0 } }
+    }
+
+    /// Knows a guard from here on.
+    pub(super) fn hold(&self, ask: &Ask, lease: &Lease, sent: Moment) {
+        if matches!(ask.request.hold, Hold::Lease) {
+            return;
+        }
+        for leased in lease.keys() {
+            let held = Held::new(ask, leased.token, sent, None);
+            self.with(&leased.key, |queue| queue.held = held);
+        }
+    }
+
+    /// Gives back, without the caller, what it was granted and didn't hear of.
+    pub(super) fn discard(self: &Arc<Self>, lease: Lease) {
+        if self.pass_on(&lease) {
+            return;
+        }
+        let standing = self.end(&lease);
+        let lines = Arc::clone(self);
+        self.spawn(async move {
+            background::give_back(&lines, &lease, &standing).await;
+            lines.ended(&lease);
+        });
+    }
+
+    pub(super) fn ensure_agent(self: &Arc<Self>, key: &LockKey, queue: &mut LocalQueue) {
+        if let Some(agent) = &queue.agent {
+            return agent.notify_one();
+        }
+        let bell = Arc::new(Notify::new());
+        queue.agent = Some(Arc::clone(&bell));
+        let task = self.tasks.begin();
+        self.runtime.spawn(agent::run(Arc::clone(self), key.clone(), bell, task));
+    }
+
+    pub(super) fn spawn(&self, task: impl Future<Output = ()> + Send + 'static) {
+        let running = self.tasks.begin();
+        self.runtime.spawn(async move {
+            task.await;
+            drop(running);
+        });
+    }
+
+    /// Looks at what there is to do with a key. What is empty afterwards is forgotten.
+    pub(super) fn with<T>(&self, key: &LockKey, look: impl FnOnce(&mut LocalQueue) -> T) -> T {
+        let shard = usize::try_from(self.hasher.hash_one(key) % SHARDS as u64).unwrap_or(0);
+        let mut shard = locked(&self.shards[shard]);
+        match shard.entry(key.clone()) {
+            Entry::Occupied(mut queue) => {
+                let seen = look(queue.get_mut());
+                if queue.get().is_empty() {
+                    queue.remove();
+                }
+                seen
+            }
+            Entry::Vacant(place) => {
+                let mut queue = LocalQueue::default();
+                let seen = look(&mut queue);
+                if !queue.is_empty() {
+                    place.insert(queue);
+                }
+                seen
+            }
+        }
+    }
+}
+
+/// The first in a line asks in its own call: where nobody contends, that is all there is.
+struct Direct<'a, S: LineStore> {
+    lines: &'a Arc<Lines<S>>,
+    key: LockKey,
+    undo: Option<Undo<'a, S>>,
+}
+
+impl<S: LineStore> Direct<'_, S> {
+    async fn ask(
+        mut self,
+        request: AcquireRequest,
+        number: u64,
+        deadline: Option<Instant>,
+    ) -> Result<Grant> {
+        let (lines, key) = (self.lines, self.key.clone());
+        let undo = self.undo.as_ref().expect("there until it is settled below");
+        let ask = Arc::clone(undo.ask());
+        let sent = Moment::now();
+        let answer = at_deadline(deadline, lines.store.ask(&ask, Manner::Queue)).await;
+        let closed = lines.is_closed();
+        if closed {
+            // Dropping this takes it back.
+            return Err(Error::closed(lines.store.id()));
+        }
+        // From here on there is no await before the line has what was asked for.
+        self.undo.take().map(Undo::settled);
+        if let Some(Ok(Answer::Granted(lease))) = answer {
+            lines.with(&key, |queue| {
+                queue.stake = None;
+                queue.held = Held::new(&ask, lease.token(), sent, None).or(queue.held.take());
+                if !queue.waiters.is_empty() {
+                    lines.ensure_agent(&key, queue);
+                }
+            });
+            return Ok(Grant::new(lease).with_counted_from(sent));
+        }
+        let (tell, receiver) = oneshot::channel();
+        lines.with(&key, |queue| {
+            queue.waiters.push_front(Waiter { number, request, tell });
+            queue.take_over(&ask, sent, answer, lines.store.id(), &key);
+            lines.ensure_agent(&key, queue);
+        });
+        Place::new(lines, key, number, receiver).wait(deadline).await
+    }
+}
+
+impl<S: LineStore> Drop for Direct<'_, S> {
+    fn drop(&mut self) {
+        if self.undo.is_some() {
+            self.lines.with(&self.key, |queue| {
+                queue.stake = None;
+                if !queue.waiters.is_empty() {
+                    self.lines.ensure_agent(&self.key, queue);
+                }
+            });
+        }
+    }
+}
+
+impl<S: fmt::Debug> fmt::Debug for Lines<S> {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        f.debug_struct("Lines")
+            .field("store", &self.store)
+            .field("client", &self.client)
+            .finish_non_exhaustive()
+    }
+}
+
+fn locked<T>(mutex: &Mutex<T>) -> std::sync::MutexGuard<'_, T> {
+    mutex.lock().unwrap_or_else(PoisonError::into_inner)
+}

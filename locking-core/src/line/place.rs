@@ -1,0 +1,127 @@
+use std::future::Future;
+use std::sync::Arc;
+use std::time::Duration;
+
+use tokio::sync::oneshot;
+use tokio::time::{Instant, timeout, timeout_at};
+
+use super::lines::Lines;
+use super::queue::Leaving;
+use super::store::LineStore;
+use crate::error::{Error, Result};
+use crate::grant::Grant;
+use crate::key::LockKey;
+
+/// For how long a wait whose time is over lasts on, to be taken back at the store.
+pub(super) const WITHDRAWAL: Duration = Duration::from_millis(40);
+
+/// A request's place in line. Dropped, it leaves the line; what it was granted and nobody heard of is
+/// given back.
+pub(super) struct Place<'a, S: LineStore> {
+    lines: &'a Arc<Lines<S>>,
+    key: LockKey,
+    number: u64,
+    answer: oneshot::Receiver<Result<Grant>>,
+    left: bool,
+}
+
+impl<'a, S: LineStore> Place<'a, S> {
+    pub(super) fn new(
+        lines: &'a Arc<Lines<S>>,
+        key: LockKey,
+        number: u64,
+        answer: oneshot::Receiver<Result<Grant>>,
+    ) -> Self {
+        Self { lines, key, number, answer, left: false }
+    }
+
+    /// Waits for the answer of the line.
+    pub(super) async fn wait(mut self, deadline: Option<Instant>) -> Result<Grant> {
+        match at_deadline(deadline, &mut self.answer).await {
+            Some(answer) => self.answered(answer),
+            None => self.time_out().await,
+        }
+    }
+
+    /// The same, until `other` is there: what it gives ends the wait if it is something.
+    pub(super) async fn wait_or(
+        mut self,
+        deadline: Option<Instant>,
+        other: impl Future<Output = Option<Grant>>,
+    ) -> Result<Grant> {
+        let other = at_deadline(deadline, other);
+        let first = tokio::select! {
+            biased;
+            answer = &mut self.answer => return self.answered(answer),
+            other = other => other.flatten(),
+        };
+        match first {
+            // Dropping this place leaves the line.
+            Some(grant) => Ok(grant),
+            None => self.wait(deadline).await,
+        }
+    }
+
+    fn answered(
+        &mut self,
+        answer: Result<Result<Grant>, oneshot::error::RecvError>,
+    ) -> Result<Grant> {
+        self.left = true;
+        // Nobody is left to answer where the runtime of the provider is gone.
+        answer.unwrap_or_else(|_| Err(Error::closed(self.lines.store().id())))
+    }
+
+    /// Leaves the line, and the store's queue, before the caller hears that its time is over: an error
+    /// means not held.
+    async fn time_out(mut self) -> Result<Grant> {
+        let (leaving, late) = self.lines.with(&self.key, |queue| {
+            let late = queue.timed_out(self.lines.store().id(), &self.key);
+            let (leaving, tell) = queue.leave(self.number);
+            if let (Leaving::Withdrawn, Some(tell)) = (&leaving, tell) {
+                queue.leaving.push(tell);
+            }
+            (leaving, late)
+        });
+        match leaving {
+            Leaving::Gone => {
+                self.left = true;
+                Err(late)
+            }
+            Leaving::Answered | Leaving::Withdrawn => {
+                let answer = timeout(WITHDRAWAL, &mut self.answer).await;
+                match answer {
+                    Ok(answer) => self.answered(answer),
+                    // The agent goes on taking it back.
+                    Err(_) => {
+                        self.left = true;
+                        let id = self.lines.store().id();
+                        Err(Error::unknown_outcome(id, "the wait couldn't be taken back in time"))
+                    }
+                }
+            }
+        }
+    }
+}
+
+impl<S: LineStore> Drop for Place<'_, S> {
+    fn drop(&mut self) {
+        if self.left {
+            return;
+        }
+        self.lines.with(&self.key, |queue| queue.leave(self.number));
+        if let Ok(Ok(grant)) = self.answer.try_recv() {
+            self.lines.discard(grant.lease);
+        }
+    }
+}
+
+/// The output of a future, if it is there before the deadline.
+pub(super) async fn at_deadline<F: Future>(
+    deadline: Option<Instant>,
+    future: F,
+) -> Option<F::Output> {
+    match deadline {
+        Some(deadline) => timeout_at(deadline, future).await.ok(),
+        None => Some(future.await),
+    }
+}

@@ -1,0 +1,401 @@
+use std::collections::VecDeque;
+use std::sync::Arc;
+use std::time::Duration;
+
+use tokio::sync::{Notify, oneshot};
+use tokio::time::Instant;
+
+use super::ask::{Answer, Ask, AskId, Manner};
+use super::held::Held;
+use super::several::Inbox;
+use super::stake::{Granting, Stake, StakeState};
+use crate::error::{Error, Result};
+use crate::grant::Grant;
+use crate::key::LockKey;
+use crate::lease::Lease;
+use crate::moment::Moment;
+use crate::owner::OwnerId;
+use crate::provider_id::ProviderId;
+use crate::request::{AcquireRequest, Hold};
+
+/// After how long the store is told who holds a key that was passed on. Shorter holds it never knows:
+/// telling it of each would cost as much as giving the key back.
+const RENAME: Duration = Duration::from_millis(2);
+
+/// What this client has to do with one key: the guard that holds it, and the line of those who wait.
+#[derive(Debug, Default)]
+pub(super) struct LocalQueue {
+    pub(super) held: Option<Held>,
+    /// First come, first served.
+    pub(super) waiters: VecDeque<Waiter>,
+    /// Those who gave up, and wait to hear that the store has forgotten them.
+    pub(super) leaving: Vec<Answering>,
+    pub(super) stake: Option<Stake>,
+    /// The task that speaks to the store for the line.
+    pub(super) agent: Option<Arc<Notify>>,
+    /// Requests for several keys that wait for this one too, each with a place of its own at the
+    /// store. While there are some, the key isn't passed on past them.
+    pub(super) several: usize,
+    /// Those of them that are told through this key: it is their first.
+    pub(super) inboxes: Vec<Arc<Inbox>>,
+    /// Why the store was last asked in vain.
+    trouble: Option<Arc<Error>>,
+    /// Waiters whose owner may hold the key by now.
+    reentering: Vec<u64>,
+}
+
+/// How a waiter is answered.
+pub(super) type Answering = oneshot::Sender<Result<Grant>>;
+
+/// A request that waits in line.
+#[derive(Debug)]
+pub(super) struct Waiter {
+    pub(super) number: u64,
+    pub(super) request: AcquireRequest,
+    pub(super) tell: Answering,
+}
+
+/// What the agent of a line does next.
+#[derive(Debug)]
+pub(super) enum Step {
+    Ask(Arc<Ask>, Manner),
+    /// Takes an ask back; then those who left are told so.
+    Withdraw {
+        ask: Arc<Ask>,
+        unsure: bool,
+        leaving: Vec<Answering>,
+    },
+    /// Asks for waiters whose owner holds the key.
+    Reenter(Vec<(u64, AcquireRequest)>),
+    /// Tells the store who holds the key.
+    Rename(AskId, Lease),
+    Sleep(Instant),
+    /// Nothing is left to do: the agent has left the line.
+    Leave,
+}
+
+/// How a waiter that gives up leaves the line.
+pub(super) enum Leaving {
+    /// It was answered already; the answer is in its channel.
+    Answered,
+    /// Nothing of it is at the store.
+    Gone,
+    /// The agent takes its ask back, and then answers.
+    Withdrawn,
+}
+
+impl LocalQueue {
+    /// Whether nobody here has to do with the key.
+    pub(super) fn is_empty(&self) -> bool {
+        self.held.is_none()
+            && self.waiters.is_empty()
+            && self.leaving.is_empty()
+            && self.stake.is_none()
+            && self.agent.is_none()
+            && self.several == 0
+    }
+
+    /// Whether the next request may ask the store itself: nobody in this process is before it.
+    pub(super) fn is_idle(&self) -> bool {
+        self.waiters.is_empty()
+            && self.stake.is_none()
+            && self.agent.is_none()
+            && self.held.is_none()
+    }
+
+    /// Whether the first in the line asks in its own call.
+    pub(super) fn is_asked_for_directly(&self) -> bool {
+        self.stake.as_ref().is_some_and(|stake| stake.state == StakeState::Direct)
+    }
+
+    /// Takes over the ask of the first in the line, which has become a waiter like others.
+    pub(super) fn take_over(
+        &mut self,
+        ask: &Arc<Ask>,
+        sent: Moment,
+        answer: Option<Result<Answer>>,
+        provider: &ProviderId,
+        key: &LockKey,
+    ) {
+        let Some(stake) = &mut self.stake else { return };
+        stake.state = StakeState::New;
+        match answer {
+            Some(answer) => self.answered(ask, sent, answer, provider, key),
+            // The deadline came first.
+            None => stake.unanswered(true),
+        }
+        self.believe(provider, key);
+    }
+
+    /// What the store told of a grant to the line's ask. Answers whether it was this line's.
+    pub(super) fn notice(
+        &mut self,
+        id: &str,
+        granting: Granting,
+        provider: &ProviderId,
+        key: &LockKey,
+    ) -> bool {
+        if let Some(stake) = self.stake.as_mut().filter(|stake| stake.ask.id.as_str() == id) {
+            stake.notice = Some(granting);
+            if stake.state != StakeState::Direct {
+                self.believe(provider, key);
+                self.wake_agent();
+            }
+            return true;
+        }
+        let inbox = self.inboxes.iter().find(|inbox| inbox.id.as_str() == id);
+        inbox.inspect(|inbox| inbox.noticed.notify_one()).is_some()
+    }
+
+    /// Gives a guard at the head of the line the key that the line was granted, if the grant is so
+    /// fresh that it needn't be confirmed first. Leases are confirmed always: they are to be as long
+    /// as was asked.
+    fn believe(&mut self, provider: &ProviderId, key: &LockKey) {
+        let Some(stake) = &self.stake else { return };
+        let Some((granting, from)) = stake.news() else { return };
+        let held = Held::new(&stake.ask, granting.token, from, Some(granting.term));
+        let Some(held) = held.filter(Held::is_fresh) else { return };
+        if self.waiters.front().is_some_and(|head| stake.serves(head)) {
+            self.stake = None;
+            self.held = Some(held);
+            self.give_to_head(provider, key);
+        }
+    }
+
+    /// Gives the key that is held to the head of the line.
+    fn give_to_head(&mut self, provider: &ProviderId, key: &LockKey) {
+        let (Some(held), Some(head)) = (&mut self.held, self.waiters.pop_front()) else { return };
+        held.name(&head.request);
+        // Whoever waits is in line as long as its channel is open: it leaves under the same mutex.
+        let _ = head.tell.send(Ok(held.grant(provider, key)));
+    }
+
+    /// Gives the key from the guard that holds it to the next in line, without the store. Answers
+    /// whether it did.
+    pub(super) fn pass_on(&mut self, provider: &ProviderId, key: &LockKey) -> bool {
+        let (Some(held), Some(head)) = (&mut self.held, self.waiters.front()) else { return false };
+        let was_named = held.misnamed_since().is_none();
+        if self.several > 0 || held.pass_on(&head.request).is_none() {
+            return false;
+        }
+        self.give_to_head(provider, key);
+        // It tells the store after a while, and withdraws the ask when nobody is left to want it.
+        if was_named || self.waiters.is_empty() {
+            self.wake_agent();
+        }
+        true
+    }
+
+    /// Takes a waiter that gives up out of the line.
+    pub(super) fn leave(&mut self, number: u64) -> (Leaving, Option<Answering>) {
+        let Some(at) = self.waiters.iter().position(|waiter| waiter.number == number) else {
+            return (Leaving::Answered, None);
+        };
+        let was_served = self.stake.as_ref().is_some_and(|stake| stake.serves(&self.waiters[at]));
+        let gone = self.waiters.remove(at).map(|waiter| waiter.tell);
+        let wanted = self.waiters.front().zip(self.stake.as_ref());
+        if was_served && !wanted.is_some_and(|(head, stake)| stake.serves(head)) {
+            self.wake_agent();
+            return (Leaving::Withdrawn, gone);
+        }
+        if self.waiters.is_empty() {
+            self.wake_agent();
+        }
+        (Leaving::Gone, gone)
+    }
+
+    pub(super) fn wake_agent(&self) {
+        if let Some(agent) = &self.agent {
+            agent.notify_one();
+        }
+    }
+
+    /// Takes in what the store answered to the line's ask.
+    pub(super) fn answered(
+        &mut self,
+        ask: &Arc<Ask>,
+        sent: Moment,
+        answer: Result<Answer>,
+        provider: &ProviderId,
+        key: &LockKey,
+    ) {
+        let Some(stake) = self.stake.as_mut().filter(|stake| Arc::ptr_eq(&stake.ask, ask)) else {
+            return;
+        };
+        match answer {
+            Ok(Answer::Granted(lease)) => {
+                self.trouble = None;
+                stake.unsure = false;
+                if !self.waiters.front().is_some_and(|head| stake.serves(head)) {
+                    // Nobody is left whom it was for: the next step takes it back.
+                    return;
+                }
+                self.stake = None;
+                self.granted(ask, lease, sent, provider, key);
+            }
+            Ok(Answer::Blocked(blocked)) => {
+                self.trouble = None;
+                stake.blocked(sent, &blocked);
+                self.note_holder(blocked.owner.as_ref());
+            }
+            Err(error) => {
+                let unsure = matches!(error, Error::UnknownOutcome { .. });
+                stake.unanswered(unsure);
+                self.fail_if_final(error);
+            }
+        }
+    }
+
+    /// The head of the line has the key.
+    fn granted(
+        &mut self,
+        ask: &Ask,
+        lease: Lease,
+        sent: Moment,
+        provider: &ProviderId,
+        key: &LockKey,
+    ) {
+        if let Some(held) = Held::new(ask, lease.token(), sent, None) {
+            self.held = Some(held);
+            return self.give_to_head(provider, key);
+        }
+        let owner = lease.owner.clone();
+        if let Some(head) = self.waiters.pop_front() {
+            let _ = head.tell.send(Ok(Grant::new(lease).with_counted_from(sent)));
+        }
+        self.note_holder(owner.as_ref());
+    }
+
+    /// Somebody of this owner holds the key by a lease: its other requests re-enter.
+    fn note_holder(&mut self, owner: Option<&OwnerId>) {
+        let Some(owner) = owner else { return };
+        let same = |waiter: &&Waiter| {
+            matches!(waiter.request.hold, Hold::Lease)
+                && waiter.request.owner.as_ref() == Some(owner)
+        };
+        self.reentering = self.waiters.iter().filter(same).map(|waiter| waiter.number).collect();
+    }
+
+    /// Remembers why the store can't be asked. A store that is full ends the wait of all.
+    fn fail_if_final(&mut self, error: Error) {
+        let error = Arc::new(error);
+        if let Error::CapacityExceeded { provider, .. } = &*error {
+            for waiter in self.waiters.drain(..) {
+                let _ =
+                    waiter.tell.send(Err(Error::capacity_exceeded(provider, Arc::clone(&error))));
+            }
+        }
+        self.trouble = Some(error);
+    }
+
+    /// The error of a wait that ended without the key, and with nothing at the store.
+    pub(super) fn timed_out(&self, provider: &ProviderId, key: &LockKey) -> Error {
+        match &self.trouble {
+            Some(error) => Error::unavailable(provider, Arc::clone(error)),
+            None => Error::timed_out(provider, key.clone()),
+        }
+    }
+
+    /// What the agent does next. Under the same mutex as everything else, so that none of it is missed.
+    pub(super) fn next_step(
+        &mut self,
+        provider: &ProviderId,
+        key: &LockKey,
+        next_ask: impl FnOnce(&AcquireRequest) -> Ask,
+    ) -> Step {
+        if self.is_asked_for_directly() {
+            return Step::Sleep(far());
+        }
+        if let Some(step) = self.withdraw_unwanted() {
+            return step;
+        }
+        for gone in std::mem::take(&mut self.leaving) {
+            let _ = gone.send(Err(self.timed_out(provider, key)));
+        }
+        if let Some(step) = self.reenter() {
+            return step;
+        }
+        self.believe(provider, key);
+        let now = Instant::now();
+        let rename_at =
+            self.held.as_ref().and_then(Held::misnamed_since).map(|since| since + RENAME);
+        if let Some(held) = self.held.as_ref().filter(|_| rename_at.is_some_and(|at| at <= now)) {
+            return Step::Rename(held.origin.clone(), held.lease(provider, key));
+        }
+        if self.stake.is_none() {
+            let Some(head) = self.waiters.front() else {
+                if let Some(at) = rename_at {
+                    return Step::Sleep(at);
+                }
+                self.agent = None;
+                return Step::Leave;
+            };
+            let ask = Arc::new(next_ask(&head.request));
+            self.stake = Some(Stake::new(ask, head.number, StakeState::New));
+        }
+        let Some(stake) = &mut self.stake else { return Step::Sleep(far()) };
+        if stake.notice.is_some() || stake.look_at <= now {
+            let manner = if stake.state == StakeState::New { Manner::Queue } else { Manner::Again };
+            // Dropped half way, it may be at the store.
+            stake.unsure = true;
+            stake.notice = None;
+            stake.state = StakeState::Asked;
+            return Step::Ask(Arc::clone(&stake.ask), manner);
+        }
+        Step::Sleep(rename_at.map_or(stake.look_at, |at| at.min(stake.look_at)))
+    }
+
+    /// Takes back an ask that can't serve the head of the line.
+    fn withdraw_unwanted(&mut self) -> Option<Step> {
+        let serves = |stake: &Stake| self.waiters.front().is_some_and(|head| stake.serves(head));
+        if self.stake.as_ref().is_none_or(serves) {
+            return None;
+        }
+        let stake = self.stake.take().filter(|stake| stake.state == StakeState::Asked)?;
+        let leaving = std::mem::take(&mut self.leaving);
+        Some(Step::Withdraw { ask: stake.ask, unsure: stake.unsure, leaving })
+    }
+
+    fn reenter(&mut self) -> Option<Step> {
+        let numbers = std::mem::take(&mut self.reentering);
+        let waiting = self.waiters.iter().filter(|waiter| numbers.contains(&waiter.number));
+        let requests: Vec<_> =
+            waiting.map(|waiter| (waiter.number, waiter.request.clone())).collect();
+        (!requests.is_empty()).then_some(Step::Reenter(requests))
+    }
+
+    /// A waiter whose owner holds the key has it too.
+    pub(super) fn reentered(&mut self, number: u64, lease: Lease) {
+        let at = self.waiters.iter().position(|waiter| waiter.number == number);
+        if let Some(waiter) = at.and_then(|at| self.waiters.remove(at)) {
+            let _ = waiter.tell.send(Ok(Grant::new(lease)));
+        }
+    }
+
+    /// Ends the wait of all. Answers whether the agent has something to take back.
+    pub(super) fn close(&mut self, provider: &ProviderId) {
+        for waiter in self.waiters.drain(..) {
+            let _ = waiter.tell.send(Err(Error::closed(provider)));
+        }
+        for inbox in &self.inboxes {
+            inbox.noticed.notify_one();
+        }
+        self.wake_agent();
+    }
+
+    /// Has the store asked now: what it told may have been lost.
+    pub(super) fn look(&mut self) {
+        if let Some(stake) = &mut self.stake {
+            stake.look_at = Instant::now();
+        }
+        for inbox in &self.inboxes {
+            inbox.noticed.notify_one();
+        }
+        self.wake_agent();
+    }
+}
+
+/// A moment that isn't reached: the agent is woken by its bell.
+fn far() -> Instant {
+    Instant::now() + Duration::from_secs(3600)
+}

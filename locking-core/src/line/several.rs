@@ -1,0 +1,148 @@
+use std::sync::Arc;
+
+use tokio::sync::Notify;
+use tokio::time::{Instant, sleep};
+
+use super::ask::{Answer, Ask, AskId, Manner};
+use super::background;
+use super::lines::Lines;
+use super::place::{WITHDRAWAL, at_deadline};
+use super::stake::Looks;
+use super::store::LineStore;
+use super::undo::Undo;
+use crate::backoff::Backoff;
+use crate::error::{Error, Result};
+use crate::grant::Grant;
+use crate::key::LockKey;
+use crate::key_set::KeySet;
+use crate::moment::Moment;
+
+/// Where a request for several keys is told that it may have been granted them.
+#[derive(Debug)]
+pub(super) struct Inbox {
+    pub(super) id: AskId,
+    pub(super) noticed: Notify,
+}
+
+/// A request for several keys waits at the store itself: it can't stand in several lines at once.
+pub(super) async fn wait<S: LineStore>(
+    lines: &Arc<Lines<S>>,
+    ask: Arc<Ask>,
+    deadline: Option<Instant>,
+) -> Result<Grant> {
+    let waiting = Waiting::begin(lines, &ask);
+    let mut undo = Undo::new(lines, ask);
+    // The first blocking key, once the store has named one.
+    let mut blocking: Option<LockKey> = None;
+    let mut trouble;
+    let mut backoff = Backoff::default();
+    let mut looks = Looks::default();
+    let mut manner = Manner::Queue;
+    loop {
+        let sent = Moment::now();
+        undo.unsure = true;
+        let Some(answer) = at_deadline(deadline, lines.store().ask(undo.ask(), manner)).await
+        else {
+            trouble = None;
+            break;
+        };
+        let look_in = match answer {
+            Ok(Answer::Granted(lease)) => {
+                let ask = undo.settled();
+                lines.hold(&ask, &lease, sent);
+                return Ok(Grant::new(lease).with_counted_from(sent));
+            }
+            Ok(Answer::Blocked(blocked)) => {
+                (undo.unsure, trouble, manner) = (false, None, Manner::Again);
+                backoff = Backoff::default();
+                let look_in = looks.next(&blocked);
+                blocking = Some(blocked.key);
+                look_in
+            }
+            Err(full @ Error::CapacityExceeded { .. }) => {
+                trouble = Some(full);
+                break;
+            }
+            Err(error) => {
+                if matches!(error, Error::UnknownOutcome { .. }) {
+                    manner = Manner::Again;
+                }
+                trouble = Some(error);
+                backoff.next_delay()
+            }
+        };
+        let woken = async {
+            tokio::select! {
+                () = waiting.inbox.noticed.notified() => {}
+                () = sleep(look_in) => {}
+            }
+        };
+        if at_deadline(deadline, woken).await.is_none() {
+            break;
+        }
+        if lines.is_closed() {
+            return Err(Error::closed(lines.store().id()));
+        }
+    }
+    drop(waiting);
+    give_up(lines, undo, blocking, trouble).await
+}
+
+/// Takes the ask back before the caller hears that its time is over: an error means not held.
+async fn give_up<S: LineStore>(
+    lines: &Arc<Lines<S>>,
+    undo: Undo<'_, S>,
+    blocking: Option<LockKey>,
+    trouble: Option<Error>,
+) -> Result<Grant> {
+    let id = lines.store().id();
+    let withdrawn = background::withdraw(lines, undo.ask(), undo.unsure);
+    let withdrawn = tokio::time::timeout(WITHDRAWAL, withdrawn).await;
+    if !matches!(withdrawn, Ok(Ok(()))) {
+        // It goes on in the background: that is what dropping `undo` does.
+        return Err(trouble.unwrap_or_else(|| {
+            Error::unknown_outcome(id, "the wait couldn't be taken back in time")
+        }));
+    }
+    let key = undo.settled().request.keys.first().clone();
+    Err(match trouble {
+        None => Error::timed_out(id, blocking.unwrap_or(key)),
+        Some(full @ Error::CapacityExceeded { .. }) => full,
+        Some(error) => Error::unavailable(id, error),
+    })
+}
+
+/// Its mark in the lines of its keys: they aren't passed on past it, and the first knows where it is
+/// told.
+struct Waiting<'a, S: LineStore> {
+    lines: &'a Arc<Lines<S>>,
+    keys: KeySet,
+    inbox: Arc<Inbox>,
+}
+
+impl<'a, S: LineStore> Waiting<'a, S> {
+    fn begin(lines: &'a Arc<Lines<S>>, ask: &Ask) -> Self {
+        let inbox = Arc::new(Inbox { id: ask.id.clone(), noticed: Notify::new() });
+        let keys = ask.request.keys.clone();
+        for key in &keys {
+            lines.with(key, |queue| {
+                queue.several += 1;
+                if key == keys.first() {
+                    queue.inboxes.push(Arc::clone(&inbox));
+                }
+            });
+        }
+        Self { lines, keys, inbox }
+    }
+}
+
+impl<S: LineStore> Drop for Waiting<'_, S> {
+    fn drop(&mut self) {
+        for key in &self.keys {
+            self.lines.with(key, |queue| {
+                queue.several -= 1;
+                queue.inboxes.retain(|inbox| !Arc::ptr_eq(inbox, &self.inbox));
+            });
+        }
+    }
+}

@@ -1,0 +1,118 @@
+use std::sync::Arc;
+use std::time::Duration;
+
+use tokio::time::Instant;
+
+use super::ask::{Ask, Blocked};
+use super::queue::Waiter;
+use crate::backoff::Backoff;
+use crate::moment::Moment;
+use crate::request::Hold;
+use crate::token::FencingToken;
+
+/// How often a line asks again without being told: what makes good for lost notices, for a process
+/// stopped at the head of the queue, and for holders that expire.
+const LOOK: Duration = Duration::from_millis(500);
+
+/// What a line has at the store: one ask, for whoever is first in the line.
+#[derive(Debug)]
+pub(super) struct Stake {
+    pub(super) ask: Arc<Ask>,
+    /// The waiter for whom it is; `None`: for any guard that asks for the same expiry.
+    waiter: Option<u64>,
+    pub(super) state: StakeState,
+    /// Whether it may be at the store without this client having been told so.
+    pub(super) unsure: bool,
+    /// The last ask that was answered with *blocked*: before it was sent, and the greatest token then.
+    blocked: Option<(Moment, FencingToken)>,
+    /// What the store told of a grant.
+    pub(super) notice: Option<Granting>,
+    /// When to ask again.
+    pub(super) look_at: Instant,
+    backoff: Backoff,
+    looks: Looks,
+}
+
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub(super) enum StakeState {
+    /// The first in the line asks in its own call.
+    Direct,
+    /// Not asked for yet.
+    New,
+    /// Asked for: the next ask repeats it.
+    Asked,
+}
+
+/// What the store told of a grant from the queue.
+#[derive(Clone, Copy, Debug)]
+pub(super) struct Granting {
+    pub(super) token: FencingToken,
+    pub(super) term: Duration,
+}
+
+impl Stake {
+    pub(super) fn new(ask: Arc<Ask>, waiter: u64, state: StakeState) -> Self {
+        let waiter = matches!(ask.request.hold, Hold::Lease).then_some(waiter);
+        Self {
+            ask,
+            waiter,
+            state,
+            unsure: false,
+            blocked: None,
+            notice: None,
+            look_at: Instant::now(),
+            backoff: Backoff::default(),
+            looks: Looks::default(),
+        }
+    }
+
+    /// Whether what it is granted can go to this waiter.
+    pub(super) fn serves(&self, waiter: &Waiter) -> bool {
+        match self.waiter {
+            Some(number) => waiter.number == number,
+            None => {
+                matches!(waiter.request.hold, Hold::Guard(_))
+                    && waiter.request.expiry == self.ask.request.expiry
+            }
+        }
+    }
+
+    /// The grant that was told, with the moment from which it counts, if it is newer than the last
+    /// answer. One that isn't can be over: a process that was stopped finds it in its socket.
+    pub(super) fn news(&self) -> Option<(Granting, Moment)> {
+        let (granting, (from, newest)) = self.notice.zip(self.blocked)?;
+        (granting.token > newest).then_some((granting, from))
+    }
+
+    /// The store answered that somebody else holds the key.
+    pub(super) fn blocked(&mut self, sent: Moment, blocked: &Blocked) {
+        self.state = StakeState::Asked;
+        self.unsure = false;
+        self.blocked = Some((sent, blocked.newest));
+        self.backoff = Backoff::default();
+        self.look_at = Instant::now() + self.looks.next(blocked);
+    }
+
+    /// The store didn't answer.
+    pub(super) fn unanswered(&mut self, unsure: bool) {
+        self.unsure |= unsure;
+        if unsure {
+            self.state = StakeState::Asked;
+        }
+        self.look_at = Instant::now() + self.backoff.next_delay();
+    }
+}
+
+/// When to ask again if nobody tells.
+#[derive(Debug, Default)]
+pub(super) struct Looks(Option<Backoff>);
+
+impl Looks {
+    /// After how long, with this holder.
+    pub(super) fn next(&mut self, blocked: &Blocked) -> Duration {
+        self.0 = blocked.looks.as_ref().map(|looks| self.0.take().unwrap_or_else(|| looks.clone()));
+        let silent = self.0.as_mut().map(Backoff::next_delay);
+        let ends_in = blocked.ends_in.map(|left| left + Duration::from_millis(1));
+        [silent, ends_in].into_iter().flatten().fold(LOOK, Duration::min)
+    }
+}

@@ -1,0 +1,69 @@
+use std::fmt;
+use std::future::Future;
+use std::time::Duration;
+
+use super::ask::{Answer, Ask, AskId, Manner};
+use super::held::Standing;
+use crate::error::Result;
+use crate::lease::Lease;
+use crate::provider_id::ProviderId;
+
+/// A store that keeps a queue of those who wait, as [`Lines`](super::Lines) needs it.
+///
+/// # Contract
+///
+/// - The queue of a key is served in the order in which its asks came. When a key becomes free, or is
+///   found expired by whoever asks, it is granted to the first ask in the queue that can have all of
+///   its keys, and the client that asked is told ([`Lines::notice`](super::Lines::notice)).
+/// - A grant from the queue is short: it ends by itself unless it is confirmed, by an ask
+///   [`Again`](Manner::Again) or by an extend. A client that can't be reached is passed over.
+/// - Every method is idempotent for its ask, and safe to repeat after an answer was lost, also where
+///   the server carries out the earlier call after the later one.
+/// - Futures may be dropped at any await point.
+/// - An error other than [`UnknownOutcome`](crate::Error::UnknownOutcome) means that the call wasn't
+///   carried out.
+pub trait LineStore: fmt::Debug + Send + Sync + 'static {
+    /// The id of its provider, for errors.
+    fn id(&self) -> &ProviderId;
+
+    /// For how long an ask that doesn't wait is repeated when its answer was lost. Default: 2 s.
+    fn patience(&self) -> Duration {
+        Duration::from_secs(2)
+    }
+
+    /// Asks for the keys: one command.
+    ///
+    /// # Errors
+    ///
+    /// [`Unavailable`](crate::Error::Unavailable), [`UnknownOutcome`](crate::Error::UnknownOutcome) or
+    /// [`CapacityExceeded`](crate::Error::CapacityExceeded); a key that is held is an answer.
+    fn ask(&self, ask: &Ask, manner: Manner) -> impl Future<Output = Result<Answer>> + Send;
+
+    /// Takes an ask out of the queue and gives back what it was granted. If an answer to it was lost
+    /// (`unsure`), the store sees to it that the ask isn't granted afterwards either.
+    ///
+    /// # Errors
+    ///
+    /// [`Unavailable`](crate::Error::Unavailable) or [`UnknownOutcome`](crate::Error::UnknownOutcome).
+    fn withdraw(&self, ask: &Ask, unsure: bool) -> impl Future<Output = Result<()>> + Send;
+
+    /// Gives back what this lease took; where it stands for an ask, whatever that holds.
+    ///
+    /// # Errors
+    ///
+    /// [`Unavailable`](crate::Error::Unavailable) or [`UnknownOutcome`](crate::Error::UnknownOutcome);
+    /// a lease that isn't held is no error here.
+    fn give_back(
+        &self,
+        lease: &Lease,
+        standing: &Standing,
+    ) -> impl Future<Output = Result<()>> + Send;
+
+    /// Tells the store who holds a key that was passed on inside the process: the hold that it granted
+    /// to `origin` is now this lease's. Nothing happens if `origin` doesn't hold the key any more.
+    ///
+    /// # Errors
+    ///
+    /// [`Unavailable`](crate::Error::Unavailable) or [`UnknownOutcome`](crate::Error::UnknownOutcome).
+    fn rename(&self, origin: &AskId, lease: &Lease) -> impl Future<Output = Result<()>> + Send;
+}

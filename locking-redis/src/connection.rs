@@ -1,0 +1,136 @@
+use std::time::Duration;
+
+use fred::clients::{Client, SubscriberClient};
+use fred::error::Error as DriverError;
+use fred::interfaces::ClientLike;
+use fred::types::config::{Config, ReconnectPolicy, UnresponsiveConfig};
+use fred::types::{Builder, ClusterHash, CustomCommand, Value};
+use locking_core::{BoxError, ConfigurationError, Error, ProviderId, Result};
+use tokio::time::timeout;
+
+use crate::failure::Failure;
+use crate::options::{ConnectionOptions, RedisOptions, Secret};
+
+/// How many messages of the server may wait to be read. Where that isn't enough, every line asks again.
+const MESSAGES: usize = 16_384;
+
+/// The two connections of a client: one for commands, one on which the server tells.
+#[derive(Clone)]
+pub(crate) struct Connection {
+    pub(crate) commands: Client,
+    pub(crate) notices: SubscriberClient,
+    pub(crate) command_timeout: Duration,
+}
+
+impl Connection {
+    /// Connects both.
+    pub(crate) async fn open(id: &ProviderId, options: &RedisOptions) -> Result<Self> {
+        let builder = builder(options)?;
+        let refused = |error: DriverError| Error::unavailable(id, Box::new(error) as BoxError);
+        let connection = Self {
+            commands: builder.build().map_err(refused)?,
+            notices: builder.build_subscriber_client().map_err(refused)?,
+            command_timeout: options.redis_options.command_timeout,
+        };
+        let opened = async {
+            connection.commands.init().await?;
+            connection.notices.init().await
+        };
+        let limit = options.redis_options.connect_timeout.saturating_mul(2);
+        match timeout(limit, opened).await {
+            Ok(Ok(_)) => Ok(connection),
+            Ok(Err(error)) => {
+                connection.close().await;
+                Err(refused(error))
+            }
+            Err(_) => {
+                connection.close().await;
+                Err(Error::unavailable(id, "the Redis server didn't answer in time"))
+            }
+        }
+    }
+
+    /// Sends a command once the server is connected.
+    pub(crate) async fn send(
+        &self,
+        command: &'static str,
+        args: Vec<Value>,
+    ) -> Result<Value, Failure> {
+        if !self.commands.is_connected() {
+            self.connected().await?;
+        }
+        let command = CustomCommand::new_static(command, ClusterHash::FirstKey, false);
+        Ok(self.commands.custom(command, args).await?)
+    }
+
+    /// Waits for the connection to be made again: a command handed to the driver before that might be
+    /// sent much later, when nobody wants it any more.
+    async fn connected(&self) -> Result<(), Failure> {
+        let again = async {
+            while !self.commands.is_connected() {
+                // It tells of the next attempt only, and of failed ones too.
+                let _ = timeout(Duration::from_millis(50), self.commands.wait_for_connect()).await;
+                tokio::task::yield_now().await;
+            }
+        };
+        timeout(self.command_timeout, again).await.map_err(|_| Failure::not_connected())
+    }
+
+    /// Ends both, in good order where that is possible.
+    pub(crate) async fn close(&self) {
+        let quit = async {
+            // Who is gone already has nothing to say.
+            let _ = self.commands.quit().await;
+            let _ = self.notices.quit().await;
+        };
+        let _ = timeout(Duration::from_secs(1), quit).await;
+    }
+}
+
+fn builder(options: &RedisOptions) -> Result<Builder, ConfigurationError> {
+    let ConnectionOptions { username, password, connect_timeout, command_timeout, .. } =
+        &options.redis_options;
+    // TLS is set up below: the driver's own would take the platform's certificates in any case.
+    let (plain, tls) = match options.url().strip_prefix("rediss://") {
+        Some(rest) => (format!("redis://{rest}"), true),
+        None => (options.url().to_owned(), false),
+    };
+    let mut config = Config::from_url_centralized(&plain).map_err(|_| {
+        ConfigurationError::option("redis_url", "it isn't the URL of a Redis server: write `redis://[[user]:password@]host[:port][/database]`")
+    })?;
+    config.fail_fast = true;
+    config.username = username.clone().or(config.username);
+    config.password = password.as_ref().map(|it| Secret::expose(it).to_owned()).or(config.password);
+    if tls {
+        #[cfg(feature = "tls")]
+        {
+            config.tls = Some(crate::tls::config(&options.redis_options.tls)?);
+        }
+    }
+    let (connect_timeout, command_timeout) = (*connect_timeout, *command_timeout);
+    let reconnection = &options.redis_options.reconnection;
+    let millis = |delay: Duration| u32::try_from(delay.as_millis()).unwrap_or(u32::MAX).max(1);
+    let (least, most) = (millis(reconnection.minimum_delay), millis(reconnection.maximum_delay));
+    let mut builder = Builder::from_config(config);
+    builder
+        .set_policy(ReconnectPolicy::new_exponential(0, least, most.max(least), 2))
+        .with_performance_config(|performance| {
+            performance.default_command_timeout = command_timeout;
+            performance.broadcast_channel_capacity = MESSAGES;
+        })
+        .with_connection_config(|connection| {
+            connection.connection_timeout = connect_timeout;
+            connection.internal_command_timeout = command_timeout;
+            // A command that was sent is never sent again behind our back: it may have been carried out.
+            connection.max_command_attempts = 1;
+            connection.reconnect_on_auth_error = true;
+            connection.tcp.nodelay = Some(true);
+            // A server that says nothing for so long is connected anew.
+            connection.unresponsive = UnresponsiveConfig {
+                max_timeout: Some(command_timeout * 2),
+                interval: command_timeout.clamp(Duration::from_millis(100), Duration::from_secs(1))
+                    / 2,
+            };
+        });
+    Ok(builder)
+}

@@ -1,0 +1,81 @@
+use std::sync::Arc;
+
+use fred::error::{Error as DriverError, ErrorKind};
+use locking_core::{Error, ProviderId};
+
+/// Why an operation has no answer.
+#[derive(Clone, Debug, thiserror::Error)]
+pub(crate) enum Failure {
+    /// It wasn't carried out.
+    #[error(transparent)]
+    Refused(Arc<Cause>),
+    /// It may have been carried out.
+    #[error(transparent)]
+    Unknown(Arc<Cause>),
+    /// The server has no memory left.
+    #[error(transparent)]
+    Full(Arc<Cause>),
+}
+
+/// What the driver, or the server, said.
+#[derive(Debug, thiserror::Error)]
+pub(crate) enum Cause {
+    #[error("no connection to the Redis server")]
+    NotConnected,
+    #[error("the connection was closed")]
+    Closed,
+    #[error("the Redis server answered `{0}`")]
+    Answered(String),
+    #[error("unexpected answer of the Redis server")]
+    Unexpected,
+    #[error(transparent)]
+    Driver(DriverError),
+}
+
+impl Failure {
+    pub(crate) fn not_connected() -> Self {
+        Self::Refused(Arc::new(Cause::NotConnected))
+    }
+
+    pub(crate) fn closed() -> Self {
+        Self::Refused(Arc::new(Cause::Closed))
+    }
+
+    /// An answer that isn't one of the script's: whatever it did, it may have been done.
+    pub(crate) fn unexpected() -> Self {
+        Self::Unknown(Arc::new(Cause::Unexpected))
+    }
+
+    /// What an error that the server answered says of the operation.
+    pub(crate) fn answered(text: String) -> Self {
+        let full = text.starts_with("OOM");
+        let cause = Arc::new(Cause::Answered(text));
+        if full { Self::Full(cause) } else { Self::Refused(cause) }
+    }
+
+    pub(crate) fn into_error(self, provider: &ProviderId) -> Error {
+        match self {
+            Self::Refused(cause) => Error::unavailable(provider, cause),
+            Self::Unknown(cause) => Error::unknown_outcome(provider, cause),
+            Self::Full(cause) => Error::capacity_exceeded(provider, cause),
+        }
+    }
+}
+
+/// An error of the driver for a command that was handed to it while connected.
+impl From<DriverError> for Failure {
+    fn from(error: DriverError) -> Self {
+        match error.kind() {
+            // What the server answers with an error, it hasn't carried out: the script catches its own.
+            ErrorKind::Unknown
+            | ErrorKind::InvalidCommand
+            | ErrorKind::InvalidArgument
+            | ErrorKind::Auth => Self::answered(error.details().to_owned()),
+            ErrorKind::Config | ErrorKind::Url | ErrorKind::Routing | ErrorKind::Backpressure => {
+                Self::Refused(Arc::new(Cause::Driver(error)))
+            }
+            // Timed out, cut off, cancelled: nobody knows.
+            _ => Self::Unknown(Arc::new(Cause::Driver(error))),
+        }
+    }
+}

@@ -1,0 +1,98 @@
+use std::sync::{Arc, Weak};
+use std::time::Duration;
+
+use fred::clients::SubscriberClient;
+use fred::interfaces::{EventInterface, PubsubInterface};
+use fred::types::{Message, Value};
+use locking_core::FencingToken;
+use locking_core::line::{Lines, Notice};
+use tokio::sync::broadcast::error::RecvError;
+use tokio::time::sleep;
+
+use crate::connection::Connection;
+use crate::store::Store;
+
+/// Hears what the server tells this client, as long as there are lines.
+///
+/// Whenever something may have been missed (the connection was made again, messages were dropped) every
+/// line asks again.
+pub(crate) async fn listen(connection: Connection, channel: Value, lines: Weak<Lines<Store>>) {
+    let notices = &connection.notices;
+    let mut messages = notices.message_rx();
+    let mut reconnected = notices.reconnect_rx();
+    let mut commands_reconnected = connection.commands.reconnect_rx();
+    subscribe(notices, &channel).await;
+    loop {
+        tokio::select! {
+            biased;
+            again = reconnected.recv() => {
+                if matches!(again, Err(RecvError::Closed)) {
+                    return;
+                }
+                subscribe(notices, &channel).await;
+                let Some(lines) = lines.upgrade() else { return };
+                lines.look();
+            }
+            _ = commands_reconnected.recv() => {
+                // Closed, it is so with the other one, too.
+                let Some(lines) = lines.upgrade() else { return };
+                lines.look();
+                sleep(Duration::from_millis(1)).await;
+            }
+            message = messages.recv() => {
+                let Some(lines) = lines.upgrade() else { return };
+                match message {
+                    Ok(message) => take_in(&lines, &message),
+                    Err(RecvError::Lagged(_)) => lines.look(),
+                    Err(RecvError::Closed) => return,
+                }
+            }
+        }
+    }
+}
+
+/// Subscribes to this client's channel. Where that fails the connection is lost, and made again.
+pub(crate) async fn subscribe(notices: &SubscriberClient, channel: &Value) {
+    let Some(channel) = channel.as_string() else { return };
+    if let Err(error) = notices.subscribe(channel).await {
+        tracing::debug!(%error, "couldn't subscribe, the server tells nothing until it is connected again");
+    }
+}
+
+/// Takes in a message: a word, and what follows it, with a NUL between them.
+fn take_in(lines: &Arc<Lines<Store>>, message: &Message) {
+    let Some(text) = message.value.as_bytes().and_then(|bytes| std::str::from_utf8(bytes).ok())
+    else {
+        return;
+    };
+    let parts: Vec<_> = text.split('\0').collect();
+    match parts.as_slice() {
+        ["grant", token, ms, ask, key] => {
+            let (Ok(token), Ok(ms)) = (token.parse(), ms.parse()) else { return };
+            let key = lines.store().operations.lock(key);
+            if let Some(key) = key {
+                let token = FencingToken::new(token);
+                let term = Duration::from_millis(ms);
+                lines.notice(&Notice::new(key.as_str(), ask, token, term));
+            }
+        }
+        ["revoked", ask, key] => {
+            if let Some(key) = lines.store().operations.lock(key) {
+                lines.revoked(key.as_str(), ask);
+            }
+        }
+        ["look", ms, key] => {
+            let (Ok(ms), Some(key)) = (ms.parse(), lines.store().operations.lock(key)) else {
+                return;
+            };
+            let lines = Arc::downgrade(lines);
+            tokio::spawn(async move {
+                sleep(Duration::from_millis(ms)).await;
+                if let Some(lines) = lines.upgrade() {
+                    lines.look_at(key.as_str());
+                }
+            });
+        }
+        _ => {}
+    }
+}

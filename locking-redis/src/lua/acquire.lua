@@ -1,0 +1,138 @@
+-- acquire: takes all keys of a request, or none. Arguments: manner, request, ms, kind, spare, owner.
+--
+-- manner 'once'    leaves nothing behind if a key is held
+--        'queue'   then waits in the queue of the first key that blocks
+--        'again'   asks once more, keeping its place: first in the queue if it has lost it, because it
+--                  was popped by a grant that its client couldn't hear
+--        'reenter' only where the owner's lease holds every key
+--
+-- Answers granted, and per key its token and how it was got ('t' taken, 'r' re-entered); or blocked,
+-- with the number of the first key that blocks, its remaining ms (-1: no expiry), the owner whose lease
+-- blocks, whether the holder is somebody else's software and this request the one to look after it,
+-- and the greatest token given so far.
+--
+-- Asking twice is asking once: what the request holds already is answered as taken. A request that was
+-- taken back is never granted, also when it arrives after that.
+local function acquire(keys, args)
+  local manner = args[1]
+  local e = {
+    request = args[2], ms = args[3], kind = args[4], spare = args[5], owner = args[6], keys = keys,
+  }
+  local count, text = #keys, nil
+  local names = {}
+  for i = 1, count do names[i] = keys[i] end
+  names[count + 1] = withdrawn_of(e.request)
+  names[count + 2] = COUNTER
+  local values = get_all(names)
+  if values[count + 1] then return { 'withdrawn' } end
+  local newest, last = values[count + 2] or '0', values[count + 2]
+
+  -- Keys without a holder that others wait for: they come first, in their order.
+  local handed_on = false
+  if manner ~= 'reenter' then
+    for i = 1, count do
+      if not values[i] and redis.call('EXISTS', queue_of(keys[i])) == 1 then
+        if manner == 'again' and not text then
+          text = entry_text(e)
+          if not is_queued(e, text) then redis.call('LPUSH', queue_of(keys[i]), text) end
+        end
+        hand_on(keys[i], manner == 'again' and e.request)
+        handed_on = true
+      end
+    end
+  end
+  if handed_on then values, last = get_all(keys), nil end
+
+  local blocking
+  local free_keys, mine, own, tokens = {}, {}, {}, {}
+  for i = 1, count do
+    local is, token = standing(values[i], e)
+    tokens[i] = token
+    if is == 'free' or is == 'kept' then free_keys[#free_keys + 1] = i
+    elseif is == 'mine' then mine[#mine + 1] = i
+    elseif is == 'own' then own[#own + 1] = i
+    else blocking = blocking or i end
+  end
+  if manner == 'reenter' and #own < count then blocking = blocking or 1 end
+
+  -- The tokens are drawn last, when nothing can refuse any more but a key of another type.
+  if not blocking and #free_keys > 0 then
+    local token = take_free(e, e.ms, values, last)
+    if token then
+      for i = 1, #free_keys do tokens[free_keys[i]] = token end
+    else
+      for i = 1, #free_keys do
+        if get(keys[free_keys[i]]) == '' then blocking = blocking or free_keys[i] end
+      end
+    end
+  end
+
+  if blocking then
+    -- A grant of several keys of which one was lost before it was confirmed.
+    for i = 1, #mine do
+      free(keys[mine[i]], e.kind, e.owner)
+      hand_on(keys[mine[i]])
+    end
+    local queue, head = queue_of(keys[blocking]), false
+    local value = get(keys[blocking])
+    local token, kind, _, owner = read(value)
+    if manner == 'queue' or manner == 'again' then
+      text = text or entry_text(e)
+      if manner == 'queue' then
+        redis.call('RPUSH', queue, text)
+      elseif not is_queued(e, text) then
+        redis.call('LPUSH', queue, text)
+      end
+      redis.call('PEXPIRE', queue, QUEUE_TERM)
+      head = value and not token and redis.call('LINDEX', queue, 0) == text
+    end
+    return {
+      'blocked', blocking, redis.call('PTTL', keys[blocking]), kind == 'o' and owner or '',
+      head and 1 or 0, newest,
+    }
+  end
+
+  if manner == 'again' then unqueue(e, text or entry_text(e)) end
+  -- A grant from the queue was short, and one whose answer got lost was earlier: confirmed, it has its
+  -- whole expiry from now.
+  for i = 1, #mine do
+    if e.ms == '' then redis.call('PERSIST', keys[mine[i]]) else redis.call('PEXPIRE', keys[mine[i]], e.ms) end
+  end
+  local noted, reply, how = {}, { 'granted' }, {}
+  for i = 1, #own do
+    how[own[i]] = 'r'
+    if e.ms ~= '' and redis.call('PEXPIRE', keys[own[i]], e.ms, 'GT') == 1 then
+      noted[#noted + 1] = keys[own[i]]
+    end
+  end
+  for i = 1, count do
+    if how[i] ~= 'r' then noted[#noted + 1] = keys[i] end
+    reply[2 * i] = tokens[i]
+    reply[2 * i + 1] = how[i] or 't'
+  end
+  if e.kind == 'o' and #noted > 0 then note_owner(e.owner, noted, e.ms) end
+  return reply
+end
+
+-- withdraw: takes a request back: out of the queues, and what it was granted. Arguments: unsure,
+-- request, ms, kind, spare, owner. unsure '1': an answer to it was lost, so it may still be on its way,
+-- and is refused when it comes.
+local function withdraw(keys, args)
+  local e = {
+    request = args[2], ms = args[3], kind = args[4], spare = args[5], owner = args[6], keys = keys,
+  }
+  if args[1] == '1' then
+    redis.call('SET', withdrawn_of(e.request), '1', 'PX', WITHDRAWN_TERM)
+  end
+  unqueue(e, entry_text(e))
+  local freed = {}
+  for i = 1, #keys do
+    local is = standing(get(keys[i]), e)
+    if is == 'mine' or is == 'kept' then
+      free(keys[i], e.kind, e.owner)
+      freed[#freed + 1] = keys[i]
+    end
+  end
+  for i = 1, #freed do hand_on(freed[i]) end
+  return { 'done' }
+end

@@ -1,0 +1,117 @@
+-- Who waits for a key, and to whom it is handed when it becomes free.
+--
+-- A waiting request is a text: request, ms, kind, spare, owner and its keys, with a NUL after each but
+-- the last. It stands in the queue of one key that blocks it, the same text as long as it waits.
+
+local function entry_text(e)
+  return table.concat({ e.request, e.ms, e.kind, e.spare, e.owner, table.concat(e.keys, '\0') }, '\0')
+end
+
+local function entry_of(text)
+  local parts, from = {}, 1
+  while true do
+    local at = string.find(text, '\0', from, true)
+    if not at then break end
+    parts[#parts + 1] = string.sub(text, from, at - 1)
+    from = at + 1
+  end
+  parts[#parts + 1] = string.sub(text, from)
+  local keys = {}
+  for i = 6, #parts do keys[i - 5] = parts[i] end
+  return {
+    request = parts[1], ms = parts[2], kind = parts[3], spare = parts[4], owner = parts[5], keys = keys,
+  }
+end
+
+-- What a key with this value is to a request:
+-- 'free', 'mine' (granted to it already), 'kept' (for it), 'own' (its owner's lease); nil: it blocks.
+local function standing(value, e)
+  if not value then return 'free' end
+  local token, kind, request, owner = read(value)
+  if not token then return nil end
+  if request == e.request then return kind == 'r' and 'kept' or 'mine', token end
+  if kind == 'o' and e.kind == 'o' and owner == e.owner then return 'own', token end
+  return nil
+end
+
+-- Takes those keys of a request that are free, or kept for it, all with one token. Where one turns out
+-- to hold somebody else's type, none. `values` and `last`: its keys and the counter, where they were just
+-- read.
+local function take_free(e, ms, values, last)
+  local token, taken = draw(1 + e.spare, last), {}
+  for i = 1, #e.keys do
+    local key = e.keys[i]
+    local value
+    if values then value = values[i] else value = get(key) end
+    local is = standing(value, e)
+    if is == 'kept' then redis.call('DEL', key) end
+    if is == 'free' or is == 'kept' then
+      if not take(key, token, e, ms) then
+        for j = 1, #taken do redis.call('DEL', taken[j]) end
+        return nil
+      end
+      taken[#taken + 1] = key
+    end
+  end
+  return token, taken
+end
+
+-- A request for several keys goes on to the head of the queue of another key that blocks it. If that
+-- happens time and again, those that are free are kept for it for a moment: else requests for one key
+-- would pass it for ever. Never for long, so that two such requests can't block each other.
+local function move_on(text, e, key, blocking)
+  local queue, moves = queue_of(blocking), moves_of(e.request)
+  redis.call('LPUSH', queue, text)
+  redis.call('PEXPIRE', queue, QUEUE_TERM)
+  local count = redis.call('INCR', moves)
+  redis.call('PEXPIRE', moves, QUEUE_TERM)
+  if count < MOVES then return end
+  local keeping = { request = e.request, kind = 'r', owner = '' }
+  for i = 1, #e.keys do take(e.keys[i], '0000000000000000', keeping, KEPT_TERM) end
+  -- Nobody releases what is kept: its client has the key looked at when that is over.
+  tell(e.request, 'look\0' .. (KEPT_TERM + 1) .. '\0' .. key)
+end
+
+-- Hands a key without a holder to the first in its queue who lives and can have all of its keys.
+-- `asking`: the request on whose behalf this runs. It is told by the reply, and has its whole expiry.
+local function hand_on(key, asking)
+  local queue = queue_of(key)
+  while redis.call('EXISTS', key) == 0 do
+    local text = redis.call('LPOP', queue)
+    if not text then return end
+    local e = entry_of(text)
+    local blocking
+    for i = 1, #e.keys do
+      if e.keys[i] ~= key and not standing(get(e.keys[i]), e) then
+        blocking = e.keys[i]
+        break
+      end
+    end
+    if blocking then
+      move_on(text, e, key, blocking)
+    elseif e.request == asking then
+      take_free(e, e.ms)
+    else
+      local ms = e.ms
+      if ms == '' or tonumber(ms) > TERM then ms = TERM end
+      local token, taken = take_free(e, ms)
+      -- Told after it is done: whoever hears of a grant has it. Nobody hears: its client is gone.
+      if token and tell(e.request, 'grant\0' .. token .. '\0' .. ms .. '\0' .. e.request .. '\0' .. e.keys[1]) == 0 then
+        for i = 1, #taken do redis.call('DEL', taken[i]) end
+      end
+    end
+  end
+end
+
+-- Whether a request stands in the queue of one of its keys.
+local function is_queued(e, text)
+  for i = 1, #e.keys do
+    if redis.call('LPOS', queue_of(e.keys[i]), text) then return true end
+  end
+  return false
+end
+
+local function unqueue(e, text)
+  for i = 1, #e.keys do redis.call('LREM', queue_of(e.keys[i]), 1, text) end
+  if #e.keys > 1 then redis.call('DEL', moves_of(e.request)) end
+end

@@ -1,0 +1,61 @@
+-- newest: the greatest token given so far. What is held by a greater one was granted after this moment.
+local function newest()
+  return { 'done', redis.call('GET', COUNTER) or '0' }
+end
+
+-- Removes a hold that a release_all may free: granted no later than token `limit`, a lease or, if asked
+-- for, a guard, which is told. Tokens have the same number of digits.
+local function free_by_force(key, limit, running, wanted)
+  local token, kind, request, owner = read(get(key))
+  if not token or kind == 'r' or token > limit then return false end
+  if wanted ~= '' and owner ~= wanted or kind == 'g' and running ~= '1' then return false end
+  if wanted ~= '' and kind == 'a' then return false end
+  free(key, kind, owner)
+  if kind == 'g' then tell(request, 'revoked\0' .. request .. '\0' .. key) end
+  return true
+end
+
+-- free_all: frees those of these keys that the scope covers. Arguments: limit, running, owner or ''.
+-- Answers how many.
+local function free_all(keys, args)
+  local freed = {}
+  for i = 1, #keys do
+    if free_by_force(keys[i], args[1], args[2], args[3]) then freed[#freed + 1] = keys[i] end
+  end
+  for i = 1, #freed do hand_on(freed[i]) end
+  return { 'done', #freed }
+end
+
+-- free_owned: the same for the leases of one owner, found by its index, a page at a time: what it costs
+-- grows with what it frees. Arguments: limit, owner, how many of the index to skip, page length.
+-- Answers how many it freed, and how many of the page it left: those are skipped next time; -1: the
+-- page was the last.
+local function free_owned(_, args)
+  local limit, owner, skip, length = args[1], args[2], tonumber(args[3]), tonumber(args[4])
+  local name, freed, left = index_of(owner), {}, 0
+  local keys = redis.call('ZRANGE', name, skip, skip + length - 1)
+  for i = 1, #keys do
+    if free_by_force(keys[i], limit, '0', owner) then
+      freed[#freed + 1] = keys[i]
+    else
+      local token, kind, _, holder = read(get(keys[i]))
+      if token and kind == 'o' and holder == owner then
+        left = left + 1
+      else
+        redis.call('ZREM', name, keys[i])
+      end
+    end
+  end
+  for i = 1, #freed do hand_on(freed[i]) end
+  return { 'done', #freed, #keys < length and -1 or left }
+end
+
+-- inspect: value and remaining ms of each key; '' for one that isn't held.
+local function inspect(keys)
+  local reply = { 'done' }
+  for i = 1, #keys do
+    reply[2 * i] = get(keys[i]) or ''
+    reply[2 * i + 1] = redis.call('PTTL', keys[i])
+  end
+  return reply
+end

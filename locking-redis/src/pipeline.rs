@@ -1,0 +1,173 @@
+use std::sync::{Arc, Mutex, MutexGuard, OnceLock, PoisonError};
+
+use fred::types::Value;
+use tokio::runtime::Handle;
+use tokio::sync::oneshot;
+
+use crate::connection::Connection;
+use crate::failure::Failure;
+use crate::operation::Operation;
+use crate::reply::Reply;
+use crate::script::SOURCE;
+
+/// How many calls of the script are under way at once. What is asked meanwhile goes in one call.
+const UNDER_WAY: usize = 2;
+
+/// How many operations go in one call at most: a script keeps the server from everything else.
+const TOGETHER: usize = 64;
+
+/// Calls the script. A task that asks while nothing is under way calls at once; what many ask at the
+/// same moment goes together.
+pub(crate) struct Pipeline {
+    pub(crate) connection: Connection,
+    /// What every call begins with: namespace and client.
+    identity: [Value; 2],
+    /// The name under which the server knows the script.
+    digest: OnceLock<Value>,
+    queue: Mutex<Queue>,
+    runtime: Handle,
+}
+
+#[derive(Default)]
+struct Queue {
+    under_way: usize,
+    waiting: Vec<Waiting>,
+}
+
+struct Waiting {
+    operation: Operation,
+    tell: oneshot::Sender<Result<Reply, Failure>>,
+}
+
+impl Pipeline {
+    pub(crate) fn new(
+        connection: Connection,
+        namespace: &str,
+        client: &str,
+        runtime: Handle,
+    ) -> Arc<Self> {
+        Arc::new(Self {
+            connection,
+            identity: [namespace.into(), client.into()],
+            digest: OnceLock::new(),
+            queue: Mutex::default(),
+            runtime,
+        })
+    }
+
+    /// Has an operation carried out. A future that is dropped leaves open whether it was.
+    pub(crate) async fn call(self: &Arc<Self>, operation: Operation) -> Result<Reply, Failure> {
+        let turn = {
+            let mut queue = self.queue();
+            if queue.under_way < UNDER_WAY {
+                queue.under_way += 1;
+                Ok(operation)
+            } else {
+                let (tell, answer) = oneshot::channel();
+                queue.waiting.push(Waiting { operation, tell });
+                Err(answer)
+            }
+        };
+        match turn {
+            Ok(operation) => {
+                let turn = Turn(Some(Arc::clone(self)));
+                let reply =
+                    self.send(std::slice::from_ref(&operation)).await.and_then(|mut replies| {
+                        replies.pop().unwrap_or_else(|| Err(Failure::unexpected()))
+                    });
+                drop(turn);
+                reply
+            }
+            Err(answer) => answer.await.unwrap_or_else(|_| Err(Failure::closed())),
+        }
+    }
+
+    /// Loads the script, so that the first call finds it.
+    pub(crate) async fn load(&self) -> Result<(), Failure> {
+        let digest = self.connection.send("SCRIPT", vec!["LOAD".into(), SOURCE.into()]).await?;
+        // It is the same every time: the digest of the same text.
+        let _ = self.digest.set(digest);
+        Ok(())
+    }
+
+    /// Calls the script with these operations.
+    async fn send(&self, operations: &[Operation]) -> Result<Vec<Result<Reply, Failure>>, Failure> {
+        let answer = match self.evaluate(operations).await {
+            // A restart, or somebody's flush: it is loaded again, and nothing was carried out.
+            Err(Failure::Refused(cause)) if cause.to_string().contains("NOSCRIPT") => {
+                self.load().await?;
+                self.evaluate(operations).await?
+            }
+            answer => answer?,
+        };
+        let replies = Reply::all(answer)?;
+        if replies.len() == operations.len() { Ok(replies) } else { Err(Failure::unexpected()) }
+    }
+
+    async fn evaluate(&self, operations: &[Operation]) -> Result<Value, Failure> {
+        let Some(digest) = self.digest.get() else { return Err(Failure::closed()) };
+        let keys: usize = operations.iter().map(|operation| operation.keys.len()).sum();
+        let mut args = Vec::with_capacity(4 + keys + operations.len() * 10);
+        args.push(digest.clone());
+        args.push(keys.to_string().into());
+        args.extend(operations.iter().flat_map(|operation| operation.keys.iter().cloned()));
+        args.extend(self.identity.iter().cloned());
+        for operation in operations {
+            args.push(Value::from_static_str(operation.name));
+            args.push(operation.keys.len().to_string().into());
+            args.push(operation.args.len().to_string().into());
+            args.extend(operation.args.iter().cloned());
+        }
+        self.connection.send("EVALSHA", args).await
+    }
+
+    fn queue(&self) -> MutexGuard<'_, Queue> {
+        self.queue.lock().unwrap_or_else(PoisonError::into_inner)
+    }
+
+    /// What waits to be sent, less what nobody waits for any more. Nothing: the turn is over.
+    fn next(&self) -> Vec<Waiting> {
+        let mut queue = self.queue();
+        queue.waiting.retain(|waiting| !waiting.tell.is_closed());
+        let count = queue.waiting.len().min(TOGETHER);
+        if count == 0 {
+            queue.under_way -= 1;
+        }
+        queue.waiting.drain(..count).collect()
+    }
+}
+
+/// One of the calls that may be under way. Ended, also by a dropped future, it passes to what waits.
+struct Turn(Option<Arc<Pipeline>>);
+
+impl Drop for Turn {
+    fn drop(&mut self) {
+        let Some(pipeline) = self.0.take() else { return };
+        let waiting = pipeline.next();
+        if !waiting.is_empty() {
+            let runtime = pipeline.runtime.clone();
+            runtime.spawn(send_waiting(pipeline, waiting));
+        }
+    }
+}
+
+/// Sends what waits, until nothing does.
+async fn send_waiting(pipeline: Arc<Pipeline>, mut waiting: Vec<Waiting>) {
+    while !waiting.is_empty() {
+        let (operations, tellers): (Vec<_>, Vec<_>) =
+            waiting.into_iter().map(|waiting| (waiting.operation, waiting.tell)).unzip();
+        match pipeline.send(&operations).await {
+            Ok(replies) => {
+                for (tell, reply) in tellers.into_iter().zip(replies) {
+                    let _ = tell.send(reply);
+                }
+            }
+            Err(failure) => {
+                for tell in tellers {
+                    let _ = tell.send(Err(failure.clone()));
+                }
+            }
+        }
+        waiting = pipeline.next();
+    }
+}

@@ -1,0 +1,50 @@
+use fred::types::Value;
+
+use crate::failure::Failure;
+
+/// What the script answers to one operation: a word, and what follows it.
+#[derive(Debug)]
+pub(crate) struct Reply {
+    word: String,
+    rest: std::vec::IntoIter<Value>,
+}
+
+impl Reply {
+    /// The answers of a call to its operations.
+    pub(crate) fn all(value: Value) -> Result<Vec<Result<Self, Failure>>, Failure> {
+        let Value::Array(replies) = value else { return Err(Failure::unexpected()) };
+        Ok(replies.into_iter().map(Self::one).collect())
+    }
+
+    fn one(value: Value) -> Result<Self, Failure> {
+        let Value::Array(parts) = value else { return Err(Failure::unexpected()) };
+        let mut rest = parts.into_iter();
+        let word =
+            rest.next().and_then(|word| word.into_string()).ok_or_else(Failure::unexpected)?;
+        let mut reply = Self { word, rest };
+        if reply.word == "failed" {
+            return Err(Failure::answered(reply.text()?));
+        }
+        Ok(reply)
+    }
+
+    pub(crate) fn word(&self) -> &str {
+        &self.word
+    }
+
+    pub(crate) fn text(&mut self) -> Result<String, Failure> {
+        self.next()?.into_string().ok_or_else(Failure::unexpected)
+    }
+
+    pub(crate) fn integer(&mut self) -> Result<i64, Failure> {
+        self.next()?.as_i64().ok_or_else(Failure::unexpected)
+    }
+
+    pub(crate) fn unsigned(&mut self) -> Result<u64, Failure> {
+        self.next()?.as_u64().ok_or_else(Failure::unexpected)
+    }
+
+    fn next(&mut self) -> Result<Value, Failure> {
+        self.rest.next().ok_or_else(Failure::unexpected)
+    }
+}

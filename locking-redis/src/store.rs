@@ -1,0 +1,144 @@
+use std::fmt;
+use std::sync::Arc;
+use std::time::Duration;
+
+use locking_core::line::{Answer, Ask, AskId, Blocked, LineStore, Manner, Standing};
+use locking_core::{
+    Backoff, Error, FencingToken, Lease, LeasedKey, LossReason, OwnerId, ProviderId, Result,
+};
+
+use crate::failure::Failure;
+use crate::operation::Operations;
+use crate::options::RedisOptions;
+use crate::pipeline::Pipeline;
+use crate::reply::Reply;
+
+/// The server's side of the lines.
+pub(crate) struct Store {
+    pub(crate) id: ProviderId,
+    pub(crate) pipeline: Arc<Pipeline>,
+    pub(crate) operations: Operations,
+    /// How a lock is looked at that other software holds.
+    looks: Backoff,
+    patience: Duration,
+}
+
+impl Store {
+    pub(crate) fn new(id: ProviderId, pipeline: Arc<Pipeline>, options: &RedisOptions) -> Self {
+        Self {
+            id,
+            pipeline,
+            operations: Operations::new(options.namespace()),
+            looks: Backoff::new(options.default_retry_interval, options.maximum_retry_interval),
+            patience: options.redis_options.command_timeout,
+        }
+    }
+
+    /// Gives back what a lease took.
+    ///
+    /// # Errors
+    ///
+    /// [`Error::Lost`] with the first key that it didn't hold.
+    pub(crate) async fn release_lease(&self, lease: &Lease, standing: &Standing) -> Result<()> {
+        let taken: Vec<_> = lease.taken().collect();
+        let Some(first) = taken.first() else { return Ok(()) };
+        if *standing == Standing::Superseded {
+            return Err(Error::lost(&self.id, first.key.clone(), LossReason::Released));
+        }
+        let operation = self.operations.release_lease(&taken, standing);
+        let lost = self.call(operation).await.and_then(|mut reply| reply.integer());
+        match usize::try_from(lost.map_err(|failure| failure.into_error(&self.id))?) {
+            Ok(at @ 1..) if at <= taken.len() => {
+                Err(Error::lost(&self.id, taken[at - 1].key.clone(), LossReason::Expired))
+            }
+            _ => Ok(()),
+        }
+    }
+
+    pub(crate) async fn call(
+        &self,
+        operation: crate::operation::Operation,
+    ) -> Result<Reply, Failure> {
+        self.pipeline.call(operation).await
+    }
+
+    fn answer(&self, ask: &Ask, mut reply: Reply) -> Result<Answer, Failure> {
+        match reply.word() {
+            "granted" => {
+                let mut keys = Vec::with_capacity(ask.request.keys.len());
+                for key in &ask.request.keys {
+                    let token = FencingToken::new(reply.unsigned()?);
+                    let taken = reply.text()? == "t";
+                    keys.push(if taken {
+                        LeasedKey::taken(key.clone(), token)
+                    } else {
+                        LeasedKey::reentered(key.clone(), token)
+                    });
+                }
+                Ok(Answer::Granted(Lease::new(self.id.clone(), ask.request.owner.clone(), keys)))
+            }
+            "blocked" => {
+                let at = usize::try_from(reply.integer()?).unwrap_or(0);
+                let key =
+                    ask.request.keys.get(at.wrapping_sub(1)).ok_or_else(Failure::unexpected)?;
+                let ends_in = u64::try_from(reply.integer()?).ok().map(Duration::from_millis);
+                let owner = OwnerId::new(reply.text()?).ok();
+                let foreign = reply.integer()? == 1;
+                let newest = FencingToken::new(reply.unsigned()?);
+                Ok(Answer::Blocked(
+                    Blocked::on(key.clone(), newest)
+                        .with_ends_in(ends_in)
+                        .with_owner(owner)
+                        .with_looks(foreign.then(|| self.looks.clone())),
+                ))
+            }
+            // Taken back by its own client, which waits for no answer any more.
+            "withdrawn" => Err(Failure::closed()),
+            _ => Err(Failure::unexpected()),
+        }
+    }
+}
+
+impl LineStore for Store {
+    fn id(&self) -> &ProviderId {
+        &self.id
+    }
+
+    fn patience(&self) -> Duration {
+        self.patience
+    }
+
+    async fn ask(&self, ask: &Ask, manner: Manner) -> Result<Answer> {
+        let operation = self.operations.acquire(ask, manner);
+        let reply = match operation {
+            Some(operation) => self.call(operation).await,
+            None => Err(Failure::closed()),
+        };
+        reply
+            .and_then(|reply| self.answer(ask, reply))
+            .map_err(|failure| failure.into_error(&self.id))
+    }
+
+    async fn withdraw(&self, ask: &Ask, unsure: bool) -> Result<()> {
+        let done = self.call(self.operations.withdraw(ask, unsure)).await;
+        done.map(drop).map_err(|failure| failure.into_error(&self.id))
+    }
+
+    async fn give_back(&self, lease: &Lease, standing: &Standing) -> Result<()> {
+        match self.release_lease(lease, standing).await {
+            Err(Error::Lost { .. }) => Ok(()),
+            done => done,
+        }
+    }
+
+    async fn rename(&self, origin: &AskId, lease: &Lease) -> Result<()> {
+        let done = self.call(self.operations.rename(origin, lease)).await;
+        done.map(drop).map_err(|failure| failure.into_error(&self.id))
+    }
+}
+
+impl fmt::Debug for Store {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        f.debug_struct("Store").field("id", &self.id).finish_non_exhaustive()
+    }
+}
