@@ -1,0 +1,27 @@
+use std::io;
+
+/// What the suite does to processes of its own.
+#[derive(Clone, Copy, Debug)]
+pub(crate) enum Signal {
+    Stop,
+    Continue,
+}
+
+/// Sends a signal to a child that hasn't been waited for: its number is nobody else's.
+#[cfg(unix)]
+pub(crate) fn send(process: u32, signal: Signal) -> io::Result<()> {
+    use rustix::process::{Pid, Signal as Number, kill_process};
+
+    let number = match signal {
+        Signal::Stop => Number::STOP,
+        Signal::Continue => Number::CONT,
+    };
+    let process = i32::try_from(process).ok().and_then(Pid::from_raw);
+    let process = process.ok_or(io::ErrorKind::InvalidInput)?;
+    Ok(kill_process(process, number)?)
+}
+
+#[cfg(not(unix))]
+pub(crate) fn send(_process: u32, _signal: Signal) -> io::Result<()> {
+    Err(io::ErrorKind::Unsupported.into())
+}
