@@ -66,6 +66,8 @@ mod own_server;
 mod process;
 mod report;
 mod runner;
+#[cfg(feature = "servers")]
+pub mod servers;
 mod signal;
 mod support;
 mod surroundings;
