@@ -4,6 +4,7 @@ use std::pin::Pin;
 use locking_core::{Capabilities, Capability};
 
 use crate::cases::*;
+use crate::facility::Facility;
 use crate::fixture::Fixture;
 
 /// One claim of the contract, as a test that knows no provider.
@@ -16,6 +17,8 @@ pub struct Case {
     pub lines: &'static [u8],
     /// The capabilities that it needs.
     pub needs: &'static [Capability],
+    /// What it needs of its surroundings.
+    pub uses: &'static [Facility],
     run: fn(Fixture) -> CaseFuture,
 }
 
@@ -40,17 +43,19 @@ impl fmt::Debug for Case {
             .field("name", &self.name)
             .field("lines", &self.lines)
             .field("needs", &self.needs)
+            .field("uses", &self.uses)
             .finish_non_exhaustive()
     }
 }
 
-/// `topic::sentence [lines] Needed, Capabilities;` becomes a [`Case`].
+/// `topic::sentence [lines] Needed, Capabilities + Facility + Facility;` becomes a [`Case`].
 macro_rules! cases {
-    ($($topic:ident :: $sentence:ident [$($line:literal),+] $($need:ident),*;)+) => {
+    ($($topic:ident :: $sentence:ident [$($line:literal),+] $($need:ident),* $(+ $facility:ident)*;)+) => {
         &[$(Case {
             name: concat!(stringify!($topic), "::", stringify!($sentence)),
             lines: &[$($line),+],
             needs: &[$(Capability::$need),*],
+            uses: &[$(Facility::$facility),*],
             run: |fixture| Box::pin($topic::$sentence(fixture)),
         }),+]
     };

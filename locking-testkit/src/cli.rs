@@ -8,14 +8,18 @@ use tokio::runtime::Runtime;
 use crate::case::CASES;
 use crate::fixture::Scale;
 use crate::harness::Harness;
+use crate::process;
 use crate::report::Outcome;
 use crate::runner;
+use crate::surroundings::Surroundings;
 
 /// The `main` of a provider's contract test: runs the suite against what `start` gives, with the
 /// capabilities that the provider `claims`.
 ///
 /// `start` is called at the first case that runs, not when the cases are listed; what it starts
-/// lives until the process ends.
+/// lives until the process ends. It is called in client processes too, which the suite starts for
+/// cases about processes: this program again, in the environment that
+/// [`Harness::child_environment`] gives.
 ///
 /// # Panics
 ///
@@ -25,6 +29,10 @@ where
     H: Harness,
     S: Future<Output = H> + Send + 'static,
 {
+    // Started by a suite, as a client that can be killed.
+    if let Some(space) = process::asked_for() {
+        return process::serve(&space, start);
+    }
     let (own, rest) = match OwnArguments::split(std::env::args()) {
         Ok(arguments) => arguments,
         Err(mistake) => {
@@ -55,7 +63,7 @@ fn test(
             if let Some(lacking) = case.lacks(claims) {
                 return Ok(Completion::ignored_with(format!("`{lacking}` is not claimed")));
             }
-            match runner::run_to_end(case, backend.harness(), claims, scale) {
+            match runner::run_to_end(case, backend.surroundings(claims, scale)) {
                 Outcome::Failed(message) => Err(Failed::from(message)),
                 Outcome::Ignored(reason) => Ok(Completion::ignored_with(reason)),
                 Outcome::Passed => Ok(Completion::Completed),
@@ -80,8 +88,8 @@ fn report(
 ) -> ExitCode {
     let filter = arguments.filter.as_deref().unwrap_or_default();
     let cases = CASES.iter().filter(|case| case.name.contains(filter));
-    let run = runner::run_cases(cases, backend.harness(), claims, own.scale);
-    let report = backend.runtime.block_on(run);
+    let surroundings = backend.surroundings(claims, own.scale);
+    let report = backend.runtime.block_on(runner::run_cases(cases, &surroundings));
     match form {
         Form::Table => println!("{report}"),
         Form::Json => println!("{}", report.to_json()),
@@ -156,6 +164,11 @@ impl Backend {
             start: std::sync::Mutex::new(Some(start)),
             harness: OnceLock::new(),
         }
+    }
+
+    fn surroundings(&self, claims: Capabilities, scale: Scale) -> Surroundings {
+        // Signals reach processes on Unix alone.
+        Surroundings { harness: self.harness(), claims, scale, processes: cfg!(unix) }
     }
 
     fn harness(&self) -> Arc<dyn Harness> {

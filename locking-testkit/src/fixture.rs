@@ -1,21 +1,27 @@
+use std::net::SocketAddr;
 use std::sync::Arc;
 use std::sync::atomic::{AtomicU64, Ordering};
 
 use locking_core::{Capabilities, LockingModule, LockingProvider};
 
-use crate::harness::Harness;
+use crate::facility::Facility;
+use crate::own_server::OwnServer;
+use crate::process::Process;
+use crate::surroundings::Surroundings;
 
 /// What a case works with: two independent clients of the same store in a space of their own, and
 /// fresh keys.
+///
+/// The clients of a case that uses [`Facility::OwnServer`] are connected to that server, and so are
+/// its processes.
 pub struct Fixture {
     /// The module over the first client.
     pub a: LockingModule,
     /// The module over the second client.
     pub b: LockingModule,
-    harness: Arc<dyn Harness>,
+    surroundings: Surroundings,
+    server: Option<Arc<dyn OwnServer>>,
     space: String,
-    capabilities: Capabilities,
-    scale: Scale,
 }
 
 /// How much a heavy case does.
@@ -29,26 +35,89 @@ pub enum Scale {
 }
 
 impl Fixture {
+    /// In fresh surroundings; the error is the facility that isn't there.
     pub(crate) async fn new(
-        harness: Arc<dyn Harness>,
-        capabilities: Capabilities,
-        scale: Scale,
-    ) -> Self {
-        let space = fresh_space();
-        let (a, b) = (harness.connect(&space).await, harness.connect(&space).await);
-        Self {
-            a: LockingModule::with_provider(a),
-            b: LockingModule::with_provider(b),
-            harness,
-            space,
-            capabilities,
-            scale,
+        surroundings: Surroundings,
+        uses: &[Facility],
+    ) -> Result<Self, Facility> {
+        let mut server = None;
+        for facility in uses {
+            match facility {
+                Facility::OwnServer => {
+                    server = surroundings.harness.own_server().await;
+                    server.as_ref().ok_or(*facility)?;
+                }
+                Facility::Processes if surroundings.processes => {}
+                Facility::Processes => return Err(*facility),
+            }
         }
+        let space = fresh_space();
+        let (a, b) = match &server {
+            None => (
+                surroundings.harness.connect(&space).await,
+                surroundings.harness.connect(&space).await,
+            ),
+            Some(server) => (
+                server.connect(&space, server.address()).await,
+                server.connect(&space, server.address()).await,
+            ),
+        };
+        let (a, b) = (LockingModule::with_provider(a), LockingModule::with_provider(b));
+        Ok(Self { a, b, surroundings, server, space })
     }
 
     /// One more independent client.
     pub async fn client(&self) -> Arc<dyn LockingProvider> {
-        self.harness.connect(&self.space).await
+        match &self.server {
+            None => self.surroundings.harness.connect(&self.space).await,
+            Some(server) => server.connect(&self.space, server.address()).await,
+        }
+    }
+
+    /// One more independent client, connected to this address: a proxy before the own server.
+    ///
+    /// # Panics
+    ///
+    /// If the case doesn't say that it uses [`Facility::OwnServer`].
+    pub async fn client_at(&self, address: SocketAddr) -> Arc<dyn LockingProvider> {
+        self.server().connect(&self.space, address).await
+    }
+
+    /// One more independent client, in a process of its own.
+    ///
+    /// # Panics
+    ///
+    /// If it can't be started, and if the case doesn't say that it uses [`Facility::Processes`].
+    pub async fn process(&self) -> Process {
+        let environment = match &self.server {
+            None => self.surroundings.harness.child_environment(),
+            Some(server) => server.child_environment(server.address()),
+        };
+        self.process_in(environment).await
+    }
+
+    /// The same, connected to this address: a proxy before the own server.
+    ///
+    /// # Panics
+    ///
+    /// As [`process`](Self::process) and [`server`](Self::server) do.
+    pub async fn process_at(&self, address: SocketAddr) -> Process {
+        self.process_in(self.server().child_environment(address)).await
+    }
+
+    async fn process_in(&self, environment: Vec<(String, String)>) -> Process {
+        assert!(self.surroundings.processes, "the case's line says `+ Processes`");
+        Process::start(&self.space, environment).await
+    }
+
+    /// The server that only this case uses.
+    ///
+    /// # Panics
+    ///
+    /// If the case doesn't say that it uses [`Facility::OwnServer`].
+    #[must_use]
+    pub fn server(&self) -> &dyn OwnServer {
+        self.server.as_deref().expect("the case's line says `+ OwnServer`")
     }
 
     /// The module over one more independent client.
@@ -64,19 +133,22 @@ impl Fixture {
 
     /// How many entries the store keeps for this case, if the harness can tell.
     pub async fn entries(&self) -> Option<u64> {
-        self.harness.entries(&self.space).await
+        match &self.server {
+            None => self.surroundings.harness.entries(&self.space).await,
+            Some(server) => server.entries(&self.space).await,
+        }
     }
 
     /// What the provider claims.
     #[must_use]
     pub fn capabilities(&self) -> Capabilities {
-        self.capabilities
+        self.surroundings.claims
     }
 
     /// `full` at full scale, else a hundredth of it.
     #[must_use]
     pub fn scaled(&self, full: usize) -> usize {
-        match self.scale {
+        match self.surroundings.scale {
             Scale::Full => full,
             Scale::Hundredth => full.div_ceil(100),
         }

@@ -42,28 +42,42 @@
 //! ```
 //!
 //! `cargo test --test contract` then shows one result per case. A case that needs a capability which
-//! the provider doesn't claim is shown as ignored, with the reason. Behind `--`, it takes the
-//! arguments of a Rust test, and:
+//! the provider doesn't claim, or something that the harness doesn't have, is shown as ignored, with
+//! the reason. Behind `--`, it takes the arguments of a Rust test, and:
 //!
 //! - `--full`: heavy cases at full scale (else a hundredth),
 //! - `--report table` or `--report json`: one report at the end instead of test results.
 //!
 //! Programs call [`run`] and receive a [`Report`].
+//!
+//! Cases about processes start the program that called [`main`] again as a client. A harness whose
+//! store is found by an address hands it on: [`Harness::child_environment`]. Cases that disturb a
+//! server ask for one of their own: [`Harness::own_server`].
 
 mod case;
 mod cases;
 mod cli;
+mod facility;
 mod fixture;
 mod harness;
 pub mod history;
 mod intercept;
+mod own_server;
+mod process;
 mod report;
 mod runner;
+#[cfg(feature = "servers")]
+pub mod servers;
+mod signal;
 mod support;
+mod surroundings;
 
 pub use crate::case::{CASES, Case};
 pub use crate::cli::main;
+pub use crate::facility::Facility;
 pub use crate::fixture::{Fixture, Scale};
 pub use crate::harness::Harness;
+pub use crate::own_server::{OwnServer, Stop};
+pub use crate::process::{Process, Refusal};
 pub use crate::report::{CaseReport, Outcome, Report};
 pub use crate::runner::{run, run_case};

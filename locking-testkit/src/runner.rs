@@ -7,27 +7,28 @@ use crate::case::{CASES, Case};
 use crate::fixture::{Fixture, Scale};
 use crate::harness::Harness;
 use crate::report::{CaseReport, Outcome, Report};
+use crate::surroundings::Surroundings;
 
-/// Runs every case, one after another, and reports.
+/// Runs every case, one after another, and reports. Cases that use processes are ignored: only in
+/// programs of [`main`](crate::main) there are some.
 ///
 /// # Panics
 ///
 /// If the harness can't connect to its store.
 pub async fn run(harness: Arc<dyn Harness>, claims: Capabilities, scale: Scale) -> Report {
-    run_cases(CASES, harness, claims, scale).await
+    run_cases(CASES, &Surroundings { harness, claims, scale, processes: false }).await
 }
 
 /// The same for some of the cases.
 pub(crate) async fn run_cases(
     chosen: impl IntoIterator<Item = &'static Case>,
-    harness: Arc<dyn Harness>,
-    claims: Capabilities,
-    scale: Scale,
+    surroundings: &Surroundings,
 ) -> Report {
+    let (harness, claims) = (&surroundings.harness, surroundings.claims);
     let provider = harness.connect("report").await.id().to_string();
     let mut cases = Vec::with_capacity(CASES.len());
     for case in chosen {
-        cases.push(run_case(case, Arc::clone(&harness), claims, scale).await);
+        cases.push(run_in(case, surroundings.clone()).await);
     }
     Report {
         provider,
@@ -42,7 +43,8 @@ pub(crate) fn untested(claims: Capabilities) -> impl Iterator<Item = Capability>
     claims.iter().filter(|claim| !CASES.iter().any(|case| case.needs.contains(claim)))
 }
 
-/// Runs one case in a runtime of its own, so that it leaves nothing running behind.
+/// Runs one case in a runtime of its own, so that it leaves nothing running behind. Cases that use
+/// processes are ignored, as in [`run`]: only in programs of [`main`](crate::main) there are some.
 ///
 /// # Panics
 ///
@@ -53,11 +55,15 @@ pub async fn run_case(
     claims: Capabilities,
     scale: Scale,
 ) -> CaseReport {
+    run_in(case, Surroundings { harness, claims, scale, processes: false }).await
+}
+
+async fn run_in(case: &'static Case, surroundings: Surroundings) -> CaseReport {
     let began = Instant::now();
-    let outcome = match case.lacks(claims) {
+    let outcome = match case.lacks(surroundings.claims) {
         Some(lacking) => Outcome::Ignored(format!("needs `{lacking}`, which is not claimed")),
         None => {
-            let run = move || run_to_end(case, harness, claims, scale);
+            let run = move || run_to_end(case, surroundings);
             let run = tokio::task::spawn_blocking(run).await;
             run.unwrap_or_else(|panic| Outcome::Failed(panic.to_string()))
         }
@@ -66,29 +72,28 @@ pub async fn run_case(
 }
 
 /// Runs one case on a runtime of its own, on the calling thread.
-pub(crate) fn run_to_end(
-    case: &'static Case,
-    harness: Arc<dyn Harness>,
-    claims: Capabilities,
-    scale: Scale,
-) -> Outcome {
+pub(crate) fn run_to_end(case: &'static Case, surroundings: Surroundings) -> Outcome {
     let runtime =
         tokio::runtime::Builder::new_multi_thread().worker_threads(2).enable_all().build();
     let runtime = match runtime {
         Ok(runtime) => runtime,
         Err(error) => return Outcome::Failed(format!("no runtime: {error}")),
     };
-    let limit = match scale {
+    let limit = match surroundings.scale {
         Scale::Hundredth => Duration::from_secs(60),
         Scale::Full => Duration::from_secs(1800),
     };
     let outcome = runtime.block_on(async move {
         // A task of its own: a panic ends there.
         let mut running = tokio::spawn(async move {
-            case.run(Fixture::new(harness, claims, scale).await).await;
+            match Fixture::new(surroundings, case.uses).await {
+                Ok(fixture) => case.run(fixture).await,
+                Err(lacking) => return Outcome::Ignored(lacking.lacking().to_owned()),
+            }
+            Outcome::Passed
         });
         match tokio::time::timeout(limit, &mut running).await {
-            Ok(Ok(())) => Outcome::Passed,
+            Ok(Ok(outcome)) => outcome,
             Ok(Err(end)) => Outcome::Failed(message(end)),
             Err(_) => {
                 running.abort();

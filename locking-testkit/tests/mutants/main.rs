@@ -57,8 +57,10 @@ fn is_caught(fault: Fault, cases: &[&str]) -> Result<(), Failed> {
 fn every_case_is_named() -> Result<(), Failed> {
     let named: BTreeSet<&str> =
         MUTANTS.iter().flat_map(|(_, cases)| cases.iter().copied()).collect();
+    // Those that need what the model hasn't got, a server or processes, are not run here.
+    let run = CASES.iter().filter(|case| case.lacks(CLAIMS).is_none() && case.uses.is_empty());
     let missing: Vec<&str> =
-        CASES.iter().map(|case| case.name).filter(|name| !named.contains(name)).collect();
+        run.map(|case| case.name).filter(|name| !named.contains(name)).collect();
     if missing.is_empty() {
         Ok(())
     } else {

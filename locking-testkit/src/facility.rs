@@ -1,0 +1,33 @@
+use std::fmt;
+
+/// What a case needs of its surroundings, besides clients. Where it isn't there, the case is shown as
+/// ignored, with the reason.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, Hash)]
+#[non_exhaustive]
+pub enum Facility {
+    /// A server that the case may disturb: [`Harness::own_server`](crate::Harness::own_server) has
+    /// one. The clients of such a case are connected to it.
+    OwnServer,
+    /// Clients in processes of their own, which are killed and stopped. There are some on Unix, in
+    /// the programs that call [`main`](crate::main).
+    Processes,
+}
+
+impl Facility {
+    /// Why a case that needs it is ignored.
+    pub(crate) const fn lacking(self) -> &'static str {
+        match self {
+            Self::OwnServer => "the harness has no server of its own",
+            Self::Processes => "this program can't start clients as processes",
+        }
+    }
+}
+
+impl fmt::Display for Facility {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        f.write_str(match self {
+            Self::OwnServer => "own server",
+            Self::Processes => "processes",
+        })
+    }
+}

@@ -1,0 +1,29 @@
+# Runs a server that ends when the pipe at the standard input is closed: whoever holds its other end
+# is gone then, also when it was killed. The server's process number goes to the standard output.
+#
+#   sh -c '...' leash FOLDER PROGRAM ARGUMENT...
+#
+# The server's log is FOLDER/log. FOLDER is removed only if the pipe was closed: else it is still
+# needed, by whoever starts the server again.
+folder=$1
+shift
+# What runs in the background reads nothing, unless it is told to.
+exec 3<&0
+"$@" </dev/null 3<&- >>"$folder/log" 2>&1 &
+server=$!
+echo "$server"
+exec >&-
+{
+    while read -r _; do :; done
+    trap '' TERM
+    kill -KILL "$server"
+    exit 7
+} <&3 2>/dev/null &
+leash=$!
+exec 3<&-
+wait "$server"
+status=$?
+kill -TERM "$leash" 2>/dev/null
+wait "$leash" 2>/dev/null
+if [ $? -eq 7 ]; then rm -rf "$folder"; fi
+exit "$status"

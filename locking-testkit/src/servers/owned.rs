@@ -1,0 +1,52 @@
+use super::error::ServerError;
+use super::process::ServerProcess;
+use crate::signal::Signal;
+
+/// A server that was started here, whatever it is a server of.
+#[derive(Debug)]
+pub(super) enum Owned {
+    Process(ServerProcess),
+}
+
+impl Owned {
+    /// Starts it where it doesn't run, on the same port and with the same data. It needs a moment
+    /// more until it answers.
+    pub(super) async fn start(&self) -> Result<(), ServerError> {
+        match self {
+            Self::Process(process) => process.start().await,
+        }
+    }
+
+    /// Ends it at once.
+    pub(super) async fn kill(&self) -> Result<(), ServerError> {
+        match self {
+            Self::Process(process) => process.end(Signal::Kill).await,
+        }
+    }
+
+    /// Has it end.
+    pub(super) async fn stop(&self) -> Result<(), ServerError> {
+        match self {
+            Self::Process(process) => process.end(Signal::End).await,
+        }
+    }
+
+    pub(super) async fn pause(&self) -> Result<(), ServerError> {
+        match self {
+            Self::Process(process) => process.signal(Signal::Stop).await,
+        }
+    }
+
+    pub(super) async fn resume(&self) -> Result<(), ServerError> {
+        match self {
+            Self::Process(process) => process.signal(Signal::Continue).await,
+        }
+    }
+
+    /// An error if it ended by itself, with what it said last.
+    pub(super) async fn check(&self) -> Result<(), ServerError> {
+        match self {
+            Self::Process(process) => process.check().await,
+        }
+    }
+}
