@@ -121,9 +121,10 @@ impl Store {
     pub(crate) fn enqueue(&self, locked: &mut Locked<'_>, waiter: &Arc<Waiter>, key: &LockKey) {
         let hash = self.hash(key);
         let slot = locked.shard(hash).slot_or_new(hash, key);
+        // Also where it isn't the first: when it is, it needn't be woken to set its timer, unless the
+        // hold in its way then ends sooner than the one now.
+        waiter.look_at(slot.ends());
         slot.queue.insert(Arc::clone(waiter));
-        let is_first = slot.queue.first().is_some_and(|first| Arc::ptr_eq(first, waiter));
-        waiter.look_at(slot.ends().filter(|_| is_first));
     }
 
     /// Hands free keys to those who wait for them, in turn.
