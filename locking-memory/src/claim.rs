@@ -26,6 +26,10 @@ impl Claim {
         Self { provider, keys: request.keys, owner: request.owner, expiry: request.expiry, guard }
     }
 
+    pub(crate) fn owner(&self) -> Option<&OwnerId> {
+        self.owner.as_ref()
+    }
+
     /// Whether a hold is the claimant's own: a lease under the same owner.
     pub(crate) fn reenters(&self, holder: &Holder) -> bool {
         self.guard.is_none()

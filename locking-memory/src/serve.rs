@@ -6,7 +6,7 @@ use locking_core::{LockKey, Moment};
 
 use crate::claim::{Claim, Now};
 use crate::queue::{Granted, Outcome, Waiter};
-use crate::shard::{Kept, Slot};
+use crate::shard::{Kept, SlotMut};
 use crate::store::{Locked, Store, wake};
 
 /// Where a claim stands among those who want its keys.
@@ -63,12 +63,12 @@ impl Store {
         }
         self.find_blocking(locked, claim, turn)?;
         let at = turn.counts_from(claim);
-        let (expires, token) = (claim.expires(), self.draw_token());
+        let (expires, token, mark) = (claim.expires(), self.draw_token(), self.mark(claim.owner()));
         let (mut leased, mut extended) = (Vec::with_capacity(claim.keys.len()), Vec::new());
         for key in &claim.keys {
             let hash = self.hash(key);
-            let slot = locked.shard(hash).slot_or_new(hash, key);
-            leased.push(slot.grant(claim, token, expires, &mut extended));
+            let mut slot = locked.shard(hash).slot_or_new(hash, key);
+            leased.push(slot.grant(claim, mark, token, expires, &mut extended));
         }
         Ok(Granted { lease: claim.lease(leased), at, extended })
     }
@@ -82,16 +82,17 @@ impl Store {
         turn: Turn,
     ) -> Result<Granted, Blocked> {
         let hash = self.hash(key);
-        let slot = locked.shard(hash).slot_or_new(hash, key);
+        let mut slot = locked.shard(hash).slot_or_new(hash, key);
         slot.check(claim, turn, &Now::default())?;
-        Ok(self.grant_one(slot, claim, turn))
+        Ok(self.grant_one(&mut slot, claim, turn))
     }
 
     /// Gives the only key of a claim to it.
-    fn grant_one(&self, slot: &mut Slot, claim: &Claim, turn: Turn) -> Granted {
+    fn grant_one(&self, slot: &mut SlotMut<'_>, claim: &Claim, turn: Turn) -> Granted {
         let at = turn.counts_from(claim);
         let (token, expires, mut extended) = (self.draw_token(), claim.expires(), Vec::new());
-        let leased = slot.grant(claim, token, expires, &mut extended);
+        let mark = self.mark(claim.owner());
+        let leased = slot.grant(claim, mark, token, expires, &mut extended);
         Granted { lease: claim.lease_of_one(leased), at, extended }
     }
 
@@ -120,7 +121,7 @@ impl Store {
 
     pub(crate) fn enqueue(&self, locked: &mut Locked<'_>, waiter: &Arc<Waiter>, key: &LockKey) {
         let hash = self.hash(key);
-        let slot = locked.shard(hash).slot_or_new(hash, key);
+        let mut slot = locked.shard(hash).slot_or_new(hash, key);
         // Also where it isn't the first: when it is, it needn't be woken to set its timer, unless the
         // hold in its way then ends sooner than the one now.
         waiter.look_at(slot.ends());
@@ -168,7 +169,7 @@ impl Store {
     fn next_step(&self, locked: &mut Locked<'_>, key: &LockKey) -> Step {
         let (now, hash) = (Now::default(), self.hash(key));
         let shard = locked.shard(hash);
-        let Some(slot) = shard.slot(hash, key) else { return Step::Done };
+        let Some(mut slot) = shard.slot_to_grant(hash, key) else { return Step::Done };
         let is_free = slot.current(&now).is_none();
         let next = match &slot.holder {
             None => {
@@ -196,7 +197,7 @@ impl Store {
             return Step::Several(waiter);
         }
         slot.queue.remove(&waiter);
-        let granted = self.grant_one(slot, claim, Turn::Ticket(waiter.ticket));
+        let granted = self.grant_one(&mut slot, claim, Turn::Ticket(waiter.ticket));
         Step::Served(waiter.settle(Outcome::Granted(granted)))
     }
 
@@ -257,7 +258,7 @@ impl Store {
         let Some(until) = was_overtaken.then(|| waiter.count_pass()).flatten() else { return };
         for key in &waiter.claim.keys {
             let hash = self.hash(key);
-            let slot = locked.shard(hash).slot_or_new(hash, key);
+            let mut slot = locked.shard(hash).slot_or_new(hash, key);
             if slot.holder.is_none() && !slot.is_kept_from(Turn::Ticket(waiter.ticket)) {
                 slot.kept_for = Some(Box::new(Kept { waiter: Arc::clone(waiter), until }));
                 slot.watch_expiry();
