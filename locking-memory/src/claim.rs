@@ -48,8 +48,8 @@ impl Claim {
     }
 
     /// When a hold that begins now ends by itself.
-    pub(crate) fn expires(&self) -> Option<Instant> {
-        self.expiry.map(|expiry| Instant::now() + expiry.get())
+    pub(crate) fn expires(&self, now: &Now) -> Option<Instant> {
+        self.expiry.map(|expiry| now.get() + expiry.get())
     }
 
     pub(crate) fn has_expiry(&self) -> bool {

@@ -77,7 +77,7 @@ impl MemoryProvider {
         Error::lost(&self.id, key, LossReason::Expired)
     }
 
-    async fn wait(&self, waiting: Waiting) -> Result<Granted> {
+    async fn wait(&self, waiting: Waiting<'_>) -> Result<Granted> {
         waiting.await.map_err(|end| match end {
             WaitEnd::Closed => Error::closed(&self.id),
             WaitEnd::TimedOut(key) => Error::timed_out(&self.id, key),
@@ -113,7 +113,7 @@ impl LockingProvider for MemoryProvider {
         }
         let granted = match self.store.take_or_queue(claim, wait.instant(), &self.client) {
             Ok(granted) => granted,
-            Err(Some(waiter)) => self.wait(Waiting::new(Arc::clone(&self.store), waiter)).await?,
+            Err(Some(waiter)) => self.wait(Waiting::new(&self.store, waiter)).await?,
             Err(None) => return Err(Error::closed(&self.id)),
         };
         Ok(grant(granted))

@@ -43,9 +43,8 @@ enum Step {
 
 impl Turn {
     /// Since when the time of a guard that is granted now counts, for one that didn't ask just now.
-    /// To be called before the clock is read by which the store counts.
-    fn counts_from(self, claim: &Claim) -> Option<Moment> {
-        (matches!(self, Self::Ticket(_)) && claim.is_guard()).then(Moment::now)
+    fn counts_from(self, claim: &Claim, now: &Now) -> Option<Moment> {
+        (matches!(self, Self::Ticket(_)) && claim.is_guard()).then(|| Moment::of(now.get()))
     }
 }
 
@@ -62,8 +61,10 @@ impl Store {
             return self.take_one(locked, key, claim, turn);
         }
         self.find_blocking(locked, claim, turn)?;
-        let at = turn.counts_from(claim);
-        let (expires, token, mark) = (claim.expires(), self.draw_token(), self.mark(claim.owner()));
+        // Read once: a guard counts from when the store does.
+        let now = Now::default();
+        let (at, expires) = (turn.counts_from(claim, &now), claim.expires(&now));
+        let (token, mark) = (self.draw_token(), self.mark(claim.owner()));
         let (mut leased, mut extended) = (Vec::with_capacity(claim.keys.len()), Vec::new());
         for key in &claim.keys {
             let hash = self.hash(key);
@@ -89,9 +90,9 @@ impl Store {
 
     /// Gives the only key of a claim to it.
     fn grant_one(&self, slot: &mut SlotMut<'_>, claim: &Claim, turn: Turn) -> Granted {
-        let at = turn.counts_from(claim);
-        let (token, expires, mut extended) = (self.draw_token(), claim.expires(), Vec::new());
-        let mark = self.mark(claim.owner());
+        let (now, mut extended) = (Now::default(), Vec::new());
+        let (at, expires) = (turn.counts_from(claim, &now), claim.expires(&now));
+        let (token, mark) = (self.draw_token(), self.mark(claim.owner()));
         let leased = slot.grant(claim, mark, token, expires, &mut extended);
         Granted { lease: claim.lease_of_one(leased), at, extended }
     }

@@ -94,10 +94,16 @@ impl<'a> Lock<'a> {
         }
         let target = self.target?;
         let timeout = self.timeout.unwrap_or(target.provider().wait_locking_timeout().into());
-        let wait = timeout.deadline()?;
+        let mut asked = Instant::now();
+        let wait = timeout.deadline_from(|| asked)?;
         loop {
-            let guard = granted(self.module, target, keys.clone(), expiry, wait).await?;
-            match guard.confirmed(wait.instant()).await {
+            let (guard, now) =
+                granted(self.module, target, keys.clone(), expiry, asked, wait).await?;
+            if !guard.needs_confirmation(now) {
+                return Ok(guard);
+            }
+            // In a box: the usual guard needs no room for it.
+            match Box::pin(guard.confirmed(wait.instant())).await {
                 // A stale grant: it ended before it reached us.
                 Err(Error::Lost { .. }) if !is_over(wait) => {}
                 Err(Error::Lost { provider, key, .. }) => {
@@ -105,6 +111,7 @@ impl<'a> Lock<'a> {
                 }
                 answer => return answer,
             }
+            asked = Instant::now();
         }
     }
 }
@@ -113,13 +120,15 @@ fn is_over(wait: WaitUntil) -> bool {
     wait.instant().is_some_and(|deadline| deadline <= Instant::now())
 }
 
+/// A guard, and when it was granted.
 async fn granted(
     module: &LockingModule,
     target: &Target,
     keys: KeySet,
     expiry: Expiry,
+    asked: Instant,
     wait: WaitUntil,
-) -> Result<LockGuard> {
+) -> Result<(LockGuard, Moment)> {
     let loss = LossSignal::new();
     let request = AcquireRequest::new(keys)
         .with_owner(OwnerId::fresh())
@@ -127,11 +136,12 @@ async fn granted(
         .with_wait(wait)
         .with_guard(loss.clone());
     let keeper = module.keepers().current(module.closing());
-    let asked = Moment::now();
+    let asked = Moment::of(asked);
     let grant = Granting::new(module, target, request)?.await?;
     // No await between here and the guard: whoever drops this future drops a guard.
-    let provider = Arc::clone(target.provider());
-    LockGuard::new(GuardState::new(provider, grant, expiry, asked, loss), keeper)
+    let (provider, now) = (Arc::clone(target.provider()), Instant::now());
+    let state = GuardState::new(provider, grant, expiry, asked, loss);
+    Ok((LockGuard::new(state, keeper, now)?, Moment::of(now)))
 }
 
 impl<'a> IntoFuture for Lock<'a> {
