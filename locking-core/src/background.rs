@@ -19,17 +19,18 @@ const PATIENCE: Duration = Duration::from_secs(300);
 /// Neither blocks nor needs a runtime: `runtime` may be gone, then the lease ends by its expiry.
 /// What `pending` makes lives as long as the task.
 pub(crate) fn release<P: LockingProvider + ?Sized, T: Send + 'static>(
-    provider: Arc<P>,
-    lease: Lease,
+    provider: &Arc<P>,
+    lease: &Lease,
     within: Option<Duration>,
     runtime: &Handle,
     pending: impl FnOnce() -> T,
 ) {
-    if provider.release_now(&lease).is_some() {
+    if provider.release_now(lease).is_some() {
         return;
     }
+    let lease = lease.clone();
     let give_up = within.unwrap_or(PATIENCE);
-    let pending = pending();
+    let (provider, pending) = (Arc::clone(provider), pending());
     runtime.spawn(async move {
         try_release(&*provider, &lease, give_up).await;
         drop(pending);

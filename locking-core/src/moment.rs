@@ -19,9 +19,17 @@ impl Moment {
     /// The present moment.
     #[must_use]
     pub fn now() -> Self {
+        Self::of(Instant::now())
+    }
+
+    /// The present moment, for whoever has just read tokio's clock and needs both.
+    #[must_use]
+    pub fn of(now: Instant) -> Self {
         let anchor = Anchor::get();
-        let awake = Instant::now().into_std().saturating_duration_since(anchor.awake);
-        Self(nanos(awake + suspended_since(anchor.ahead, ahead)))
+        let awake = nanos(now.into_std().saturating_duration_since(anchor.awake));
+        let suspended =
+            if anchor.is_in_step(awake) { 0 } else { nanos(suspended_since(anchor.ahead, ahead)) };
+        Self(awake.saturating_add(suspended))
     }
 
     /// How long the machine was suspended since the process began.
@@ -50,12 +58,17 @@ impl Moment {
     }
 }
 
+/// Less than the fixed part of a guard's margin for drift.
+const NOISE: Duration = Duration::from_millis(1);
+
 /// Where the clocks stood when the process first asked.
 struct Anchor {
     /// An hour before the first reading, so that a paused clock a little behind still has a moment.
     awake: std::time::Instant,
     /// [`ahead`] at that reading.
     ahead: Duration,
+    /// By how many nanoseconds the clock that counts suspend was ahead of the time since `awake`.
+    lead: i64,
 }
 
 impl Anchor {
@@ -63,12 +76,23 @@ impl Anchor {
         static ANCHOR: OnceLock<Anchor> = OnceLock::new();
         ANCHOR.get_or_init(|| {
             let now = std::time::Instant::now();
-            Self {
-                awake: now.checked_sub(Duration::from_secs(3600)).unwrap_or(now),
-                ahead: least(ahead(), ahead),
-            }
+            let awake = now.checked_sub(Duration::from_secs(3600)).unwrap_or(now);
+            // A pause between two readings only ever adds.
+            let lead = (0..4).map(|_| lead(nanos(awake.elapsed()))).min().unwrap_or_default();
+            Self { awake, ahead: least(ahead(), ahead), lead }
         })
     }
+
+    /// Whether the clock that counts suspend has gone as far as the one that was just read: then
+    /// there was none, and tokio's clock isn't paused. Two readings where [`ahead`] makes three.
+    fn is_in_step(&self, awake: u64) -> bool {
+        lead(awake).abs_diff(self.lead) < nanos(NOISE)
+    }
+}
+
+/// By how many nanoseconds the clock that counts suspend is ahead of another one, read before it.
+fn lead(awake: u64) -> i64 {
+    nanos(all()).cast_signed().saturating_sub_unsigned(awake)
 }
 
 /// By how much the clock that counts suspend is ahead of the one that doesn't, more than at the
@@ -77,8 +101,6 @@ impl Anchor {
 /// A pause between the readings of the two clocks looks like suspend. A lease counted from such a
 /// moment would be believed in for too long, so what seems to be suspend is read again.
 fn suspended_since(anchor: Duration, ahead: impl Fn() -> Duration) -> Duration {
-    /// Less than the fixed part of a guard's margin for drift.
-    const NOISE: Duration = Duration::from_millis(1);
     let once = ahead();
     let settled = if once.saturating_sub(anchor) < NOISE { once } else { least(once, ahead) };
     settled.saturating_sub(anchor)
@@ -95,20 +117,29 @@ fn ahead() -> Duration {
 
     // The awake clock is read first: a pause between the two readings adds, and never takes away.
     let awake = clock_gettime(ClockId::Monotonic);
-    let all = clock_gettime(ClockId::Boottime);
-    timespec(&all).saturating_sub(timespec(&awake))
+    all().saturating_sub(timespec(&awake))
+}
+
+/// The clock that counts suspend.
+#[cfg(any(target_os = "linux", target_os = "android"))]
+fn all() -> Duration {
+    timespec(&rustix::time::clock_gettime(rustix::time::ClockId::Boottime))
 }
 
 #[cfg(target_vendor = "apple")]
 fn ahead() -> Duration {
-    use rustix::time::{ClockId, clock_gettime};
     use std::time::Instant;
 
-    // `Instant` stands still during suspend on these systems, `CLOCK_MONOTONIC` does not.
     static START: OnceLock<Instant> = OnceLock::new();
     let start = *START.get_or_init(Instant::now);
     let awake = start.elapsed();
-    timespec(&clock_gettime(ClockId::Monotonic)).saturating_sub(awake)
+    all().saturating_sub(awake)
+}
+
+/// The clock that counts suspend. `Instant` stands still then on these systems, this one doesn't.
+#[cfg(target_vendor = "apple")]
+fn all() -> Duration {
+    timespec(&rustix::time::clock_gettime(rustix::time::ClockId::Monotonic))
 }
 
 #[cfg(any(target_os = "linux", target_os = "android", target_vendor = "apple"))]
@@ -120,6 +151,12 @@ fn timespec(time: &rustix::time::Timespec) -> Duration {
 
 #[cfg(not(any(target_os = "linux", target_os = "android", target_vendor = "apple")))]
 fn ahead() -> Duration {
+    Duration::ZERO
+}
+
+/// No such clock: it is never in step with another.
+#[cfg(not(any(target_os = "linux", target_os = "android", target_vendor = "apple")))]
+fn all() -> Duration {
     Duration::ZERO
 }
 
@@ -158,6 +195,17 @@ mod tests {
         let at = std::cell::Cell::new(0);
         let suspended = suspended_since(anchor, || readings[at.replace(at.get() + 1)]);
         assert_eq!(suspended, Duration::ZERO);
+    }
+
+    #[test]
+    fn clocks_that_were_not_suspended_are_in_step() {
+        let anchor = Anchor::get();
+        let awake = || nanos(anchor.awake.elapsed());
+        let is_in_step = (0..100).any(|_| anchor.is_in_step(awake()));
+        assert_eq!(is_in_step, all() > Duration::ZERO);
+        // Asleep, or on a paused clock: ahead or behind.
+        assert!(!anchor.is_in_step(awake() - nanos(Duration::from_millis(200))));
+        assert!(!anchor.is_in_step(awake() + nanos(Duration::from_millis(200))));
     }
 
     #[test]

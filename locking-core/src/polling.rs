@@ -133,13 +133,7 @@ impl<P: TryAcquire> Undelivered<P> {
 impl<P: TryAcquire> Drop for Undelivered<P> {
     fn drop(&mut self) {
         if let Some(grant) = self.grant.take() {
-            background::release(
-                Arc::clone(&self.provider),
-                grant.lease,
-                None,
-                &self.runtime,
-                || (),
-            );
+            background::release(&self.provider, &grant.lease, None, &self.runtime, || ());
         }
     }
 }

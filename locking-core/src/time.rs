@@ -64,11 +64,19 @@ impl Wait {
     ///
     /// [`InvalidInput::Wait`] if it is longer than [`Self::MAX`].
     pub fn deadline(self) -> Result<WaitUntil, InvalidInput> {
+        self.deadline_from(Instant::now)
+    }
+
+    /// The same, counted from a moment, which is read only where there is a deadline.
+    pub(crate) fn deadline_from(
+        self,
+        from: impl FnOnce() -> Instant,
+    ) -> Result<WaitUntil, InvalidInput> {
         match self {
             Self::Unlimited => Ok(WaitUntil::Forever),
             Self::For(wait) if wait.is_zero() => Ok(WaitUntil::Now),
             Self::For(wait) if wait > Self::MAX => Err(InvalidInput::Wait { given: wait }),
-            Self::For(wait) => Ok(WaitUntil::Deadline(Instant::now() + wait)),
+            Self::For(wait) => Ok(WaitUntil::Deadline(from() + wait)),
         }
     }
 }

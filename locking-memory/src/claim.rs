@@ -26,6 +26,10 @@ impl Claim {
         Self { provider, keys: request.keys, owner: request.owner, expiry: request.expiry, guard }
     }
 
+    pub(crate) fn owner(&self) -> Option<&OwnerId> {
+        self.owner.as_ref()
+    }
+
     /// Whether a hold is the claimant's own: a lease under the same owner.
     pub(crate) fn reenters(&self, holder: &Holder) -> bool {
         self.guard.is_none()
@@ -44,8 +48,8 @@ impl Claim {
     }
 
     /// When a hold that begins now ends by itself.
-    pub(crate) fn expires(&self) -> Option<Instant> {
-        self.expiry.map(|expiry| Instant::now() + expiry.get())
+    pub(crate) fn expires(&self, now: &Now) -> Option<Instant> {
+        self.expiry.map(|expiry| now.get() + expiry.get())
     }
 
     pub(crate) fn has_expiry(&self) -> bool {

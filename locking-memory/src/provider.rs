@@ -76,13 +76,6 @@ impl MemoryProvider {
     fn lost(&self, key: LockKey) -> Error {
         Error::lost(&self.id, key, LossReason::Expired)
     }
-
-    async fn wait(&self, waiting: Waiting) -> Result<Granted> {
-        waiting.await.map_err(|end| match end {
-            WaitEnd::Closed => Error::closed(&self.id),
-            WaitEnd::TimedOut(key) => Error::timed_out(&self.id, key),
-        })
-    }
 }
 
 fn grant(granted: Granted) -> Grant {
@@ -113,7 +106,11 @@ impl LockingProvider for MemoryProvider {
         }
         let granted = match self.store.take_or_queue(claim, wait.instant(), &self.client) {
             Ok(granted) => granted,
-            Err(Some(waiter)) => self.wait(Waiting::new(Arc::clone(&self.store), waiter)).await?,
+            Err(Some(waiter)) => match Waiting::new(&self.store, waiter).await {
+                Ok(granted) => granted,
+                Err(WaitEnd::Closed) => return Err(Error::closed(&self.id)),
+                Err(WaitEnd::TimedOut(key)) => return Err(Error::timed_out(&self.id, key)),
+            },
             Err(None) => return Err(Error::closed(&self.id)),
         };
         Ok(grant(granted))

@@ -48,14 +48,18 @@ impl Queue {
 
     pub(crate) fn insert(&mut self, waiter: Arc<Waiter>) {
         let waiters = self.0.get_or_insert_default();
-        let place = waiters.partition_point(|other| other.ticket < waiter.ticket);
+        // Most come last: a search would read waiters of tasks that sleep.
+        let comes_last = waiters.back().is_none_or(|last| last.ticket < waiter.ticket);
+        let place = if comes_last { waiters.len() } else { place_of(waiters, waiter.ticket) };
         waiters.insert(place, waiter);
     }
 
     /// Takes a waiter out, if it is there.
     pub(crate) fn remove(&mut self, waiter: &Waiter) -> bool {
         let Some(waiters) = &mut self.0 else { return false };
-        let place = waiters.partition_point(|other| other.ticket < waiter.ticket);
+        // Most leave from the front.
+        let is_first = waiters.front().is_some_and(|first| first.ticket == waiter.ticket);
+        let place = if is_first { 0 } else { place_of(waiters, waiter.ticket) };
         let is_there = waiters.get(place).is_some_and(|other| other.ticket == waiter.ticket);
         if is_there {
             waiters.remove(place);
@@ -76,6 +80,11 @@ impl Queue {
         }
         taken
     }
+}
+
+/// Where a ticket is in a queue, or would be.
+fn place_of(waiters: &VecDeque<Arc<Waiter>>, ticket: u64) -> usize {
+    waiters.partition_point(|other| other.ticket < ticket)
 }
 
 /// A request that waits.

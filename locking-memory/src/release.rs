@@ -8,7 +8,7 @@ use locking_core::{
 use crate::claim::{Claim, Now};
 use crate::holder::Holder;
 use crate::queue::{Extended, Granted};
-use crate::shard::Freed;
+use crate::shard::{Freed, Slot};
 use crate::store::Store;
 
 /// How holds end, and how their time is set.
@@ -143,7 +143,7 @@ impl Store {
         // A key that changes hands meanwhile has a token from here on up.
         let horizon = self.next_token.load(Ordering::Acquire);
         for shard in &self.shards {
-            shard.lock().visit(|slot| {
+            let free = |slot: &mut Slot| {
                 let is_covered = slot.holder.as_ref().is_some_and(|holder| {
                     holder.token < horizon
                         && scope.covers(holder.owner.as_ref(), holder.kind())
@@ -159,7 +159,11 @@ impl Store {
                 if !slot.queue.is_empty() {
                     awaited.push(slot.key.clone());
                 }
-            });
+            };
+            match &scope.owner {
+                Some(owner) => shard.lock().visit_owned(self.mark(Some(owner)), free),
+                None => shard.lock().visit(free),
+            }
         }
         self.settle(awaited);
         freed

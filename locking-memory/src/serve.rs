@@ -6,7 +6,7 @@ use locking_core::{LockKey, Moment};
 
 use crate::claim::{Claim, Now};
 use crate::queue::{Granted, Outcome, Waiter};
-use crate::shard::{Kept, Slot};
+use crate::shard::{Kept, SlotMut};
 use crate::store::{Locked, Store, wake};
 
 /// Where a claim stands among those who want its keys.
@@ -43,9 +43,8 @@ enum Step {
 
 impl Turn {
     /// Since when the time of a guard that is granted now counts, for one that didn't ask just now.
-    /// To be called before the clock is read by which the store counts.
-    fn counts_from(self, claim: &Claim) -> Option<Moment> {
-        (matches!(self, Self::Ticket(_)) && claim.is_guard()).then(Moment::now)
+    fn counts_from(self, claim: &Claim, now: &Now) -> Option<Moment> {
+        (matches!(self, Self::Ticket(_)) && claim.is_guard()).then(|| Moment::of(now.get()))
     }
 }
 
@@ -62,13 +61,15 @@ impl Store {
             return self.take_one(locked, key, claim, turn);
         }
         self.find_blocking(locked, claim, turn)?;
-        let at = turn.counts_from(claim);
-        let (expires, token) = (claim.expires(), self.draw_token());
+        // Read once: a guard counts from when the store does.
+        let now = Now::default();
+        let (at, expires) = (turn.counts_from(claim, &now), claim.expires(&now));
+        let (token, mark) = (self.draw_token(), self.mark(claim.owner()));
         let (mut leased, mut extended) = (Vec::with_capacity(claim.keys.len()), Vec::new());
         for key in &claim.keys {
             let hash = self.hash(key);
-            let slot = locked.shard(hash).slot_or_new(hash, key);
-            leased.push(slot.grant(claim, token, expires, &mut extended));
+            let mut slot = locked.shard(hash).slot_or_new(hash, key);
+            leased.push(slot.grant(claim, mark, token, expires, &mut extended));
         }
         Ok(Granted { lease: claim.lease(leased), at, extended })
     }
@@ -82,16 +83,17 @@ impl Store {
         turn: Turn,
     ) -> Result<Granted, Blocked> {
         let hash = self.hash(key);
-        let slot = locked.shard(hash).slot_or_new(hash, key);
+        let mut slot = locked.shard(hash).slot_or_new(hash, key);
         slot.check(claim, turn, &Now::default())?;
-        Ok(self.grant_one(slot, claim, turn))
+        Ok(self.grant_one(&mut slot, claim, turn))
     }
 
     /// Gives the only key of a claim to it.
-    fn grant_one(&self, slot: &mut Slot, claim: &Claim, turn: Turn) -> Granted {
-        let at = turn.counts_from(claim);
-        let (token, expires, mut extended) = (self.draw_token(), claim.expires(), Vec::new());
-        let leased = slot.grant(claim, token, expires, &mut extended);
+    fn grant_one(&self, slot: &mut SlotMut<'_>, claim: &Claim, turn: Turn) -> Granted {
+        let (now, mut extended) = (Now::default(), Vec::new());
+        let (at, expires) = (turn.counts_from(claim, &now), claim.expires(&now));
+        let (token, mark) = (self.draw_token(), self.mark(claim.owner()));
+        let leased = slot.grant(claim, mark, token, expires, &mut extended);
         Granted { lease: claim.lease_of_one(leased), at, extended }
     }
 
@@ -120,10 +122,11 @@ impl Store {
 
     pub(crate) fn enqueue(&self, locked: &mut Locked<'_>, waiter: &Arc<Waiter>, key: &LockKey) {
         let hash = self.hash(key);
-        let slot = locked.shard(hash).slot_or_new(hash, key);
+        let mut slot = locked.shard(hash).slot_or_new(hash, key);
+        // Also where it isn't the first: when it is, it needn't be woken to set its timer, unless the
+        // hold in its way then ends sooner than the one now.
+        waiter.look_at(slot.ends());
         slot.queue.insert(Arc::clone(waiter));
-        let is_first = slot.queue.first().is_some_and(|first| Arc::ptr_eq(first, waiter));
-        waiter.look_at(slot.ends().filter(|_| is_first));
     }
 
     /// Hands free keys to those who wait for them, in turn.
@@ -167,7 +170,7 @@ impl Store {
     fn next_step(&self, locked: &mut Locked<'_>, key: &LockKey) -> Step {
         let (now, hash) = (Now::default(), self.hash(key));
         let shard = locked.shard(hash);
-        let Some(slot) = shard.slot(hash, key) else { return Step::Done };
+        let Some(mut slot) = shard.slot_to_grant(hash, key) else { return Step::Done };
         let is_free = slot.current(&now).is_none();
         let next = match &slot.holder {
             None => {
@@ -195,7 +198,7 @@ impl Store {
             return Step::Several(waiter);
         }
         slot.queue.remove(&waiter);
-        let granted = self.grant_one(slot, claim, Turn::Ticket(waiter.ticket));
+        let granted = self.grant_one(&mut slot, claim, Turn::Ticket(waiter.ticket));
         Step::Served(waiter.settle(Outcome::Granted(granted)))
     }
 
@@ -256,7 +259,7 @@ impl Store {
         let Some(until) = was_overtaken.then(|| waiter.count_pass()).flatten() else { return };
         for key in &waiter.claim.keys {
             let hash = self.hash(key);
-            let slot = locked.shard(hash).slot_or_new(hash, key);
+            let mut slot = locked.shard(hash).slot_or_new(hash, key);
             if slot.holder.is_none() && !slot.is_kept_from(Turn::Ticket(waiter.ticket)) {
                 slot.kept_for = Some(Box::new(Kept { waiter: Arc::clone(waiter), until }));
                 slot.watch_expiry();

@@ -1,3 +1,4 @@
+use std::ops::{Deref, DerefMut};
 use std::sync::Arc;
 
 use hashbrown::HashTable;
@@ -16,7 +17,23 @@ use crate::serve::{Blocked, Turn};
 #[derive(Debug, Default)]
 #[repr(align(128))]
 pub(crate) struct Shard {
-    slots: HashTable<Slot>,
+    /// Where the slots are, by the hashes of their keys.
+    places: HashTable<usize>,
+    slots: Vec<Slot>,
+    /// Each slot's last owner, in the order of the slots: whoever looks for an owner's holds reads
+    /// these few bytes, and no other slot.
+    owners: Vec<OwnerMark>,
+}
+
+/// What an owner's text comes to in four bytes. Others may have the same one.
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
+pub(crate) struct OwnerMark(pub(crate) u32);
+
+/// A slot, with what a grant changes beside it.
+#[derive(Debug)]
+pub(crate) struct SlotMut<'a> {
+    slot: &'a mut Slot,
+    owner: &'a mut OwnerMark,
 }
 
 /// For whom a free key is kept, and until when.
@@ -50,15 +67,29 @@ pub(crate) struct Slot {
 
 impl Shard {
     pub(crate) fn slot(&mut self, hash: u64, key: &LockKey) -> Option<&mut Slot> {
-        self.slots.find_mut(hash, |slot| slot.key == *key)
+        let at = self.find(hash, key)?;
+        Some(&mut self.slots[at])
+    }
+
+    /// The slot of a key, to be granted.
+    pub(crate) fn slot_to_grant(&mut self, hash: u64, key: &LockKey) -> Option<SlotMut<'_>> {
+        let at = self.find(hash, key)?;
+        Some(self.slot_at(at))
     }
 
     /// The slot of a key, made if it isn't there. Who asks for it fills it.
-    pub(crate) fn slot_or_new(&mut self, hash: u64, key: &LockKey) -> &mut Slot {
-        match self.slots.entry(hash, |slot| slot.key == *key, |slot| slot.hash) {
-            Entry::Occupied(slot) => slot.into_mut(),
-            Entry::Vacant(place) => place.insert(Slot::new(hash, key.clone())).into_mut(),
-        }
+    pub(crate) fn slot_or_new(&mut self, hash: u64, key: &LockKey) -> SlotMut<'_> {
+        let Self { places, slots, owners } = self;
+        let at = match places.entry(hash, |at| slots[*at].key == *key, |at| slots[*at].hash) {
+            Entry::Occupied(place) => *place.get(),
+            Entry::Vacant(place) => {
+                let at = *place.insert(slots.len()).get();
+                slots.push(Slot::new(hash, key.clone()));
+                owners.push(OwnerMark::default());
+                at
+            }
+        };
+        self.slot_at(at)
     }
 
     /// Frees a key whose holder passes the test.
@@ -69,9 +100,9 @@ impl Shard {
         now: &Now,
         passes: impl FnOnce(&Holder) -> bool,
     ) -> Freed {
-        let found = self.slots.find_entry(hash, |slot| slot.key == *key);
-        let Ok(mut entry) = found else { return Freed::No };
-        let slot = entry.get_mut();
+        let found = self.places.find_entry(hash, |at| self.slots[*at].key == *key);
+        let Ok(place) = found else { return Freed::No };
+        let slot = &mut self.slots[*place.get()];
         if !slot.current(now).is_some_and(|holder| passes(holder)) {
             return Freed::No;
         }
@@ -82,17 +113,18 @@ impl Shard {
         if !slot.queue.is_empty() {
             return Freed::Awaited;
         }
-        entry.remove();
+        let (at, _) = place.remove();
+        self.close_gap(at);
         self.give_memory_back();
         Freed::Yes
     }
 
     /// Forgets a key that nobody holds or waits for.
     pub(crate) fn forget_if_unused(&mut self, hash: u64, key: &LockKey) {
-        if let Ok(slot) = self.slots.find_entry(hash, |slot| slot.key == *key)
-            && slot.get().is_unused()
+        if let Some(at) = self.find(hash, key)
+            && self.slots[at].is_unused()
         {
-            slot.remove();
+            self.remove(at);
         }
         self.give_memory_back();
     }
@@ -102,11 +134,30 @@ impl Shard {
     }
 
     /// Visits every slot, and forgets those that nobody holds or waits for after that.
-    pub(crate) fn visit(&mut self, mut visit: impl FnMut(&mut Slot)) {
-        self.slots.retain(|slot| {
-            visit(slot);
-            !slot.is_unused()
-        });
+    pub(crate) fn visit(&mut self, visit: impl FnMut(&mut Slot)) {
+        self.visit_where(|_| true, visit);
+    }
+
+    /// The same for those that an owner of this mark holds, and perhaps others.
+    pub(crate) fn visit_owned(&mut self, mark: OwnerMark, visit: impl FnMut(&mut Slot)) {
+        self.visit_where(|owner| owner == mark, visit);
+    }
+
+    fn visit_where(
+        &mut self,
+        is_meant: impl Fn(OwnerMark) -> bool,
+        mut visit: impl FnMut(&mut Slot),
+    ) {
+        // From the back: what takes the place of a slot that is forgotten has had its turn.
+        for at in (0..self.slots.len()).rev() {
+            if !is_meant(self.owners[at]) {
+                continue;
+            }
+            visit(&mut self.slots[at]);
+            if self.slots[at].is_unused() {
+                self.remove(at);
+            }
+        }
         self.give_memory_back();
     }
 
@@ -114,11 +165,90 @@ impl Shard {
         self.slots.len()
     }
 
+    fn find(&self, hash: u64, key: &LockKey) -> Option<usize> {
+        self.places.find(hash, |at| self.slots[*at].key == *key).copied()
+    }
+
+    fn slot_at(&mut self, at: usize) -> SlotMut<'_> {
+        SlotMut { slot: &mut self.slots[at], owner: &mut self.owners[at] }
+    }
+
+    fn remove(&mut self, at: usize) {
+        if let Ok(place) = self.places.find_entry(self.slots[at].hash, |place| *place == at) {
+            place.remove();
+        }
+        self.close_gap(at);
+    }
+
+    /// Drops a slot that has no place any more; the last one takes its place.
+    fn close_gap(&mut self, at: usize) {
+        self.slots.swap_remove(at);
+        self.owners.swap_remove(at);
+        if let Some(moved) = self.slots.get(at) {
+            let was_at = self.slots.len();
+            if let Some(place) = self.places.find_mut(moved.hash, |place| *place == was_at) {
+                *place = at;
+            }
+        }
+    }
+
     /// A table that was large once doesn't stay so.
     fn give_memory_back(&mut self) {
         if self.slots.capacity() > 64 && self.slots.len() < self.slots.capacity() / 8 {
-            self.slots.shrink_to(self.slots.len() * 2, |slot| slot.hash);
+            let enough = self.slots.len() * 2;
+            self.slots.shrink_to(enough);
+            self.owners.shrink_to(enough);
+            self.places.shrink_to(enough, |at| self.slots[*at].hash);
         }
+    }
+}
+
+impl SlotMut<'_> {
+    /// Gives the key to a claim that may have it. Where that extends a hold, `extended` learns what
+    /// its expiry was before.
+    pub(crate) fn grant(
+        &mut self,
+        claim: &Claim,
+        mark: OwnerMark,
+        token: u64,
+        expires: Option<Instant>,
+        extended: &mut Vec<Extended>,
+    ) -> LeasedKey {
+        let leased = match &mut self.slot.holder {
+            Some(holder) => {
+                let before = holder.expires;
+                holder.prolong(expires);
+                holder.is_shared_by_now = true;
+                if let (Some(before), Some(after)) = (before, holder.expires)
+                    && before != after
+                {
+                    extended.push(Extended { key: self.slot.key.clone(), before, after });
+                }
+                LeasedKey::reentered(self.slot.key.clone(), FencingToken::new(holder.token))
+            }
+            free => {
+                *free = Some(claim.holder(token, expires));
+                self.slot.kept_for = None;
+                *self.owner = mark;
+                LeasedKey::taken(self.slot.key.clone(), FencingToken::new(token))
+            }
+        };
+        self.watch_expiry();
+        leased
+    }
+}
+
+impl Deref for SlotMut<'_> {
+    type Target = Slot;
+
+    fn deref(&self) -> &Slot {
+        self.slot
+    }
+}
+
+impl DerefMut for SlotMut<'_> {
+    fn deref_mut(&mut self) -> &mut Slot {
+        self.slot
     }
 }
 
@@ -155,37 +285,6 @@ impl Slot {
             None => return Ok(()),
         };
         Err(Blocked { key: self.key.clone(), is_awaited, token })
-    }
-
-    /// Gives the key to a claim that may have it. Where that extends a hold, `extended` learns what
-    /// its expiry was before.
-    pub(crate) fn grant(
-        &mut self,
-        claim: &Claim,
-        token: u64,
-        expires: Option<Instant>,
-        extended: &mut Vec<Extended>,
-    ) -> LeasedKey {
-        let leased = match &mut self.holder {
-            Some(holder) => {
-                let before = holder.expires;
-                holder.prolong(expires);
-                holder.is_shared_by_now = true;
-                if let (Some(before), Some(after)) = (before, holder.expires)
-                    && before != after
-                {
-                    extended.push(Extended { key: self.key.clone(), before, after });
-                }
-                LeasedKey::reentered(self.key.clone(), FencingToken::new(holder.token))
-            }
-            free => {
-                *free = Some(claim.holder(token, expires));
-                self.kept_for = None;
-                LeasedKey::taken(self.key.clone(), FencingToken::new(token))
-            }
-        };
-        self.watch_expiry();
-        leased
     }
 
     fn is_unused(&self) -> bool {

@@ -5,14 +5,14 @@ use std::task::Waker;
 use std::time::{SystemTime, UNIX_EPOCH};
 
 use foldhash::fast::RandomState;
-use locking_core::{KeySet, LockKey};
+use locking_core::{KeySet, LockKey, OwnerId};
 use parking_lot::{Mutex, MutexGuard};
 use tokio::time::Instant;
 
 use crate::claim::{Claim, Now};
 use crate::queue::{Client, Granted, Outcome, Waiter};
 use crate::serve::Turn;
-use crate::shard::Shard;
+use crate::shard::{OwnerMark, Shard};
 use crate::sweep::Sweeper;
 
 const SHARDS: usize = 64;
@@ -184,6 +184,12 @@ impl Store {
 
     pub(crate) fn hash(&self, key: &LockKey) -> u64 {
         self.hasher.hash_one(key.as_str())
+    }
+
+    /// What is looked for in place of an owner; anonymous holders share one mark.
+    pub(crate) fn mark(&self, owner: Option<&OwnerId>) -> OwnerMark {
+        let mark = |owner: &OwnerId| OwnerMark(self.hasher.hash_one(owner.as_str()) as u32);
+        owner.map(mark).unwrap_or_default()
     }
 
     pub(crate) fn shard(&self, hash: u64) -> &Mutex<Shard> {

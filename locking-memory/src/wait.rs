@@ -15,8 +15,8 @@ pin_project! {
     /// the client is closed. Dropped, it leaves the queue, or gives back what it was granted and
     /// never learned of.
     #[derive(Debug)]
-    pub(crate) struct Waiting {
-        place: InQueue,
+    pub(crate) struct Waiting<'a> {
+        place: InQueue<'a>,
         #[pin]
         timer: Option<Sleep>,
     }
@@ -30,13 +30,13 @@ pub(crate) enum WaitEnd {
     Closed,
 }
 
-impl Waiting {
-    pub(crate) fn new(store: Arc<Store>, waiter: Arc<Waiter>) -> Self {
+impl<'a> Waiting<'a> {
+    pub(crate) fn new(store: &'a Arc<Store>, waiter: Arc<Waiter>) -> Self {
         Self { place: InQueue { store, waiter, is_over: false }, timer: None }
     }
 }
 
-impl Future for Waiting {
+impl Future for Waiting<'_> {
     type Output = Result<Granted, WaitEnd>;
 
     fn poll(self: Pin<&mut Self>, context: &mut Context<'_>) -> Poll<Self::Output> {
@@ -65,13 +65,13 @@ impl Future for Waiting {
 
 /// A place in a queue, which is left when this is dropped.
 #[derive(Debug)]
-struct InQueue {
-    store: Arc<Store>,
+struct InQueue<'a> {
+    store: &'a Arc<Store>,
     waiter: Arc<Waiter>,
     is_over: bool,
 }
 
-impl InQueue {
+impl InQueue<'_> {
     fn deadline_is_over(&self) -> bool {
         self.waiter.deadline.is_some_and(|deadline| deadline <= Instant::now())
     }
@@ -98,7 +98,7 @@ impl InQueue {
     }
 }
 
-impl Drop for InQueue {
+impl Drop for InQueue<'_> {
     fn drop(&mut self) {
         if self.is_over {
             return;

@@ -106,9 +106,9 @@ impl Keeper {
     }
 
     /// Takes a guard into care. `None` if the module is being closed.
-    pub(crate) fn register(self: &Arc<Self>, guard: &Arc<GuardState>) -> Option<u64> {
+    pub(crate) fn register(self: &Arc<Self>, guard: &Arc<GuardState>, now: Instant) -> Option<u64> {
         let id = self.next_id.fetch_add(1, Ordering::Relaxed);
-        let due = if guard.is_renewed() { self.due(guard.first_term) } else { NOT_DUE };
+        let due = if guard.is_renewed() { self.due(guard.first_term, now) } else { NOT_DUE };
         let mut schedule = locked(&self.schedule);
         // Under the lock under which `guards` looks: a close sees the guard, or this sees the close.
         if self.closing.has_begun() {
@@ -124,7 +124,7 @@ impl Keeper {
 
     /// Plans the next renewal of a guard whose last one came through.
     pub(super) fn schedule(self: &Arc<Self>, id: u64, guard: &Arc<GuardState>) {
-        let due = self.due(guard.expiry.get());
+        let due = self.due(guard.expiry.get(), Instant::now());
         let mut schedule = locked(&self.schedule);
         if let Some(guard) = schedule.guards.remove(&(NOT_DUE, id)) {
             guard.due.store(due, Ordering::Relaxed);
@@ -168,8 +168,10 @@ impl Keeper {
     }
 
     /// A third of the time that a hold lasts from now.
-    fn due(&self, term: Duration) -> u64 {
-        u64::try_from((self.started.elapsed() + term / 3).as_nanos()).unwrap_or(NOT_DUE - 1)
+    fn due(&self, term: Duration, now: Instant) -> u64 {
+        let third = term / 3;
+        u64::try_from((now.saturating_duration_since(self.started) + third).as_nanos())
+            .unwrap_or(NOT_DUE - 1)
     }
 
     /// Sees to it that the timer looks at `due` at the latest.

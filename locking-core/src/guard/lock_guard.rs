@@ -11,6 +11,7 @@ use super::state::GuardState;
 use crate::background;
 use crate::error::{Error, Result};
 use crate::loss::LossReason;
+use crate::moment::Moment;
 
 /// For how long a finished job's result is held back for the answer of the store.
 const FINISH: Duration = Duration::from_secs(2);
@@ -41,32 +42,34 @@ impl LockGuard {
     /// # Errors
     ///
     /// [`Error::Closed`] if the module is being closed; the hold is given back.
-    pub(crate) fn new(state: GuardState, keeper: Arc<Keeper>) -> Result<Self> {
+    pub(crate) fn new(state: GuardState, keeper: Arc<Keeper>, now: Instant) -> Result<Self> {
         let state = Arc::new(state);
-        let Some(id) = keeper.register(&state) else {
+        let Some(id) = keeper.register(&state, now) else {
             give_back(&state, &keeper);
             return Err(Error::closed(&state.lease.provider));
         };
         let context = LockContext::new(state);
-        let granted = tracing::enabled!(tracing::Level::DEBUG).then(Instant::now);
+        let granted = tracing::enabled!(tracing::Level::DEBUG).then_some(now);
         Ok(Self { context, keeper, id, granted, settled: false })
     }
 
-    /// Where the grant took so long to arrive that it could be stale, believes only a renewal that
-    /// is answered by `deadline`.
+    /// Whether the grant took so long to arrive that it could be stale.
+    pub(crate) fn needs_confirmation(&self, now: Moment) -> bool {
+        self.state().needs_confirmation(now)
+    }
+
+    /// Believes only a renewal that is answered by `deadline`.
     ///
     /// # Errors
     ///
-    /// [`Error::Lost`] if it was stale; what else the store answers to the renewal.
+    /// [`Error::Lost`] if the grant was stale; what else the store answers to the renewal.
     pub(crate) async fn confirmed(self, deadline: Option<Instant>) -> Result<Self> {
-        if self.state().needs_confirmation() {
-            let latest = Instant::now() + self.state().expiry.get();
-            let latest = deadline.map_or(latest, |deadline| deadline.min(latest));
-            let unanswered = |_| Error::unknown_outcome(&self.lease().provider, "no answer");
-            timeout_at(latest, self.state().renew()).await.map_err(unanswered)??;
-            // A loss is final: the grant's own deadline may have passed before the answer came.
-            self.check()?;
-        }
+        let latest = Instant::now() + self.state().expiry.get();
+        let latest = deadline.map_or(latest, |deadline| deadline.min(latest));
+        let unanswered = |_| Error::unknown_outcome(&self.lease().provider, "no answer");
+        timeout_at(latest, self.state().renew()).await.map_err(unanswered)??;
+        // A loss is final: the grant's own deadline may have passed before the answer came.
+        self.check()?;
         Ok(self)
     }
 
@@ -119,6 +122,12 @@ impl LockGuard {
             self.settled = true;
             return released;
         }
+        // In a box: the usual guard needs no room for it.
+        Box::pin(self.ask_to_release(within)).await
+    }
+
+    async fn ask_to_release(mut self, within: Duration) -> Result<()> {
+        let state = self.state();
         let release = timeout(within, state.provider.release_lease(&state.lease));
         let unanswered = |_| Error::unknown_outcome(&state.lease.provider, "no answer");
         let released = release.await.map_err(unanswered).flatten();
@@ -155,13 +164,8 @@ impl Drop for LockGuard {
 /// Gives a hold back in the background, until its lease must have ended.
 fn give_back(state: &GuardState, keeper: &Arc<Keeper>) {
     let within = state.is_renewed().then(|| state.expiry.get());
-    background::release(
-        Arc::clone(&state.provider),
-        state.lease.clone(),
-        within,
-        &keeper.runtime,
-        || keeper.giving_back(),
-    );
+    let pending = || keeper.giving_back();
+    background::release(&state.provider, &state.lease, within, &keeper.runtime, pending);
 }
 
 impl fmt::Debug for LockGuard {

@@ -79,8 +79,9 @@ impl GuardState {
 
     /// Whether so much of the lease has gone that a fresh grant could be stale: then it is
     /// confirmed by a renewal before anybody believes in it.
-    pub(crate) fn needs_confirmation(&self) -> bool {
-        self.is_renewed() && self.expires_in() < self.first_term / 2
+    pub(crate) fn needs_confirmation(&self, now: Moment) -> bool {
+        let left = self.valid_until().saturating_since(now);
+        self.is_renewed() && left < self.first_term / 2
     }
 
     /// Sets the lease's time once more, and the local deadline with it.

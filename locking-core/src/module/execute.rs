@@ -3,8 +3,8 @@ use std::fmt;
 use tracing::field::Empty;
 
 use super::CallFuture;
-use super::call::traced;
-use super::lock::Lock;
+use super::call::{refused, traced};
+use super::lock::{Asking, Lock};
 use crate::error::Result;
 use crate::guard::{LockContext, LockGuard};
 use crate::time::Wait;
@@ -59,19 +59,18 @@ impl<'a, F> Execute<'a, F> {
     pub fn cancel_when_lost(self, cancel: bool) -> Self {
         Self { cancel_when_lost: cancel, ..self }
     }
+}
 
-    async fn run<Fut>(self) -> Result<Fut::Output>
-    where
-        F: FnOnce(LockContext) -> Fut,
-        Fut: Future,
-    {
-        let guard = self.lock.guard().await?;
-        let job = (self.job)(guard.context());
-        let output =
-            if self.cancel_when_lost { unless_lost(&guard, job).await? } else { job.await };
-        guard.finish().await?;
-        Ok(output)
-    }
+async fn run<F, Fut>(asking: Asking<'_>, job: F, cancel_when_lost: bool) -> Result<Fut::Output>
+where
+    F: FnOnce(LockContext) -> Fut,
+    Fut: Future,
+{
+    let guard = asking.guard().await?;
+    let job = job(guard.context());
+    let output = if cancel_when_lost { unless_lost(&guard, job).await? } else { job.await };
+    guard.finish().await?;
+    Ok(output)
 }
 
 /// Runs a job until it ends or its lock is lost. The job comes first, so that one which is ready at
@@ -100,7 +99,12 @@ where
             keys = Empty,
             outcome = Empty
         );
-        traced(self.lock.described(span), Box::pin(self.run()))
+        let span = self.lock.described(span);
+        let call = match self.lock.start() {
+            Ok(asking) => Box::pin(run(asking, self.job, self.cancel_when_lost)),
+            Err(error) => refused(error),
+        };
+        traced(span, call)
     }
 }
 

@@ -6,7 +6,7 @@ use tracing::Span;
 use tracing::field::Empty;
 
 use super::acquire::Granting;
-use super::call::traced;
+use super::call::{refused, traced};
 use super::target::Target;
 use super::{CallFuture, LockingModule};
 use crate::error::{Error, Result};
@@ -86,7 +86,8 @@ impl<'a> Lock<'a> {
         span
     }
 
-    pub(super) async fn guard(self) -> Result<LockGuard> {
+    /// Checks the call. Its time begins here.
+    pub(super) fn start(self) -> Result<Asking<'a>> {
         let keys = self.keys?;
         let expiry = Expiry::new(self.lease)?;
         if self.lease < LEAST_LEASE {
@@ -94,44 +95,63 @@ impl<'a> Lock<'a> {
         }
         let target = self.target?;
         let timeout = self.timeout.unwrap_or(target.provider().wait_locking_timeout().into());
-        let wait = timeout.deadline()?;
+        let asked = Instant::now();
+        let wait = timeout.deadline_from(|| asked)?;
+        Ok(Asking { module: self.module, target, keys, expiry, asked, wait })
+    }
+}
+
+/// A call that was checked.
+pub(super) struct Asking<'a> {
+    module: &'a LockingModule,
+    target: &'a Target,
+    keys: KeySet,
+    expiry: Expiry,
+    asked: Instant,
+    wait: WaitUntil,
+}
+
+impl Asking<'_> {
+    pub(super) async fn guard(mut self) -> Result<LockGuard> {
         loop {
-            let guard = granted(self.module, target, keys.clone(), expiry, wait).await?;
-            match guard.confirmed(wait.instant()).await {
+            let (guard, now) = self.granted().await?;
+            if !guard.needs_confirmation(now) {
+                return Ok(guard);
+            }
+            // In a box: the usual guard needs no room for it.
+            match Box::pin(guard.confirmed(self.wait.instant())).await {
                 // A stale grant: it ended before it reached us.
-                Err(Error::Lost { .. }) if !is_over(wait) => {}
+                Err(Error::Lost { .. }) if !is_over(self.wait) => {}
                 Err(Error::Lost { provider, key, .. }) => {
                     return Err(Error::TimedOut { provider, key });
                 }
                 answer => return answer,
             }
+            self.asked = Instant::now();
         }
+    }
+
+    /// A guard, and when it was granted.
+    async fn granted(&self) -> Result<(LockGuard, Moment)> {
+        let Self { module, target, expiry, .. } = *self;
+        let loss = LossSignal::new();
+        let request = AcquireRequest::new(self.keys.clone())
+            .with_owner(OwnerId::fresh())
+            .with_expiry(expiry)
+            .with_wait(self.wait)
+            .with_guard(loss.clone());
+        let keeper = module.keepers().current(module.closing());
+        let asked = Moment::of(self.asked);
+        let grant = Granting::new(module, target, request)?.await?;
+        // No await between here and the guard: whoever drops this future drops a guard.
+        let (provider, now) = (Arc::clone(target.provider()), Instant::now());
+        let state = GuardState::new(provider, grant, expiry, asked, loss);
+        Ok((LockGuard::new(state, keeper, now)?, Moment::of(now)))
     }
 }
 
 fn is_over(wait: WaitUntil) -> bool {
     wait.instant().is_some_and(|deadline| deadline <= Instant::now())
-}
-
-async fn granted(
-    module: &LockingModule,
-    target: &Target,
-    keys: KeySet,
-    expiry: Expiry,
-    wait: WaitUntil,
-) -> Result<LockGuard> {
-    let loss = LossSignal::new();
-    let request = AcquireRequest::new(keys)
-        .with_owner(OwnerId::fresh())
-        .with_expiry(expiry)
-        .with_wait(wait)
-        .with_guard(loss.clone());
-    let keeper = module.keepers().current(module.closing());
-    let asked = Moment::now();
-    let grant = Granting::new(module, target, request)?.await?;
-    // No await between here and the guard: whoever drops this future drops a guard.
-    let provider = Arc::clone(target.provider());
-    LockGuard::new(GuardState::new(provider, grant, expiry, asked, loss), keeper)
 }
 
 impl<'a> IntoFuture for Lock<'a> {
@@ -141,6 +161,11 @@ impl<'a> IntoFuture for Lock<'a> {
     fn into_future(self) -> CallFuture<'a, LockGuard> {
         let span =
             tracing::debug_span!("locking.lock", provider = Empty, keys = Empty, outcome = Empty);
-        traced(self.described(span), Box::pin(self.guard()))
+        let span = self.described(span);
+        let call = match self.start() {
+            Ok(asking) => Box::pin(asking.guard()),
+            Err(error) => refused(error),
+        };
+        traced(span, call)
     }
 }

@@ -1,5 +1,5 @@
 use std::net::SocketAddr;
-use std::path::Path;
+use std::path::{Path, PathBuf};
 
 use tempfile::TempDir;
 
@@ -49,7 +49,7 @@ pub(super) async fn own(setup: &RedisSetup) -> Result<Redis, ServerError> {
     if forced != Some(Source::Container) {
         match program::find("redis-server") {
             Some(program) => {
-                return started(setup, async |ports| process(setup, &program, ports)).await;
+                return started(setup, &Make::Process(program)).await;
             }
             None => tried.add(Source::Process, "there is no `redis-server`"),
         }
@@ -68,18 +68,29 @@ pub(super) struct Ports {
     pub(super) tls: Option<SocketAddr>,
 }
 
+/// How a server is made. No closure: what those borrow keeps futures from being sent between threads.
+enum Make {
+    Process(PathBuf),
+}
+
+impl Make {
+    async fn server(&self, setup: &RedisSetup, ports: Ports) -> Result<Owned, ServerError> {
+        match self {
+            Self::Process(program) => process(setup, program, ports),
+        }
+    }
+}
+
 /// Starts a server that `make` makes and waits until it answers, on other ports where somebody else
 /// took these meanwhile.
-async fn started(
-    setup: &RedisSetup,
-    make: impl AsyncFn(Ports) -> Result<Owned, ServerError>,
-) -> Result<Redis, ServerError> {
+async fn started(setup: &RedisSetup, make: &Make) -> Result<Redis, ServerError> {
     let mut attempt = 1;
     loop {
         let ports = ports(setup)?;
         let started = async {
             let address = Address::local(ports.plain, setup.password.clone());
-            let redis = Redis::new(address, ports.plain, ports.tls, Some(make(ports).await?));
+            let redis =
+                Redis::new(address, ports.plain, ports.tls, Some(make.server(setup, ports).await?));
             redis.start_again().await?;
             Ok(redis)
         };
