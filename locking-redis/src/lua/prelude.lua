@@ -23,7 +23,7 @@ local TERM = 400
 -- How long a queue is kept that nobody asks about any more, in ms. Who waits asks twice a second.
 local QUEUE_TERM = 60000
 -- How long it is remembered that a request was taken back, in ms: longer than any command is under way.
-local WITHDRAWN_TERM = 60000
+local WITHDRAWN_TERM = 10000
 -- After how many moves a request for several keys has the free ones kept for it, and for how long in ms.
 local MOVES, KEPT_TERM = 16, 25
 
