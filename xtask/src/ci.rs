@@ -6,10 +6,11 @@ use crate::steps::Steps;
 use crate::test;
 
 /// Members that others depend on.
-const PUBLISHED: [&str; 4] = ["locking", "locking-core", "locking-memory", "locking-testkit"];
+const PUBLISHED: [&str; 5] =
+    ["locking", "locking-core", "locking-memory", "locking-redis", "locking-testkit"];
 
 /// Members that are for this repository alone.
-const UNPUBLISHED: [&str; 3] = ["bench", "quickstart", "xtask"];
+const UNPUBLISHED: [&str; 4] = ["bench", "inventory", "quickstart", "xtask"];
 
 /// Everything that a change has to pass. It changes no file; the cheap checks come first.
 pub(crate) fn run(steps: &mut Steps) -> Result {

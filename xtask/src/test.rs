@@ -3,8 +3,12 @@ use crate::steps::Steps;
 
 /// The feature sets of the facade. Each is built alone: in a build of the whole workspace one
 /// member's features are every member's.
-const FEATURE_SETS: [&[&str]; 3] =
-    [&[], &["--no-default-features"], &["--no-default-features", "--features", "memory"]];
+const FEATURE_SETS: [&[&str]; 4] = [
+    &[],
+    &["--no-default-features"],
+    &["--no-default-features", "--features", "memory"],
+    &["--no-default-features", "--features", "redis"],
+];
 
 /// Sets up what the tests need, and runs all of them.
 pub(crate) fn run(steps: &mut Steps) -> Result {

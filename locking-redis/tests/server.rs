@@ -1,0 +1,268 @@
+//! What is particular to Redis: what lies on the server, who else uses it, and what it refuses.
+
+use std::time::{Duration, Instant};
+
+use locking_core::{
+    Capability, Error, LockingConfig, LockingModule, LockingProvider, ProviderConfig, ProviderId,
+};
+use locking_redis::{IDENTIFIER, RedisOptions, RedisProvider};
+use locking_testkit::servers::{Redis, RedisSetup};
+
+const SOON: Duration = Duration::from_secs(1);
+
+async fn server() -> Redis {
+    RedisSetup::new().start().await.expect("a server of the test's own")
+}
+
+async fn provider(url: &str) -> locking_core::Result<RedisProvider> {
+    let id = ProviderId::new(IDENTIFIER).expect("an id");
+    RedisProvider::connect(id, RedisOptions::new(url).expect("a URL")).await
+}
+
+async fn module(server: &Redis) -> LockingModule {
+    configured(&server.url(), &[]).await.expect("the server can be reached")
+}
+
+async fn configured(url: &str, options: &[(&str, &str)]) -> locking_core::Result<LockingModule> {
+    let entry = ProviderConfig::new(IDENTIFIER).with_option("redis_url", url);
+    let entry = options.iter().fold(entry, |entry, (name, value)| entry.with_option(*name, *value));
+    LockingModule::new(LockingConfig::new().with_provider(entry)).await
+}
+
+async fn asked(server: &Redis, words: &[&str]) -> String {
+    server.command(words).await.expect("the server answers").trim().to_owned()
+}
+
+#[tokio::test]
+async fn a_lock_of_the_original_module_blocks_until_it_is_deleted() {
+    let server = server().await;
+    let module = module(&server).await;
+    asked(&server, &["SET", "medusa_lock:prod_123", "user_1", "NX", "EX", "60"]).await;
+
+    let refused = module.acquire("prod_123").owner("user_1").await;
+    assert!(matches!(refused, Err(Error::Held { .. })), "{refused:?}");
+    let shown = module.inspect("prod_123").await.expect("answered").expect("held");
+    assert_eq!(shown.owner.expect("its owner").as_str(), "user_1");
+
+    let waiting = {
+        let module = module.clone();
+        tokio::spawn(async move { module.acquire("prod_123").wait(SOON * 30).await })
+    };
+    tokio::time::sleep(Duration::from_millis(300)).await;
+    assert!(!waiting.is_finished());
+    let deleted = Instant::now();
+    asked(&server, &["DEL", "medusa_lock:prod_123"]).await;
+    waiting.await.expect("no panic").expect("granted");
+    let took = deleted.elapsed();
+    assert!(took < Duration::from_millis(400), "within `maximum_retry_interval`: {took:?}");
+}
+
+#[tokio::test]
+async fn an_expired_lock_of_the_original_module_is_free() {
+    let server = server().await;
+    let module = module(&server).await;
+    asked(&server, &["SET", "medusa_lock:k", "*", "NX", "PX", "150"]).await;
+    module.acquire("k").wait(SOON * 5).await.expect("granted when it has expired");
+}
+
+#[tokio::test]
+async fn the_original_module_neither_takes_nor_frees_a_lock_that_is_held() {
+    let server = server().await;
+    let module = module(&server).await;
+    module.acquire("k").owner("user_1").await.expect("free");
+    // What it runs to acquire, and to release: a compare with the owner, and a delete.
+    let taken = asked(&server, &["SET", "medusa_lock:k", "user_1", "NX", "EX", "60"]).await;
+    assert_eq!(taken, "", "not set");
+    let release = "if redis.call('get', KEYS[1]) == ARGV[1] then return redis.call('del', KEYS[1]) end return 0";
+    assert_eq!(asked(&server, &["EVAL", release, "1", "medusa_lock:k", "user_1"]).await, "0");
+    assert!(module.release("k").owner("user_1").await.expect("answered"));
+}
+
+#[tokio::test]
+async fn nobody_elses_lock_is_freed_whatever_is_asked_for() {
+    let server = server().await;
+    let module = module(&server).await;
+    asked(&server, &["SET", "medusa_lock:theirs", "user_1"]).await;
+    asked(&server, &["HSET", "medusa_lock:hash", "field", "1"]).await;
+    for key in ["theirs", "hash"] {
+        assert!(!module.release(key).await.expect("answered"));
+        assert!(!module.release(key).owner("user_1").await.expect("answered"));
+    }
+    module.release_all().including_running().await.expect("answered");
+    assert_eq!(asked(&server, &["EXISTS", "medusa_lock:theirs", "medusa_lock:hash"]).await, "2");
+}
+
+#[tokio::test]
+async fn a_key_of_another_type_blocks_and_stays_as_it_is() {
+    let server = server().await;
+    let module = module(&server).await;
+    asked(&server, &["HSET", "medusa_lock:hash", "field", "1"]).await;
+    let refused = module.acquire(["free", "hash"]).await;
+    let error = refused.expect_err("somebody's");
+    assert!(matches!(&error, Error::Held { key, .. } if key.as_str() == "hash"), "{error:?}");
+    assert_eq!(asked(&server, &["HGET", "medusa_lock:hash", "field"]).await, "1");
+    assert_eq!(asked(&server, &["EXISTS", "medusa_lock:free"]).await, "0", "all or nothing");
+
+    let waited = module.acquire("hash").wait(Duration::from_millis(200)).await;
+    assert!(matches!(waited, Err(Error::TimedOut { .. })), "{waited:?}");
+}
+
+#[tokio::test]
+async fn namespaces_of_glob_characters_see_their_own_locks_only() {
+    let server = server().await;
+    let mut modules = Vec::new();
+    for namespace in ["shop*:", "shop?:", "[a-z]hop:", r"sh\op:", "shop1:"] {
+        let module = configured(&server.url(), &[("namespace", namespace)]).await;
+        let module = module.expect("the server can be reached");
+        module.acquire("k").owner(namespace).await.expect("free in its own namespace");
+        modules.push((namespace, module));
+    }
+    for (namespace, module) in &modules {
+        let list = module.list().await.expect("answered");
+        let owners: Vec<_> = list.iter().filter_map(|info| info.owner.as_ref()).collect();
+        assert_eq!(owners.len(), 1, "{namespace}: {owners:?}");
+        assert_eq!(owners[0].as_str(), *namespace);
+        assert_eq!(module.release_all().await.expect("answered"), 1);
+    }
+}
+
+#[tokio::test]
+async fn after_the_last_release_the_counter_alone_is_left() {
+    let server = server().await;
+    let module = module(&server).await;
+    for n in 0..50 {
+        let key = format!("k{n}");
+        module.acquire(&key).owner(format!("o{n}")).await.expect("free");
+        assert!(module.release(&key).owner(format!("o{n}")).await.expect("answered"));
+        module.execute([key.as_str(), "shared"], |_| async {}).await.expect("free");
+    }
+    assert_eq!(asked(&server, &["DBSIZE"]).await, "1");
+    assert_eq!(asked(&server, &["EXISTS", "medusa_lock:\0t"]).await, "1");
+}
+
+#[tokio::test]
+async fn tokens_grow_over_the_loss_of_everything() {
+    let server = server().await;
+    let module = module(&server).await;
+    let before = module.acquire("k").await.expect("free").token();
+    asked(&server, &["FLUSHALL"]).await;
+    let after = module.acquire("k").await.expect("free").token();
+    assert!(after > before, "{after} after {before}");
+}
+
+#[tokio::test]
+async fn survival_of_restarts_is_claimed_where_every_command_is_on_disk() {
+    let durable = RedisSetup::new().durable().start().await.expect("a durable server");
+    let claims = |provider: &RedisProvider| provider.capabilities();
+    let kept = provider(&durable.url()).await.expect("reached");
+    assert!(claims(&kept).has(Capability::SurvivesRestart));
+    let volatile = server().await;
+    let lost = provider(&volatile.url()).await.expect("reached");
+    assert!(!claims(&lost).has(Capability::SurvivesRestart));
+}
+
+#[tokio::test]
+async fn a_durable_server_keeps_a_lock_over_a_crash() {
+    let server = RedisSetup::new().durable().start().await.expect("a durable server");
+    let module = module(&server).await;
+    let lease = module.acquire("k").owner("o").await.expect("free");
+    server.kill().await.expect("killed");
+    server.start_again().await.expect("started");
+    let again = module.acquire("k").owner("o").await.expect("its own");
+    assert_eq!(again.token(), lease.token());
+    assert!(!again.keys()[0].taken);
+    assert!(matches!(module.acquire("k").await, Err(Error::Held { .. })));
+}
+
+#[tokio::test]
+async fn a_server_that_is_not_there_is_told_at_start() {
+    let begun = Instant::now();
+    let refused = configured("redis://127.0.0.1:1", &[]).await.expect_err("nobody listens");
+    assert!(matches!(refused, Error::Unavailable { .. }), "{refused:?}");
+    assert!(begun.elapsed() < SOON * 5);
+}
+
+#[tokio::test]
+async fn a_wrong_password_is_told_at_start_and_not_printed() {
+    let server = RedisSetup::new().password("right").start().await.expect("a server");
+    let url = format!("redis://:wrong-secret@{}", server.address());
+    let refused = configured(&url, &[]).await.expect_err("refused");
+    assert!(matches!(refused, Error::Unavailable { .. }), "{refused:?}");
+    let mut shown = format!("{refused} {refused:?}");
+    let mut source = std::error::Error::source(&refused);
+    while let Some(error) = source {
+        shown.push_str(&format!(" {error} {error:?}"));
+        source = error.source();
+    }
+    assert!(!shown.contains("wrong-secret"), "{shown}");
+}
+
+#[tokio::test]
+async fn a_user_with_rights_to_its_namespace_alone_can_lock() {
+    let server = server().await;
+    let rules = "~medusa_lock:* &medusa_lock:* -@all +eval +evalsha +script|load +subscribe +unsubscribe \
+                 +publish +get +mget +set +del +exists +pexpire +pexpireat +persist +pttl +time +scan \
+                 +incr +ping +hello +auth +select +client +quit +lpush +rpush +lpop +lrem +lpos +lindex \
+                 +zadd +zrem +zrange +zrevrange +zremrangebyscore";
+    let mut words = vec!["ACL", "SETUSER", "locks", "on", ">secret"];
+    words.extend(rules.split_whitespace());
+    asked(&server, &words).await;
+
+    let url = format!("redis://locks:secret@{}", server.address());
+    let module = configured(&url, &[]).await.expect("its rights are enough to connect");
+    let guard = module.lock(["a", "b"]).await.expect("free");
+    let waiting = {
+        let module = module.clone();
+        tokio::spawn(async move { module.acquire("a").owner("o").wait(SOON * 5).await })
+    };
+    tokio::time::sleep(Duration::from_millis(50)).await;
+    guard.release().await.expect("given back");
+    waiting.await.expect("no panic").expect("granted");
+    assert_eq!(module.list().await.expect("answered").len(), 1);
+    assert_eq!(module.release_all().owner("o").await.expect("answered"), 1);
+}
+
+#[tokio::test]
+async fn a_full_server_says_so_and_holds_nothing() {
+    let server = server().await;
+    let module = module(&server).await;
+    asked(&server, &["CONFIG", "SET", "maxmemory", "1mb"]).await;
+    let refused = module.acquire("k").expire(SOON * 60).await;
+    assert!(matches!(refused, Err(Error::CapacityExceeded { .. })), "{refused:?}");
+    let waited = module.acquire("k").wait(SOON * 5).await;
+    assert!(matches!(waited, Err(Error::CapacityExceeded { .. })), "{waited:?}");
+    asked(&server, &["CONFIG", "SET", "maxmemory", "0"]).await;
+    module.acquire("k").await.expect("free, and room again");
+}
+
+#[tokio::test]
+async fn thousands_of_keys_go_in_one_call() {
+    let server = server().await;
+    let module = module(&server).await;
+    let keys: Vec<_> = (0..9000).map(|n| format!("k{n}")).collect();
+    let lease = module.acquire(&keys).owner("o").expire(SOON * 60).await.expect("free");
+    assert_eq!(lease.keys().len(), 9000);
+    assert!(module.acquire(&keys).owner("o").await.expect("its own").taken().next().is_none());
+    assert!(module.release_lease(&lease).await.is_ok());
+    assert_eq!(module.list().await.expect("answered").len(), 0);
+}
+
+#[tokio::test]
+async fn two_connections_do_for_any_number_of_waiters() {
+    let server = server().await;
+    let before = server.connections().await.expect("counted");
+    let module = module(&server).await;
+    let held = module.lock("k0").await.expect("free");
+    let waiting: Vec<_> = (0..200)
+        .map(|n| {
+            let module = module.clone();
+            tokio::spawn(async move { module.lock(format!("k{}", n % 3)).await.map(drop) })
+        })
+        .collect();
+    tokio::time::sleep(Duration::from_millis(100)).await;
+    assert_eq!(server.connections().await.expect("counted") - before, 2);
+    drop(held);
+    for waiter in waiting {
+        waiter.await.expect("no panic").expect("granted");
+    }
+}
