@@ -188,3 +188,24 @@ async fn what_many_releases_leave_is_found_and_is_all_that_is_left() {
     }
     assert_eq!(provider.table_len(), 0);
 }
+
+#[tokio::test]
+async fn a_close_ends_waits_at_once_while_what_is_held_goes_on() {
+    let (_, module) = module();
+    let guard = module.lock("k").lease(ms(60)).await.expect("free");
+    let waiting = tokio::spawn({
+        let module = module.clone();
+        async move { module.acquire("k").wait(Wait::Unlimited).await }
+    });
+    sleep(ms(20)).await;
+    let closing = tokio::spawn({
+        let module = module.clone();
+        async move { module.close(ms(10_000)).await }
+    });
+    let answer = waiting.await.expect("no panic");
+    assert!(matches!(answer, Err(Error::Closed { .. })), "{answer:?}");
+    sleep(ms(200)).await;
+    guard.check().expect("it is still renewed");
+    drop(guard);
+    assert_eq!(closing.await.expect("no panic").expect("closed"), 0);
+}
