@@ -53,7 +53,8 @@ local function extend(keys, args)
   end
   for i = 1, #keys do
     local hold = found[i]
-    if hold.token < args[2 * i + 1] then
+    local renamed = hold.token == args[2 * i + 1] and hold.owner ~= holder
+    if args[2 * i + 2] ~= '' and (renamed or hold.token < args[2 * i + 1]) then
       hold.owner = holder
       redis.call('SET', keys[i], lock_value(args[2 * i + 1], hold), 'PX', ms)
     else
@@ -68,7 +69,7 @@ end
 -- origin, token, owner. What comes late, after a later holder was written down, changes nothing.
 local function rename(keys, args)
   local token, kind, request = read(get(keys[1]))
-  if token and request == args[1] and token < args[2] then
+  if token and request == args[1] and token <= args[2] then
     local hold = { kind = kind, request = request, owner = args[3] }
     redis.call('SET', keys[1], lock_value(args[2], hold), 'KEEPTTL')
   end
