@@ -6,12 +6,13 @@ use tempfile::TempDir;
 use super::address::Address;
 use super::handle::Redis;
 use super::setup::RedisSetup;
-use super::{ADVICE, NAME, URL};
+use super::{ADVICE, DEFAULT_IMAGE, IMAGE, NAME, URL};
+use crate::servers::container::{ContainerSetup, ServerContainer};
 use crate::servers::error::{ServerError, Tried};
 use crate::servers::owned::Owned;
 use crate::servers::process::ServerProcess;
 use crate::servers::source::Source;
-use crate::servers::{port, program};
+use crate::servers::{container, port, program};
 
 /// The server's configuration, in its folder.
 pub(super) const CONFIGURATION: &str = "redis.conf";
@@ -45,6 +46,16 @@ pub(super) async fn own(setup: &RedisSetup) -> Result<Redis, ServerError> {
     if forced == Some(Source::Environment) {
         tried.add(Source::Environment, "it names no server that nobody else uses");
         return Err(not_to_be_had(tried));
+    }
+    if forced != Some(Source::Process) {
+        match container::probe().await {
+            Err(why) => tried.add(Source::Container, why),
+            Ok(()) => match started(setup, async |ports| contained(setup, ports).await).await {
+                // An image that can't be had, say: a process may do.
+                Err(error) if forced.is_none() => tried.add(Source::Container, error.to_string()),
+                other => return other,
+            },
+        }
     }
     if forced != Some(Source::Container) {
         match program::find("redis-server") {
@@ -85,13 +96,18 @@ async fn started(
         };
         match started.await {
             Err(ServerError::Failed { problem, .. })
-                if problem.contains("already in use") && attempt < ATTEMPTS =>
+                if is_taken(&problem) && attempt < ATTEMPTS =>
             {
                 attempt += 1;
             }
             other => return other,
         }
     }
+}
+
+/// Whether somebody else has the port, in the words of a server or of Docker.
+fn is_taken(problem: &str) -> bool {
+    problem.contains("already in use") || problem.contains("already allocated")
 }
 
 fn ports(setup: &RedisSetup) -> Result<Ports, ServerError> {
@@ -113,6 +129,27 @@ fn process(setup: &RedisSetup, program: &Path, ports: Ports) -> Result<Owned, Se
     std::fs::write(folder.path().join(CONFIGURATION), lines).map_err(unwritten)?;
     let program = program.to_owned();
     Ok(Owned::Process(ServerProcess::new(NAME, program, [CONFIGURATION], folder)))
+}
+
+async fn contained(setup: &RedisSetup, ports: Ports) -> Result<Owned, ServerError> {
+    let mut lines = setup.configuration();
+    // Clients come over the container's network.
+    lines.push_str("bind 0.0.0.0\nprotected-mode no\nport 6379\ndir /data\n");
+    let mut inside = vec![(ports.plain, 6379)];
+    if let Some(tls) = ports.tls {
+        lines.push_str("tls-port 6380\n");
+        inside.push((tls, 6380));
+    }
+    let files = setup.files.iter().cloned();
+    let files = files.chain([(CONFIGURATION.to_owned(), lines.into_bytes())]);
+    let container = ContainerSetup {
+        server: NAME,
+        image: std::env::var(IMAGE).unwrap_or_else(|_| DEFAULT_IMAGE.to_owned()),
+        command: vec!["redis-server".to_owned(), format!("/data/{CONFIGURATION}")],
+        files: files.map(|(name, contents)| (format!("/data/{name}"), contents)).collect(),
+        ports: inside,
+    };
+    Ok(Owned::Container(Box::new(ServerContainer::start(container).await?)))
 }
 
 fn failed(what: &str, error: &std::io::Error) -> ServerError {
