@@ -126,7 +126,8 @@ impl ServerContainer {
         if self.container.is_running().await.map_err(|error| self.failed(error))? {
             return Ok(());
         }
-        let log = self.container.stdout_to_vec().await.unwrap_or_default();
+        let mut log = self.container.stdout_to_vec().await.unwrap_or_default();
+        log.extend(self.container.stderr_to_vec().await.unwrap_or_default());
         let log = last_lines(&String::from_utf8_lossy(&log));
         Err(failed(self.server, &format!("the container ended\n{log}")))
     }
