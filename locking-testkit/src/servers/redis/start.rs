@@ -1,5 +1,5 @@
 use std::net::SocketAddr;
-use std::path::Path;
+use std::path::{Path, PathBuf};
 
 use tempfile::TempDir;
 
@@ -50,7 +50,7 @@ pub(super) async fn own(setup: &RedisSetup) -> Result<Redis, ServerError> {
     if forced != Some(Source::Process) {
         match container::probe().await {
             Err(why) => tried.add(Source::Container, why),
-            Ok(()) => match started(setup, async |ports| contained(setup, ports).await).await {
+            Ok(()) => match started(setup, &Way::Container).await {
                 // An image that can't be had, say: a process may do.
                 Err(error) if forced.is_none() => tried.add(Source::Container, error.to_string()),
                 other => return other,
@@ -59,13 +59,17 @@ pub(super) async fn own(setup: &RedisSetup) -> Result<Redis, ServerError> {
     }
     if forced != Some(Source::Container) {
         match program::find("redis-server") {
-            Some(program) => {
-                return started(setup, async |ports| process(setup, &program, ports)).await;
-            }
+            Some(program) => return started(setup, &Way::Process(program)).await,
             None => tried.add(Source::Process, "there is no `redis-server`"),
         }
     }
     Err(not_to_be_had(tried))
+}
+
+/// How a server is started.
+enum Way {
+    Container,
+    Process(PathBuf),
 }
 
 fn not_to_be_had(tried: Tried) -> ServerError {
@@ -79,22 +83,12 @@ pub(super) struct Ports {
     pub(super) tls: Option<SocketAddr>,
 }
 
-/// Starts a server that `make` makes and waits until it answers, on other ports where somebody else
-/// took these meanwhile.
-async fn started(
-    setup: &RedisSetup,
-    make: impl AsyncFn(Ports) -> Result<Owned, ServerError>,
-) -> Result<Redis, ServerError> {
+/// Starts a server and waits until it answers, on other ports where somebody else took these
+/// meanwhile.
+async fn started(setup: &RedisSetup, way: &Way) -> Result<Redis, ServerError> {
     let mut attempt = 1;
     loop {
-        let ports = ports(setup)?;
-        let started = async {
-            let address = Address::local(ports.plain, setup.password.clone());
-            let redis = Redis::new(address, ports.plain, ports.tls, Some(make(ports).await?));
-            redis.start_again().await?;
-            Ok(redis)
-        };
-        match started.await {
+        match start(setup, way).await {
             Err(ServerError::Failed { problem, .. })
                 if is_taken(&problem) && attempt < ATTEMPTS =>
             {
@@ -103,6 +97,18 @@ async fn started(
             other => return other,
         }
     }
+}
+
+async fn start(setup: &RedisSetup, way: &Way) -> Result<Redis, ServerError> {
+    let ports = ports(setup)?;
+    let owned = match way {
+        Way::Container => contained(setup, ports).await?,
+        Way::Process(program) => process(setup, program, ports)?,
+    };
+    let address = Address::local(ports.plain, setup.password.clone());
+    let redis = Redis::new(address, ports.plain, ports.tls, Some(owned));
+    redis.start_again().await?;
+    Ok(redis)
 }
 
 /// Whether somebody else has the port, in the words of a server or of Docker.
