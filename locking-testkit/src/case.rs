@@ -216,6 +216,14 @@ pub const CASES: &[Case] = cases! {
     resources::nothing_is_left_behind [27];
     resources::many_waiters_of_one_key_leave_nothing_when_they_go [25, 27];
 
+    processes::processes_exclude_each_other [10] SharedBetweenProcesses + Processes;
+    processes::a_killed_processs_guard_is_free_at_its_leases_end [24] SharedBetweenProcesses + Processes;
+    processes::a_killed_processs_lease_stays [24] SharedBetweenProcesses + Processes;
+    processes::a_stopped_processs_guard_is_free_and_it_finds_that_out [14, 22] SharedBetweenProcesses + Processes;
+    processes::processes_share_a_key_fairly [18] SharedBetweenProcesses, Fair + Processes;
+    processes::a_killed_waiter_costs_the_queue_less_than_a_second [18] SharedBetweenProcesses, Fair + Processes;
+    processes::a_stopped_waiter_costs_the_queue_less_than_a_second [18] SharedBetweenProcesses, Fair + Processes;
+
     names::different_keys_never_meet [6];
     names::keys_of_every_length_are_kept_apart [6];
     names::owners_are_any_text_and_compared_byte_by_byte [6];

@@ -110,6 +110,14 @@ async fn another_process_finds_it_by_its_environment() {
     assert_eq!(elsewhere, "redis://:secret@127.0.0.1:1");
 }
 
+#[test]
+fn what_takes_time_can_be_done_on_any_thread() {
+    fn on_any_thread<F: Future + Send>(_: impl FnOnce() -> F) {}
+
+    on_any_thread(Redis::start);
+    on_any_thread(|| RedisSetup::new().start());
+}
+
 #[tokio::test]
 async fn a_server_for_everybody_is_had_too() {
     let redis = Redis::start().await.expect("a server");

@@ -2,6 +2,7 @@ use std::env;
 use std::path::PathBuf;
 
 use crate::command::{Result, answers, cargo};
+use crate::containers;
 use crate::steps::Steps;
 use crate::test;
 
@@ -18,6 +19,7 @@ pub(crate) fn run(steps: &mut Steps) -> Result {
     steps.run("lints", &mut clippy())?;
     dependencies(steps)?;
     test::run(steps)?;
+    containers::run(steps)?;
     steps.run("documentation", &mut documentation())?;
     forget_unpacked();
     steps.run("packages", &mut packages())

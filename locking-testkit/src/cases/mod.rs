@@ -13,6 +13,7 @@ pub(crate) mod guard;
 pub(crate) mod histories;
 pub(crate) mod inspection;
 pub(crate) mod names;
+pub(crate) mod processes;
 pub(crate) mod reentry;
 pub(crate) mod release;
 pub(crate) mod release_all;
