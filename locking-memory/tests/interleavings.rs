@@ -179,7 +179,7 @@ async fn what_many_releases_leave_is_found_and_is_all_that_is_left() {
     for at in (0..KEYS).step_by(7) {
         assert!(module.release(key(at)).owner(owner(at)).await.expect("open"));
     }
-    let is_left = |at: &usize| at % 7 != 0;
+    let is_left = |at: &usize| !at.is_multiple_of(7);
     let of_owner = (0..KEYS).filter(is_left).filter(|at| at % 3 == 1).count() as u64;
     assert_eq!(module.release_all().owner(owner(1)).await.expect("open"), of_owner);
     assert_eq!(module.release_all().owner(owner(1)).await.expect("open"), 0);
