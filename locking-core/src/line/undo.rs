@@ -1,9 +1,10 @@
 use std::sync::Arc;
 
 use super::ask::Ask;
-use super::background;
+use super::background::{self, Task};
 use super::lines::Lines;
 use super::store::LineStore;
+use crate::error::{Error, Result};
 
 /// An ask that is under way in a caller's own future. Dropped before it is settled, it is taken back
 /// by a task.
@@ -12,11 +13,20 @@ pub(super) struct Undo<'a, S: LineStore> {
     ask: Option<Arc<Ask>>,
     /// Whether an answer to it is missing.
     pub(super) unsure: bool,
+    /// A close waits for it: what it still takes is to be given back before.
+    _under_way: Task,
 }
 
 impl<'a, S: LineStore> Undo<'a, S> {
-    pub(super) fn new(lines: &'a Arc<Lines<S>>, ask: Arc<Ask>) -> Self {
-        Self { lines, ask: Some(ask), unsure: true }
+    /// # Errors
+    ///
+    /// [`Error::Closed`] if a close may not have seen it any more.
+    pub(super) fn begin(lines: &'a Arc<Lines<S>>, ask: Arc<Ask>) -> Result<Self> {
+        let under_way = lines.tasks.begin();
+        if lines.is_closed() {
+            return Err(Error::closed(lines.store().id()));
+        }
+        Ok(Self { lines, ask: Some(ask), unsure: true, _under_way: under_way })
     }
 
     pub(super) fn ask(&self) -> &Arc<Ask> {
