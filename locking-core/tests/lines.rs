@@ -247,3 +247,19 @@ async fn a_guard_that_could_not_be_given_back_is_forgotten_when_its_time_is_over
     sleep(Duration::from_secs(31)).await;
     assert!(lines.holder(&key("k")).is_none(), "{:?}", Moment::now().saturating_since(sent));
 }
+
+#[tokio::test(start_paused = true)]
+async fn an_ask_that_was_ever_left_unanswered_is_withdrawn_as_one_that_may_still_come() {
+    for keys in [&["k"] as &[_], &["k", "l"]] {
+        let (lines, mut store) = lines();
+        let waiting = acquire(&lines, guard(keys, within(SECOND)));
+        let (ask, _, answer) = store.asked().await;
+        answer.send(unknown()).expect("heard");
+        let (_, _, answer) = store.asked().await;
+        answer.send(blocked(&ask, 100)).expect("heard");
+        settle().await;
+        waiting.abort();
+        let (withdrawn, unsure, _done) = store.withdrawn().await;
+        assert!(withdrawn.id == ask.id && unsure, "the first may still come");
+    }
+}

@@ -268,7 +268,7 @@ impl<S: LineStore> Lines<S> {
                     return Ok(Grant::new(lease).with_counted_from(sent));
                 }
                 Ok(Answer::Granted(_)) => {
-                    undo.unsure = false;
+                    undo.answered();
                     return Err(Error::closed(self.store.id()));
                 }
                 Ok(Answer::Blocked(blocked)) => {
@@ -279,6 +279,7 @@ impl<S: LineStore> Lines<S> {
                     return Err(Error::held(self.store.id(), blocked.key));
                 }
                 Err(error @ Error::UnknownOutcome { .. }) if Instant::now() < give_up => {
+                    undo.lost();
                     unknown = Some(error);
                     sleep(backoff.next_delay()).await;
                 }
@@ -440,8 +441,7 @@ impl<S: LineStore> Direct<'_, S> {
             // Dropping this takes it back.
             return Err(Error::closed(lines.store.id()));
         }
-        // From here on there is no await before the line has what was asked for.
-        self.undo.take().map(Undo::settled);
+        // There is no await before the line has what was asked for.
         if let Some(Ok(Answer::Granted(lease))) = answer {
             lines.with(&key, |queue| {
                 queue.stake = None;
@@ -450,6 +450,7 @@ impl<S: LineStore> Direct<'_, S> {
                     lines.ensure_agent(&key, queue);
                 }
             });
+            self.undo.take().map(Undo::settled);
             return Ok(Grant::new(lease).with_counted_from(sent));
         }
         let (tell, receiver) = oneshot::channel();
@@ -461,6 +462,7 @@ impl<S: LineStore> Direct<'_, S> {
             }
             lines.ensure_agent(&key, queue);
         });
+        self.undo.take().map(Undo::settled);
         Place::new(lines, key, number, receiver).wait(deadline).await
     }
 }

@@ -374,7 +374,8 @@ impl LocalQueue {
         }
         let stake = self.stake.take().filter(|stake| stake.state == StakeState::Asked)?;
         let leaving = std::mem::take(&mut self.leaving);
-        Some(Step::Withdraw { ask: stake.ask, unsure: stake.unsure, leaving })
+        let unsure = stake.may_come_late();
+        Some(Step::Withdraw { ask: stake.ask, unsure, leaving })
     }
 
     fn reenter(&mut self) -> Option<Step> {

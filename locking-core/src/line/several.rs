@@ -42,7 +42,7 @@ pub(super) async fn wait<S: LineStore>(
     let mut placed = false;
     loop {
         let sent = Moment::now();
-        undo.unsure = true;
+        undo.asks();
         let Some(answer) = at_deadline(deadline, lines.store().ask(undo.ask(), manner)).await
         else {
             (placed, trouble) = (true, None);
@@ -50,7 +50,7 @@ pub(super) async fn wait<S: LineStore>(
         };
         let look_in = match answer {
             Ok(Answer::Granted(_)) if lines.is_closed() => {
-                undo.unsure = false;
+                undo.answered();
                 return Err(Error::closed(lines.store().id()));
             }
             Ok(Answer::Granted(lease)) => {
@@ -59,8 +59,8 @@ pub(super) async fn wait<S: LineStore>(
                 return Ok(Grant::new(lease).with_counted_from(sent));
             }
             Ok(Answer::Blocked(blocked)) => {
-                (undo.unsure, trouble, manner) = (false, None, Manner::Again);
-                placed = true;
+                undo.answered();
+                (placed, trouble, manner) = (true, None, Manner::Again);
                 backoff = Backoff::default();
                 let look_in = looks.next(&blocked);
                 blocking = Some(blocked.key);
@@ -72,8 +72,8 @@ pub(super) async fn wait<S: LineStore>(
             }
             Err(error) => {
                 if matches!(error, Error::UnknownOutcome { .. }) {
-                    placed = true;
-                    manner = Manner::Again;
+                    undo.lost();
+                    (placed, manner) = (true, Manner::Again);
                 }
                 trouble = Some(error);
                 backoff.next_delay()
@@ -106,7 +106,7 @@ async fn give_up<S: LineStore>(
 ) -> Result<Grant> {
     let id = lines.store().id();
     if placed {
-        let withdrawn = background::withdraw(lines, undo.ask(), undo.unsure);
+        let withdrawn = background::withdraw(lines, undo.ask(), undo.is_unsure());
         let withdrawn = tokio::time::timeout(WITHDRAWAL, withdrawn).await;
         if !matches!(withdrawn, Ok(Ok(()))) {
             // It goes on in the background: that is what dropping `undo` does.

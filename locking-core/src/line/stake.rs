@@ -23,6 +23,8 @@ pub(super) struct Stake {
     pub(super) state: StakeState,
     /// Whether it may be at the store without this client having been told so.
     pub(super) unsure: bool,
+    /// Whether an earlier ask was never answered: it may still be carried out.
+    lost: bool,
     /// State and doubt as they were before the ask that is under way.
     before: Option<(StakeState, bool)>,
     /// The last ask that was answered with *blocked*: before it was sent, and the greatest token then.
@@ -60,6 +62,7 @@ impl Stake {
             waiter,
             state,
             unsure: false,
+            lost: false,
             before: None,
             blocked: None,
             notice: None,
@@ -104,6 +107,11 @@ impl Stake {
         (granting.token > newest).then_some((granting, from))
     }
 
+    /// Whether it may be carried out after it was taken back.
+    pub(super) fn may_come_late(&self) -> bool {
+        self.unsure || self.lost
+    }
+
     /// The store answered that somebody else holds the key.
     pub(super) fn blocked(&mut self, sent: Moment, blocked: &Blocked) {
         self.state = StakeState::Asked;
@@ -118,6 +126,7 @@ impl Stake {
     /// place in its queue that the line hasn't got yet is at the end.
     pub(super) fn unanswered(&mut self, unsure: bool) {
         let before = self.before.take().unwrap_or((self.state, self.unsure));
+        self.lost |= unsure;
         (self.state, self.unsure) = if unsure { (StakeState::Asked, true) } else { before };
         self.look_at = Instant::now() + self.backoff.next_delay();
     }
