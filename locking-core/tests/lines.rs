@@ -263,3 +263,16 @@ async fn an_ask_that_was_ever_left_unanswered_is_withdrawn_as_one_that_may_still
         assert!(withdrawn.id == ask.id && unsure, "the first may still come");
     }
 }
+
+#[tokio::test(start_paused = true)]
+async fn a_close_does_not_wait_for_what_could_not_be_given_back() {
+    let (lines, mut store) = lines();
+    let (one, two) =
+        (held(&lines, &mut store, "k", 100).await, held(&lines, &mut store, "l", 200).await);
+    lines.abandoned(&one);
+    let begun = Instant::now();
+    lines.close().await;
+    lines.abandoned(&two);
+    assert!(lines.holder(&key("k")).is_none() && lines.holder(&key("l")).is_none());
+    assert!(begun.elapsed() < SECOND, "{:?}", begun.elapsed());
+}

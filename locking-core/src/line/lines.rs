@@ -209,7 +209,11 @@ impl<S: LineStore> Lines<S> {
                 if let Some(held) = queue.held.as_mut().filter(|held| held.token() == leased.token)
                 {
                     held.abandon();
-                    self.ensure_agent(&leased.key, queue);
+                    if self.is_closed() {
+                        queue.held = None;
+                    } else {
+                        self.ensure_agent(&leased.key, queue);
+                    }
                 }
             });
         }

@@ -402,6 +402,7 @@ impl LocalQueue {
         for inbox in &self.inboxes {
             inbox.noticed.notify_one();
         }
+        self.held.take_if(|held| held.forget_at().is_some());
         self.wake_agent();
     }
 
