@@ -26,6 +26,10 @@ pub(crate) enum Cause {
     Closed,
     #[error("the Redis server answered `{0}`")]
     Answered(String),
+    #[error(
+        "the Redis server doesn't let this client subscribe: its user needs the channels of the namespace"
+    )]
+    Unheard,
     #[error("unexpected answer of the Redis server")]
     Unexpected,
     #[error(transparent)]
@@ -39,6 +43,16 @@ impl Failure {
 
     pub(crate) fn closed() -> Self {
         Self::Refused(Arc::new(Cause::Closed))
+    }
+
+    /// The server doesn't tell this client anything.
+    pub(crate) fn unheard() -> Self {
+        Self::Refused(Arc::new(Cause::Unheard))
+    }
+
+    /// Whoever was to answer is gone: it may have been sent.
+    pub(crate) fn cut_off() -> Self {
+        Self::Unknown(Arc::new(Cause::Closed))
     }
 
     /// An answer that isn't one of the script's: whatever it did, it may have been done.

@@ -33,6 +33,8 @@ mod reply;
 mod script;
 mod store;
 mod survey;
+#[cfg(test)]
+mod tests;
 #[cfg(feature = "tls")]
 mod tls;
 mod value;

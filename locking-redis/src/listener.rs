@@ -2,14 +2,16 @@ use std::sync::{Arc, Weak};
 use std::time::Duration;
 
 use fred::clients::SubscriberClient;
+use fred::error::Error as DriverError;
 use fred::interfaces::{EventInterface, PubsubInterface};
 use fred::types::{Message, Value};
 use locking_core::FencingToken;
 use locking_core::line::{Lines, Notice};
 use tokio::sync::broadcast::error::RecvError;
-use tokio::time::sleep;
+use tokio::time::{Instant, sleep};
 
 use crate::connection::Connection;
+use crate::failure::Failure;
 use crate::store::Store;
 
 /// Hears what the server tells this client, as long as there are lines.
@@ -21,7 +23,7 @@ pub(crate) async fn listen(connection: Connection, channel: Value, lines: Weak<L
     let mut messages = notices.message_rx();
     let mut reconnected = notices.reconnect_rx();
     let mut commands_reconnected = connection.commands.reconnect_rx();
-    subscribe(notices, &channel).await;
+    subscribe_again(notices, &channel).await;
     loop {
         tokio::select! {
             biased;
@@ -29,7 +31,7 @@ pub(crate) async fn listen(connection: Connection, channel: Value, lines: Weak<L
                 if matches!(again, Err(RecvError::Closed)) {
                     return;
                 }
-                subscribe(notices, &channel).await;
+                subscribe_again(notices, &channel).await;
                 let Some(lines) = lines.upgrade() else { return };
                 lines.look();
             }
@@ -51,10 +53,30 @@ pub(crate) async fn listen(connection: Connection, channel: Value, lines: Weak<L
     }
 }
 
-/// Subscribes to this client's channel. Where that fails the connection is lost, and made again.
-pub(crate) async fn subscribe(notices: &SubscriberClient, channel: &Value) {
-    let Some(channel) = channel.as_string() else { return };
-    if let Err(error) = notices.subscribe(channel).await {
+/// Subscribes to this client's channel, and sees whether it hears of what is told there: users may be
+/// allowed neither, and the driver doesn't say so.
+pub(crate) async fn begin(connection: &Connection, channel: &Value) -> Result<(), Failure> {
+    let give_up = Instant::now() + connection.command_timeout;
+    subscribe(&connection.notices, channel).await?;
+    loop {
+        let told = connection.send("PUBLISH", vec![channel.clone(), "".into()]).await?;
+        if told.as_i64().is_some_and(|clients| clients > 0) {
+            return Ok(());
+        }
+        if Instant::now() >= give_up {
+            return Err(Failure::unheard());
+        }
+        sleep(Duration::from_millis(5)).await;
+    }
+}
+
+async fn subscribe(notices: &SubscriberClient, channel: &Value) -> Result<(), DriverError> {
+    notices.subscribe(channel.as_string().unwrap_or_default()).await
+}
+
+/// The same on a connection that was made again. Where that fails it is lost, and made once more.
+async fn subscribe_again(notices: &SubscriberClient, channel: &Value) {
+    if let Err(error) = subscribe(notices, channel).await {
         tracing::debug!(%error, "couldn't subscribe, the server tells nothing until it is connected again");
     }
 }

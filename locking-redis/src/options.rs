@@ -4,6 +4,7 @@ use std::time::Duration;
 
 use locking_core::{ConfigurationError, config};
 use serde::Deserialize;
+use serde::de::{Error as _, IgnoredAny};
 
 /// What can be set in a configuration's `options`.
 #[derive(Clone, Deserialize)]
@@ -167,7 +168,25 @@ impl Secret {
     }
 
     fn some<'de, D: serde::Deserializer<'de>>(deserializer: D) -> Result<Option<Self>, D::Error> {
-        Ok(Option::<String>::deserialize(deserializer)?.map(Self))
+        Ok(some_secret(deserializer)?.map(Self))
+    }
+}
+
+/// A text that no error quotes, also not where it is written as something else than a text.
+fn some_secret<'de, D: serde::Deserializer<'de>>(
+    deserializer: D,
+) -> Result<Option<String>, D::Error> {
+    #[derive(Deserialize)]
+    #[serde(untagged)]
+    enum Written {
+        Text(String),
+        Other(IgnoredAny),
+    }
+
+    match Option::deserialize(deserializer)? {
+        None => Ok(None),
+        Some(Written::Text(text)) => Ok(Some(text)),
+        Some(Written::Other(_)) => Err(D::Error::custom("it has to be a text, in quotes")),
     }
 }
 
@@ -181,6 +200,7 @@ impl fmt::Debug for Secret {
 #[derive(Deserialize)]
 #[serde(deny_unknown_fields)]
 struct Written {
+    #[serde(default, deserialize_with = "some_secret")]
     redis_url: Option<String>,
     #[serde(default)]
     redis_options: ConnectionOptions,
@@ -322,6 +342,18 @@ mod tests {
             r#"{"redis_url": "redis://u:secret@x", "redis_options": {"password": "secret"}}"#;
         let shown = format!("{:?}", parsed(options).expect("valid"));
         assert!(!shown.contains("secret"), "{shown}");
+    }
+
+    #[test]
+    fn a_secret_that_is_no_text_is_not_printed_either() {
+        for options in [
+            r#"{"redis_url": 20250317}"#,
+            r#"{"redis_url": "redis://x", "redis_options": {"password": 20250317}}"#,
+            r#"{"redis_url": "redis://x", "redis_options": {"password": [20250317]}}"#,
+        ] {
+            let error = parsed(options).expect_err("no text");
+            assert!(!error.contains("20250317") && error.contains("text"), "{error}");
+        }
     }
 
     #[test]

@@ -78,7 +78,7 @@ impl Pipeline {
                 drop(turn);
                 reply
             }
-            Err(answer) => answer.await.unwrap_or_else(|_| Err(Failure::closed())),
+            Err(answer) => answer.await.unwrap_or_else(|_| Err(Failure::cut_off())),
         }
     }
 
@@ -146,14 +146,14 @@ impl Drop for Turn {
         let waiting = pipeline.next();
         if !waiting.is_empty() {
             let runtime = pipeline.runtime.clone();
-            runtime.spawn(send_waiting(pipeline, waiting));
+            runtime.spawn(send_waiting(Self(Some(pipeline)), waiting));
         }
     }
 }
 
-/// Sends what waits, until nothing does.
-async fn send_waiting(pipeline: Arc<Pipeline>, mut waiting: Vec<Waiting>) {
-    while !waiting.is_empty() {
+/// Sends what waits, until nothing does. Dropped with its runtime, it passes its turn on all the same.
+async fn send_waiting(mut turn: Turn, mut waiting: Vec<Waiting>) {
+    while let Some(pipeline) = &turn.0 {
         let (operations, tellers): (Vec<_>, Vec<_>) =
             waiting.into_iter().map(|waiting| (waiting.operation, waiting.tell)).unzip();
         match pipeline.send(&operations).await {
@@ -169,5 +169,9 @@ async fn send_waiting(pipeline: Arc<Pipeline>, mut waiting: Vec<Waiting>) {
             }
         }
         waiting = pipeline.next();
+        if waiting.is_empty() {
+            // With that, the turn is over.
+            turn.0 = None;
+        }
     }
 }

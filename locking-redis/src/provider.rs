@@ -67,7 +67,10 @@ impl RedisProvider {
         let store = Store::new(id.clone(), pipeline, &options);
         let channel = Value::from(format!("{namespace}\0c{client}"));
         let lines = Lines::new(store, client, runtime.clone());
-        listener::subscribe(&connection.notices, &channel).await;
+        if let Err(failure) = listener::begin(&connection, &channel).await {
+            connection.close().await;
+            return Err(refused(failure));
+        }
         let listening = listener::listen(connection.clone(), channel, Arc::downgrade(&lines));
         let listener = runtime.spawn(listening);
         tracing::info!("Connection to Redis in \"{id}\" provider established");
@@ -141,6 +144,8 @@ impl LockingProvider for RedisProvider {
                         self.lines.extended(lease, asked, expiry);
                         return Ok(());
                     };
+                    // It isn't passed on any more either.
+                    self.lines.ended(lease);
                     return Err(lost(lease, at));
                 }
                 // Setting the time twice is setting it once.
@@ -179,8 +184,11 @@ impl LockingProvider for RedisProvider {
                     self.lines.ended(lease);
                     return Ok(());
                 }
-                Err(_) if self.lines.is_closed() => return Err(Error::closed(&self.id)),
-                Err(error) => return Err(unknown.unwrap_or(error)),
+                Err(error) => {
+                    self.lines.abandoned(lease);
+                    let closed = self.lines.is_closed().then(|| Error::closed(&self.id));
+                    return Err(closed.or(unknown).unwrap_or(error));
+                }
             }
         }
     }

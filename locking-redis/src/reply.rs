@@ -35,6 +35,14 @@ impl Reply {
         self.next()?.into_string().ok_or_else(Failure::unexpected)
     }
 
+    /// A text that need not be one of ours: what isn't UTF-8 in it is replaced.
+    pub(crate) fn foreign_text(&mut self) -> Result<String, Failure> {
+        match self.next()? {
+            Value::Bytes(bytes) => Ok(String::from_utf8_lossy(&bytes).into_owned()),
+            value => value.into_string().ok_or_else(Failure::unexpected),
+        }
+    }
+
     pub(crate) fn integer(&mut self) -> Result<i64, Failure> {
         self.next()?.as_i64().ok_or_else(Failure::unexpected)
     }

@@ -67,7 +67,7 @@ pub(crate) async fn inspect(
     let mut reply = store.call(Operations::inspect(names)).await?;
     let mut found = Vec::with_capacity(keys.len());
     for key in keys {
-        let (value, left) = (reply.text()?, reply.integer()?);
+        let (value, left) = (reply.foreign_text()?, reply.integer()?);
         // -2: there is none. A key of another type is somebody's lock without a value.
         let Some(held) = Held::read(&value).filter(|_| left != -2) else { continue };
         let left = u64::try_from(left).ok().map(Duration::from_millis);

@@ -16,7 +16,7 @@ use crate::lease::Lease;
 /// For how long something is taken back that has no end of its own.
 const PATIENCE: Duration = Duration::from_secs(300);
 
-/// The tasks that a [`Lines`] has started: a close waits for them.
+/// The tasks that a [`Lines`] has started, and the calls that are under way: a close waits for them.
 #[derive(Debug, Default)]
 pub(super) struct Tasks {
     running: AtomicUsize,
@@ -46,8 +46,9 @@ impl Tasks {
 
 impl Drop for Task {
     fn drop(&mut self) {
-        self.0.running.fetch_sub(1, Ordering::SeqCst);
-        self.0.ended.notify_waiters();
+        if self.0.running.fetch_sub(1, Ordering::SeqCst) == 1 {
+            self.0.ended.notify_waiters();
+        }
     }
 }
 

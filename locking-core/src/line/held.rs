@@ -60,6 +60,8 @@ pub(super) struct Held {
     ending: bool,
     /// Since when the store is wrong about who holds it.
     misnamed_since: Option<Instant>,
+    /// When it ends by itself, where it couldn't be given back.
+    forget_at: Option<Instant>,
 }
 
 impl Held {
@@ -86,6 +88,7 @@ impl Held {
             alone: request.keys.len() == 1,
             ending: false,
             misnamed_since: None,
+            forget_at: None,
         })
     }
 
@@ -168,6 +171,18 @@ impl Held {
     pub(super) fn end(&mut self) {
         self.ending = true;
         self.misnamed_since = None;
+    }
+
+    /// It couldn't be given back, and is forgotten when it has ended by itself.
+    pub(super) fn abandon(&mut self) {
+        const LONGEST: Duration = Duration::from_secs(3600);
+        let ends = self.counted_from.saturating_add(self.term);
+        let left = ends.saturating_since(Moment::now()).min(LONGEST);
+        self.forget_at = Some(Instant::now() + left);
+    }
+
+    pub(super) fn forget_at(&self) -> Option<Instant> {
+        self.forget_at
     }
 
     pub(super) fn token(&self) -> FencingToken {

@@ -45,7 +45,7 @@ pub struct Lines<S> {
     shards: [Mutex<HashMap<LockKey, LocalQueue>>; SHARDS],
     hasher: RandomState,
     closed: AtomicBool,
-    tasks: Arc<Tasks>,
+    pub(super) tasks: Arc<Tasks>,
     runtime: Handle,
 }
 
@@ -194,7 +194,27 @@ impl<S: LineStore> Lines<S> {
     pub fn ended(&self, lease: &Lease) {
         for leased in lease.keys() {
             self.with(&leased.key, |queue| {
-                queue.held.take_if(|held| held.token() == leased.token);
+                let ended = queue.held.take_if(|held| held.token() == leased.token);
+                if ended.is_some_and(|held| held.forget_at().is_some()) {
+                    queue.wake_agent();
+                }
+            });
+        }
+    }
+
+    /// The store couldn't be told that the lease is over: the lines forget it when it has ended by itself.
+    pub fn abandoned(self: &Arc<Self>, lease: &Lease) {
+        for leased in lease.keys() {
+            self.with(&leased.key, |queue| {
+                if let Some(held) = queue.held.as_mut().filter(|held| held.token() == leased.token)
+                {
+                    held.abandon();
+                    if self.is_closed() {
+                        queue.held = None;
+                    } else {
+                        self.ensure_agent(&leased.key, queue);
+                    }
+                }
             });
         }
     }
@@ -239,7 +259,7 @@ impl<S: LineStore> Lines<S> {
 
     /// Asks once, without waiting for anybody. An answer that was lost is asked for again.
     async fn once(self: &Arc<Self>, request: AcquireRequest) -> Result<Grant> {
-        let mut undo = Undo::new(self, Arc::new(self.new_ask(request)));
+        let mut undo = Undo::begin(self, Arc::new(self.new_ask(request)))?;
         let give_up = Instant::now() + self.store.patience();
         let mut backoff = Backoff::default();
         let mut unknown = None;
@@ -252,14 +272,18 @@ impl<S: LineStore> Lines<S> {
                     return Ok(Grant::new(lease).with_counted_from(sent));
                 }
                 Ok(Answer::Granted(_)) => {
-                    undo.unsure = false;
+                    undo.answered();
                     return Err(Error::closed(self.store.id()));
                 }
                 Ok(Answer::Blocked(blocked)) => {
-                    undo.settled();
+                    // An earlier one whose answer was lost may still be carried out: that is taken back.
+                    if unknown.is_none() {
+                        undo.settled();
+                    }
                     return Err(Error::held(self.store.id(), blocked.key));
                 }
                 Err(error @ Error::UnknownOutcome { .. }) if Instant::now() < give_up => {
+                    undo.lost();
                     unknown = Some(error);
                     sleep(backoff.next_delay()).await;
                 }
@@ -288,22 +312,24 @@ impl<S: LineStore> Lines<S> {
         let again = reenters.then(|| request.clone());
         let joined = self.with(&key, |queue| {
             if queue.is_idle() {
-                let ask = Arc::new(self.new_ask(request.clone()));
-                queue.stake = Some(Stake::new(Arc::clone(&ask), number, StakeState::Direct));
-                return Err((ask, request));
+                let undo = Undo::begin(self, Arc::new(self.new_ask(request.clone())))?;
+                let ask = Arc::clone(undo.ask());
+                queue.stake = Some(Stake::new(ask, number, StakeState::Direct));
+                return Ok(Err((undo, request)));
             }
             let (tell, answer) = oneshot::channel();
             queue.waiters.push_back(Waiter { number, request, tell });
+            if self.is_closed() {
+                queue.close(self.store.id());
+            }
             if !queue.is_asked_for_directly() {
                 self.ensure_agent(&key, queue);
             }
-            Ok(answer)
-        });
+            Ok::<_, Error>(Ok(answer))
+        })?;
         match joined {
-            Err((ask, request)) => {
-                Direct { lines: self, key, undo: Some(Undo::new(self, ask)) }
-                    .ask(request, number, deadline)
-                    .await
+            Err((undo, request)) => {
+                Direct { lines: self, key, undo: Some(undo) }.ask(request, number, deadline).await
             }
             Ok(answer) => {
                 let place = Place::new(self, key, number, answer);
@@ -419,8 +445,7 @@ impl<S: LineStore> Direct<'_, S> {
             // Dropping this takes it back.
             return Err(Error::closed(lines.store.id()));
         }
-        // From here on there is no await before the line has what was asked for.
-        self.undo.take().map(Undo::settled);
+        // There is no await before the line has what was asked for.
         if let Some(Ok(Answer::Granted(lease))) = answer {
             lines.with(&key, |queue| {
                 queue.stake = None;
@@ -429,14 +454,19 @@ impl<S: LineStore> Direct<'_, S> {
                     lines.ensure_agent(&key, queue);
                 }
             });
+            self.undo.take().map(Undo::settled);
             return Ok(Grant::new(lease).with_counted_from(sent));
         }
         let (tell, receiver) = oneshot::channel();
         lines.with(&key, |queue| {
             queue.waiters.push_front(Waiter { number, request, tell });
             queue.take_over(&ask, sent, answer, lines.store.id(), &key);
+            if lines.is_closed() {
+                queue.close(lines.store.id());
+            }
             lines.ensure_agent(&key, queue);
         });
+        self.undo.take().map(Undo::settled);
         Place::new(lines, key, number, receiver).wait(deadline).await
     }
 }

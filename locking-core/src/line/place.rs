@@ -56,10 +56,16 @@ impl<'a, S: LineStore> Place<'a, S> {
             other = other => other.flatten(),
         };
         match first {
-            // Dropping this place leaves the line.
-            Some(grant) => Ok(grant),
-            None => self.wait(deadline).await,
+            Some(grant) if self.steps_aside() => Ok(grant),
+            _ => self.wait(deadline).await,
         }
+    }
+
+    /// Leaves the line with the key that was got otherwise, if the line hasn't to do with that.
+    fn steps_aside(&mut self) -> bool {
+        let number = self.number;
+        self.left = self.lines.with(&self.key, |queue| queue.step_aside(number));
+        self.left
     }
 
     fn answered(

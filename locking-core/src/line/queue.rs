@@ -175,7 +175,10 @@ impl LocalQueue {
     pub(super) fn pass_on(&mut self, provider: &ProviderId, key: &LockKey) -> bool {
         let (Some(held), Some(head)) = (&mut self.held, self.waiters.front()) else { return false };
         let was_named = held.misnamed_since().is_none();
-        if self.several > 0 || held.pass_on(&head.request).is_none() {
+        // Who asks directly is before those in line.
+        let asks_directly =
+            self.stake.as_ref().is_some_and(|stake| stake.state == StakeState::Direct);
+        if asks_directly || self.several > 0 || held.pass_on(&head.request).is_none() {
             return false;
         }
         self.give_to_head(provider, key);
@@ -191,7 +194,7 @@ impl LocalQueue {
         let Some(at) = self.waiters.iter().position(|waiter| waiter.number == number) else {
             return (Leaving::Answered, None);
         };
-        let was_served = self.stake.as_ref().is_some_and(|stake| stake.serves(&self.waiters[at]));
+        let was_served = self.is_asked_for(&self.waiters[at]);
         let gone = self.waiters.remove(at).map(|waiter| waiter.tell);
         let wanted = self.waiters.front().zip(self.stake.as_ref());
         if was_served && !wanted.is_some_and(|(head, stake)| stake.serves(head)) {
@@ -202,6 +205,27 @@ impl LocalQueue {
             self.wake_agent();
         }
         (Leaving::Gone, gone)
+    }
+
+    /// Takes a waiter out of the line that has re-entered the key by itself. Not one for whom the line
+    /// asks, or was answered: what it re-entered may be what the line was granted for it, and would be
+    /// taken back with that.
+    pub(super) fn step_aside(&mut self, number: u64) -> bool {
+        let Some(at) = self.waiters.iter().position(|waiter| waiter.number == number) else {
+            return false;
+        };
+        if self.is_asked_for(&self.waiters[at]) {
+            self.look();
+            return false;
+        }
+        self.waiters.remove(at);
+        true
+    }
+
+    /// Whether the line asks for this waiter. Who asks directly asks for nobody else.
+    fn is_asked_for(&self, waiter: &Waiter) -> bool {
+        let stake = self.stake.as_ref().filter(|stake| stake.state != StakeState::Direct);
+        stake.is_some_and(|stake| stake.serves(waiter))
     }
 
     pub(super) fn wake_agent(&self) {
@@ -276,21 +300,21 @@ impl LocalQueue {
         self.reentering = self.waiters.iter().filter(same).map(|waiter| waiter.number).collect();
     }
 
-    /// Remembers why the store can't be asked. A store that is full ends the wait of all.
+    /// Remembers why the store can't be asked. A store that is full ends the wait of all: they hear of it
+    /// once nothing of them is at the store.
     fn fail_if_final(&mut self, error: Error) {
-        let error = Arc::new(error);
-        if let Error::CapacityExceeded { provider, .. } = &*error {
-            for waiter in self.waiters.drain(..) {
-                let _ =
-                    waiter.tell.send(Err(Error::capacity_exceeded(provider, Arc::clone(&error))));
-            }
+        if matches!(error, Error::CapacityExceeded { .. }) {
+            self.leaving.extend(self.waiters.drain(..).map(|waiter| waiter.tell));
         }
-        self.trouble = Some(error);
+        self.trouble = Some(Arc::new(error));
     }
 
     /// The error of a wait that ended without the key, and with nothing at the store.
     pub(super) fn timed_out(&self, provider: &ProviderId, key: &LockKey) -> Error {
         match &self.trouble {
+            Some(error) if matches!(**error, Error::CapacityExceeded { .. }) => {
+                Error::capacity_exceeded(provider, Arc::clone(error))
+            }
             Some(error) => Error::unavailable(provider, Arc::clone(error)),
             None => Error::timed_out(provider, key.clone()),
         }
@@ -317,6 +341,7 @@ impl LocalQueue {
         }
         self.believe(provider, key);
         let now = Instant::now();
+        self.held.take_if(|held| held.forget_at().is_some_and(|at| at <= now));
         let rename_at =
             self.held.as_ref().and_then(Held::misnamed_since).map(|since| since + RENAME);
         if let Some(held) = self.held.as_ref().filter(|_| rename_at.is_some_and(|at| at <= now)) {
@@ -324,7 +349,7 @@ impl LocalQueue {
         }
         if self.stake.is_none() {
             let Some(head) = self.waiters.front() else {
-                if let Some(at) = rename_at {
+                if let Some(at) = rename_at.or(self.held.as_ref().and_then(Held::forget_at)) {
                     return Step::Sleep(at);
                 }
                 self.agent = None;
@@ -335,11 +360,7 @@ impl LocalQueue {
         }
         let Some(stake) = &mut self.stake else { return Step::Sleep(far()) };
         if stake.notice.is_some() || stake.look_at <= now {
-            let manner = if stake.state == StakeState::New { Manner::Queue } else { Manner::Again };
-            // Dropped half way, it may be at the store.
-            stake.unsure = true;
-            stake.notice = None;
-            stake.state = StakeState::Asked;
+            let manner = stake.asks();
             return Step::Ask(Arc::clone(&stake.ask), manner);
         }
         Step::Sleep(rename_at.map_or(stake.look_at, |at| at.min(stake.look_at)))
@@ -353,7 +374,8 @@ impl LocalQueue {
         }
         let stake = self.stake.take().filter(|stake| stake.state == StakeState::Asked)?;
         let leaving = std::mem::take(&mut self.leaving);
-        Some(Step::Withdraw { ask: stake.ask, unsure: stake.unsure, leaving })
+        let unsure = stake.may_come_late();
+        Some(Step::Withdraw { ask: stake.ask, unsure, leaving })
     }
 
     fn reenter(&mut self) -> Option<Step> {
@@ -380,6 +402,7 @@ impl LocalQueue {
         for inbox in &self.inboxes {
             inbox.noticed.notify_one();
         }
+        self.held.take_if(|held| held.forget_at().is_some());
         self.wake_agent();
     }
 

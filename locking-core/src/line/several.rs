@@ -31,29 +31,36 @@ pub(super) async fn wait<S: LineStore>(
     deadline: Option<Instant>,
 ) -> Result<Grant> {
     let waiting = Waiting::begin(lines, &ask);
-    let mut undo = Undo::new(lines, ask);
+    let mut undo = Undo::begin(lines, ask)?;
     // The first blocking key, once the store has named one.
     let mut blocking: Option<LockKey> = None;
     let mut trouble;
     let mut backoff = Backoff::default();
     let mut looks = Looks::default();
     let mut manner = Manner::Queue;
+    // Whether it may be at the store.
+    let mut placed = false;
     loop {
         let sent = Moment::now();
-        undo.unsure = true;
+        undo.asks();
         let Some(answer) = at_deadline(deadline, lines.store().ask(undo.ask(), manner)).await
         else {
-            trouble = None;
+            (placed, trouble) = (true, None);
             break;
         };
         let look_in = match answer {
+            Ok(Answer::Granted(_)) if lines.is_closed() => {
+                undo.answered();
+                return Err(Error::closed(lines.store().id()));
+            }
             Ok(Answer::Granted(lease)) => {
                 let ask = undo.settled();
                 lines.hold(&ask, &lease, sent);
                 return Ok(Grant::new(lease).with_counted_from(sent));
             }
             Ok(Answer::Blocked(blocked)) => {
-                (undo.unsure, trouble, manner) = (false, None, Manner::Again);
+                undo.answered();
+                (placed, trouble, manner) = (true, None, Manner::Again);
                 backoff = Backoff::default();
                 let look_in = looks.next(&blocked);
                 blocking = Some(blocked.key);
@@ -65,7 +72,8 @@ pub(super) async fn wait<S: LineStore>(
             }
             Err(error) => {
                 if matches!(error, Error::UnknownOutcome { .. }) {
-                    manner = Manner::Again;
+                    undo.lost();
+                    (placed, manner) = (true, Manner::Again);
                 }
                 trouble = Some(error);
                 backoff.next_delay()
@@ -85,24 +93,25 @@ pub(super) async fn wait<S: LineStore>(
         }
     }
     drop(waiting);
-    give_up(lines, undo, blocking, trouble).await
+    give_up(lines, undo, placed, blocking, trouble).await
 }
 
 /// Takes the ask back before the caller hears that its time is over: an error means not held.
 async fn give_up<S: LineStore>(
     lines: &Arc<Lines<S>>,
     undo: Undo<'_, S>,
+    placed: bool,
     blocking: Option<LockKey>,
     trouble: Option<Error>,
 ) -> Result<Grant> {
     let id = lines.store().id();
-    let withdrawn = background::withdraw(lines, undo.ask(), undo.unsure);
-    let withdrawn = tokio::time::timeout(WITHDRAWAL, withdrawn).await;
-    if !matches!(withdrawn, Ok(Ok(()))) {
-        // It goes on in the background: that is what dropping `undo` does.
-        return Err(trouble.unwrap_or_else(|| {
-            Error::unknown_outcome(id, "the wait couldn't be taken back in time")
-        }));
+    if placed {
+        let withdrawn = background::withdraw(lines, undo.ask(), undo.is_unsure());
+        let withdrawn = tokio::time::timeout(WITHDRAWAL, withdrawn).await;
+        if !matches!(withdrawn, Ok(Ok(()))) {
+            // It goes on in the background: that is what dropping `undo` does.
+            return Err(Error::unknown_outcome(id, "the wait couldn't be taken back in time"));
+        }
     }
     let key = undo.settled().request.keys.first().clone();
     Err(match trouble {

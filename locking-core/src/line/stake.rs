@@ -3,7 +3,7 @@ use std::time::Duration;
 
 use tokio::time::Instant;
 
-use super::ask::{Ask, Blocked};
+use super::ask::{Ask, Blocked, Manner};
 use super::queue::Waiter;
 use crate::backoff::Backoff;
 use crate::moment::Moment;
@@ -23,6 +23,10 @@ pub(super) struct Stake {
     pub(super) state: StakeState,
     /// Whether it may be at the store without this client having been told so.
     pub(super) unsure: bool,
+    /// Whether an earlier ask was never answered: it may still be carried out.
+    lost: bool,
+    /// State and doubt as they were before the ask that is under way.
+    before: Option<(StakeState, bool)>,
     /// The last ask that was answered with *blocked*: before it was sent, and the greatest token then.
     blocked: Option<(Moment, FencingToken)>,
     /// What the store told of a grant.
@@ -58,6 +62,8 @@ impl Stake {
             waiter,
             state,
             unsure: false,
+            lost: false,
+            before: None,
             blocked: None,
             notice: None,
             look_at: Instant::now(),
@@ -77,28 +83,51 @@ impl Stake {
         }
     }
 
+    /// The line asks now.
+    pub(super) fn asks(&mut self) -> Manner {
+        let manner = if self.state == StakeState::New { Manner::Queue } else { Manner::Again };
+        self.before = Some((self.state, self.unsure));
+        // Dropped half way, it may be at the store.
+        self.unsure = true;
+        self.notice = None;
+        self.state = StakeState::Asked;
+        manner
+    }
+
     /// The grant that was told, with the moment from which it counts, if it is newer than the last
     /// answer. One that isn't can be over: a process that was stopped finds it in its socket.
+    ///
+    /// None while an ask is unanswered: carried out after the hold was given back, it would take the
+    /// key once more, for nobody.
     pub(super) fn news(&self) -> Option<(Granting, Moment)> {
+        if self.unsure {
+            return None;
+        }
         let (granting, (from, newest)) = self.notice.zip(self.blocked)?;
         (granting.token > newest).then_some((granting, from))
+    }
+
+    /// Whether it may be carried out after it was taken back.
+    pub(super) fn may_come_late(&self) -> bool {
+        self.unsure || self.lost
     }
 
     /// The store answered that somebody else holds the key.
     pub(super) fn blocked(&mut self, sent: Moment, blocked: &Blocked) {
         self.state = StakeState::Asked;
         self.unsure = false;
+        self.before = None;
         self.blocked = Some((sent, blocked.newest));
         self.backoff = Backoff::default();
         self.look_at = Instant::now() + self.looks.next(blocked);
     }
 
-    /// The store didn't answer.
+    /// The store didn't answer. If it is known not to have been asked (not `unsure`), all is as before: a
+    /// place in its queue that the line hasn't got yet is at the end.
     pub(super) fn unanswered(&mut self, unsure: bool) {
-        self.unsure |= unsure;
-        if unsure {
-            self.state = StakeState::Asked;
-        }
+        let before = self.before.take().unwrap_or((self.state, self.unsure));
+        self.lost |= unsure;
+        (self.state, self.unsure) = if unsure { (StakeState::Asked, true) } else { before };
         self.look_at = Instant::now() + self.backoff.next_delay();
     }
 }

@@ -121,10 +121,11 @@ local function withdraw(keys, args)
   local e = {
     request = args[2], ms = args[3], kind = args[4], spare = args[5], owner = args[6], keys = keys,
   }
+  unqueue(e, entry_text(e))
+  -- After a write that needs no memory: from there on a server that is full refuses none.
   if args[1] == '1' then
     redis.call('SET', withdrawn_of(e.request), '1', 'PX', WITHDRAWN_TERM)
   end
-  unqueue(e, entry_text(e))
   local freed = {}
   for i = 1, #keys do
     local is = standing(get(keys[i]), e)

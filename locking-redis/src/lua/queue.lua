@@ -59,7 +59,7 @@ end
 -- A request for several keys goes on to the head of the queue of another key that blocks it. If that
 -- happens time and again, those that are free are kept for it for a moment: else requests for one key
 -- would pass it for ever. Never for long, so that two such requests can't block each other.
-local function move_on(text, e, key, blocking)
+local function move_on(text, e, blocking)
   local queue, moves = queue_of(blocking), moves_of(e.request)
   redis.call('LPUSH', queue, text)
   redis.call('PEXPIRE', queue, QUEUE_TERM)
@@ -68,8 +68,9 @@ local function move_on(text, e, key, blocking)
   if count < MOVES then return end
   local keeping = { request = e.request, kind = 'r', owner = '' }
   for i = 1, #e.keys do take(e.keys[i], '0000000000000000', keeping, KEPT_TERM) end
-  -- Nobody releases what is kept: its client has the key looked at when that is over.
-  tell(e.request, 'look\0' .. (KEPT_TERM + 1) .. '\0' .. key)
+  -- Nobody releases what is kept: its client asks again when that is over, which hands on all of it. It
+  -- hears of it by its first key.
+  tell(e.request, 'look\0' .. (KEPT_TERM + 1) .. '\0' .. e.keys[1])
 end
 
 -- Hands a key without a holder to the first in its queue who lives and can have all of its keys.
@@ -88,7 +89,7 @@ local function hand_on(key, asking)
       end
     end
     if blocking then
-      move_on(text, e, key, blocking)
+      move_on(text, e, blocking)
     elseif e.request == asking then
       take_free(e, e.ms)
     else

@@ -17,9 +17,9 @@ end
 
 -- Whether a hold is the one that a lease means: by its token, which no other hold of the key has; or,
 -- for a guard that was passed on inside its process and so has got a newer token than the server knows,
--- by the request that the server granted.
+-- by the request that the server granted. A lease with an older token than the server knows was passed on.
 local function is_meant(token, request, wanted, origin)
-  return token and (token == wanted or (origin ~= '' and request == origin))
+  return token and (token == wanted or (origin ~= '' and request == origin and token < wanted))
 end
 
 -- release_lease: gives back exactly these holds. Arguments: token and origin of each key. Answers the
@@ -53,13 +53,14 @@ local function extend(keys, args)
   end
   for i = 1, #keys do
     local hold = found[i]
+    -- First, because it needs no memory: from there on a server that is full refuses none.
+    redis.call('PEXPIRE', keys[i], ms)
     local renamed = hold.token == args[2 * i + 1] and hold.owner ~= holder
     if args[2 * i + 2] ~= '' and (renamed or hold.token < args[2 * i + 1]) then
       hold.owner = holder
-      redis.call('SET', keys[i], lock_value(args[2 * i + 1], hold), 'PX', ms)
-    else
-      redis.call('PEXPIRE', keys[i], ms)
-      if hold.kind == 'o' then note_owner(hold.owner, { keys[i] }, ms) end
+      redis.call('SET', keys[i], lock_value(args[2 * i + 1], hold), 'KEEPTTL')
+    elseif hold.kind == 'o' then
+      note_owner(hold.owner, { keys[i] }, ms)
     end
   end
   return { 'done', 0 }

@@ -1,0 +1,278 @@
+//! The in-process layer, before a store whose every answer the test gives.
+
+#[path = "support/script.rs"]
+mod script;
+
+use std::sync::Arc;
+use std::time::Duration;
+
+use locking_core::line::{Lines, Manner};
+use locking_core::{
+    AcquireRequest, Error, Grant, Lease, LockKey, Moment, OwnerId, Result, WaitUntil,
+};
+use script::{
+    Call, Prompter, Script, blocked, guard, lease, lines, reentered, taken, tell, unavailable,
+    unknown, within,
+};
+use tokio::task::JoinHandle;
+use tokio::time::{Instant, sleep};
+
+const SECOND: Duration = Duration::from_secs(1);
+const TERM: Duration = Duration::from_millis(400);
+
+fn acquire(lines: &Arc<Lines<Script>>, request: AcquireRequest) -> JoinHandle<Result<Grant>> {
+    let lines = Arc::clone(lines);
+    tokio::spawn(async move { lines.acquire(request).await })
+}
+
+/// A guard holds `key`, so that who comes next stands in line.
+async fn held(lines: &Arc<Lines<Script>>, store: &mut Prompter, key: &str, token: u64) -> Lease {
+    let holder = acquire(lines, guard(&[key], WaitUntil::Now));
+    let (ask, _, answer) = store.asked().await;
+    answer.send(taken(&ask, token)).expect("heard");
+    holder.await.expect("no panic").expect("granted").lease
+}
+
+fn key(text: &str) -> LockKey {
+    LockKey::new(text).expect("a key")
+}
+
+/// Lets every task that can run do so.
+async fn settle() {
+    sleep(Duration::from_millis(1)).await;
+}
+
+#[tokio::test(start_paused = true)]
+async fn what_the_line_was_granted_is_not_taken_back_from_an_owner_that_re_entered_it() {
+    let (lines, mut store) = lines();
+    held(&lines, &mut store, "k", 100).await;
+    let owner = OwnerId::new("owner").expect("an owner");
+    let waiting = acquire(&lines, lease(&["k"], within(SECOND)).with_owner(owner));
+    let mut asked = None;
+    let mut re_entering = None;
+    for _ in 0..2 {
+        match store.asked().await {
+            (ask, Manner::Reenter, answer) => re_entering = Some((ask, answer)),
+            (ask, _, answer) => asked = Some((ask, answer)),
+        }
+    }
+    let ((ask, answer), (again, re_entered)) =
+        (asked.expect("the line asks"), re_entering.expect("the owner asks"));
+    // The line's ask took the key first, and so the owner has it; but this answer is the first.
+    re_entered.send(reentered(&again, 200)).expect("heard");
+    settle().await;
+    answer.send(taken(&ask, 200)).expect("heard");
+    let grant = waiting.await.expect("no panic").expect("granted");
+    assert_eq!(grant.lease.token().get(), 200);
+    store.is_silent(SECOND).await;
+}
+
+#[tokio::test(start_paused = true)]
+async fn who_waits_behind_one_that_asks_directly_times_out_as_everybody() {
+    let (lines, mut store) = lines();
+    let first = acquire(&lines, guard(&["k"], within(10 * SECOND)));
+    let (ask, _, answer) = store.asked().await;
+    let begun = Instant::now();
+    let second = acquire(&lines, guard(&["k"], within(SECOND)));
+    let refused = second.await.expect("no panic").expect_err("the store doesn't answer");
+    assert!(matches!(refused, Error::TimedOut { .. }), "{refused:?}");
+    assert!(begun.elapsed() <= SECOND + Duration::from_millis(5), "{:?}", begun.elapsed());
+    answer.send(taken(&ask, 100)).expect("heard");
+    first.await.expect("no panic").expect("granted");
+}
+
+#[tokio::test(start_paused = true)]
+async fn a_key_is_not_passed_on_past_one_that_asks_directly() {
+    let (lines, mut store) = lines();
+    let first = acquire(&lines, guard(&["k"], within(10 * SECOND)));
+    let (ask, _, answer) = store.asked().await;
+    let holder = held(&lines, &mut store, "k", 100).await;
+    let second = acquire(&lines, guard(&["k"], within(10 * SECOND)));
+    settle().await;
+    assert!(!lines.pass_on(&holder), "the first in line hasn't got its answer yet");
+    answer.send(taken(&ask, 200)).expect("heard");
+    assert_eq!(first.await.expect("no panic").expect("granted").lease.token().get(), 200);
+    second.abort();
+}
+
+#[tokio::test(start_paused = true)]
+async fn a_close_waits_until_what_was_asked_for_meanwhile_is_taken_back() {
+    for request in [
+        guard(&["k"], WaitUntil::Now),
+        guard(&["k"], WaitUntil::Forever),
+        guard(&["k", "l"], WaitUntil::Forever),
+    ] {
+        let (lines, mut store) = lines();
+        let asking = acquire(&lines, request);
+        let (ask, _, answer) = store.asked().await;
+        let closing = tokio::spawn({
+            let lines = Arc::clone(&lines);
+            async move { lines.close().await }
+        });
+        settle().await;
+        answer.send(taken(&ask, 100)).expect("heard");
+        let refused = asking.await.expect("no panic").expect_err("closed");
+        assert!(matches!(refused, Error::Closed { .. }), "{refused:?}");
+        let (withdrawn, _, done) = store.withdrawn().await;
+        assert_eq!(withdrawn.id, ask.id);
+        assert!(!closing.is_finished(), "the store has still to be told");
+        done.send(Ok(())).expect("heard");
+        closing.await.expect("no panic");
+    }
+}
+
+#[tokio::test(start_paused = true)]
+async fn a_grant_that_is_told_while_the_line_asks_again_waits_for_the_answer() {
+    let (lines, mut store) = lines();
+    let waiting = acquire(&lines, guard(&["k"], within(10 * SECOND)));
+    let (ask, _, answer) = store.asked().await;
+    answer.send(blocked(&ask, 100)).expect("heard");
+    settle().await;
+    lines.look();
+    let (again, manner, answer) = store.asked().await;
+    assert_eq!((again.id, manner), (ask.id.clone(), Manner::Again));
+    tell(&lines, &ask, 200, TERM);
+    settle().await;
+    // Given back before it is carried out, the ask would take the key for nobody.
+    assert!(!waiting.is_finished(), "an ask is still under way");
+    answer.send(taken(&ask, 200)).expect("heard");
+    assert_eq!(waiting.await.expect("no panic").expect("granted").lease.token().get(), 200);
+}
+
+#[tokio::test(start_paused = true)]
+async fn a_grant_that_is_told_between_two_asks_is_believed_at_once() {
+    let (lines, mut store) = lines();
+    let waiting = acquire(&lines, guard(&["k"], within(10 * SECOND)));
+    let (ask, _, answer) = store.asked().await;
+    answer.send(blocked(&ask, 100)).expect("heard");
+    settle().await;
+    tell(&lines, &ask, 200, TERM);
+    let grant = waiting.await.expect("no panic").expect("granted");
+    assert_eq!((grant.lease.token().get(), grant.term), (200, Some(TERM)));
+}
+
+#[tokio::test(start_paused = true)]
+async fn an_ask_that_never_reached_the_store_stands_at_the_end_of_its_queue() {
+    let (lines, mut store) = lines();
+    held(&lines, &mut store, "k", 100).await;
+    let waiting = acquire(&lines, guard(&["k"], within(10 * SECOND)));
+    let (ask, manner, answer) = store.asked().await;
+    assert_eq!(manner, Manner::Queue);
+    answer.send(unavailable()).expect("heard");
+    let (_, manner, answer) = store.asked().await;
+    assert_eq!(manner, Manner::Queue, "it has no place yet");
+    answer.send(unknown()).expect("heard");
+    let (_, manner, answer) = store.asked().await;
+    assert_eq!(manner, Manner::Again, "it may have one");
+    answer.send(unavailable()).expect("heard");
+    let (_, manner, answer) = store.asked().await;
+    assert_eq!(manner, Manner::Again, "it may still have one");
+    answer.send(taken(&ask, 200)).expect("heard");
+    waiting.await.expect("no panic").expect("granted");
+}
+
+#[tokio::test(start_paused = true)]
+async fn a_wait_for_several_keys_that_may_be_granted_still_ends_with_unknown_outcome() {
+    let (lines, mut store) = lines();
+    let waiting = acquire(&lines, guard(&["k", "l"], within(SECOND)));
+    let (_, _, answer) = store.asked().await;
+    answer.send(unknown()).expect("heard");
+    let ended = loop {
+        match store.call().await {
+            Call::Ask(_, _, answer) => drop(answer.send(unavailable())),
+            Call::Withdraw(_, unsure, answer) => {
+                assert!(unsure, "an answer is missing");
+                answer.send(unavailable()).expect("heard");
+                break waiting.await.expect("no panic").expect_err("not reachable");
+            }
+            other => panic!("{other:?}"),
+        }
+    };
+    assert!(matches!(ended, Error::UnknownOutcome { .. }), "{ended:?}");
+}
+
+#[tokio::test(start_paused = true)]
+async fn a_wait_for_several_keys_of_which_the_store_never_heard_ends_with_unavailable() {
+    let (lines, mut store) = lines();
+    let waiting = acquire(&lines, guard(&["k", "l"], within(SECOND)));
+    while !waiting.is_finished() {
+        match tokio::time::timeout(Duration::from_millis(10), store.call()).await {
+            Ok(Call::Ask(_, _, answer)) => drop(answer.send(unavailable())),
+            Ok(other) => panic!("there is nothing to take back: {other:?}"),
+            Err(_) => {}
+        }
+    }
+    let ended = waiting.await.expect("no panic").expect_err("not reachable");
+    assert!(matches!(ended, Error::Unavailable { .. }), "{ended:?}");
+}
+
+#[tokio::test(start_paused = true)]
+async fn a_full_store_is_told_to_those_in_line_after_their_place_is_taken_back() {
+    let (lines, mut store) = lines();
+    let waiting = acquire(&lines, guard(&["k"], within(10 * SECOND)));
+    let (ask, _, answer) = store.asked().await;
+    answer.send(blocked(&ask, 100)).expect("heard");
+    let (_, _, answer) = store.asked().await;
+    answer.send(Err(Error::capacity_exceeded(&script::id(), "full"))).expect("heard");
+    let (_, _, done) = store.withdrawn().await;
+    assert!(!waiting.is_finished(), "it may still be granted");
+    done.send(Ok(())).expect("heard");
+    let refused = waiting.await.expect("no panic").expect_err("full");
+    assert!(matches!(refused, Error::CapacityExceeded { .. }), "{refused:?}");
+}
+
+#[tokio::test(start_paused = true)]
+async fn a_late_copy_of_an_ask_that_was_repeated_is_taken_back_after_a_refusal() {
+    let (lines, mut store) = lines();
+    let asking = acquire(&lines, lease(&["k"], WaitUntil::Now));
+    let (ask, _, answer) = store.asked().await;
+    answer.send(unknown()).expect("heard");
+    let (_, _, answer) = store.asked().await;
+    answer.send(blocked(&ask, 100)).expect("heard");
+    let refused = asking.await.expect("no panic").expect_err("held");
+    assert!(matches!(refused, Error::Held { .. }), "{refused:?}");
+    let (withdrawn, unsure, _done) = store.withdrawn().await;
+    assert!(withdrawn.id == ask.id && unsure, "the first may still come");
+}
+
+#[tokio::test(start_paused = true)]
+async fn a_guard_that_could_not_be_given_back_is_forgotten_when_its_time_is_over() {
+    let (lines, mut store) = lines();
+    let sent = Moment::now();
+    let holder = held(&lines, &mut store, "k", 100).await;
+    lines.end(&holder);
+    lines.abandoned(&holder);
+    settle().await;
+    assert!(lines.holder(&key("k")).is_some(), "its time isn't over");
+    sleep(Duration::from_secs(31)).await;
+    assert!(lines.holder(&key("k")).is_none(), "{:?}", Moment::now().saturating_since(sent));
+}
+
+#[tokio::test(start_paused = true)]
+async fn an_ask_that_was_ever_left_unanswered_is_withdrawn_as_one_that_may_still_come() {
+    for keys in [&["k"] as &[_], &["k", "l"]] {
+        let (lines, mut store) = lines();
+        let waiting = acquire(&lines, guard(keys, within(SECOND)));
+        let (ask, _, answer) = store.asked().await;
+        answer.send(unknown()).expect("heard");
+        let (_, _, answer) = store.asked().await;
+        answer.send(blocked(&ask, 100)).expect("heard");
+        settle().await;
+        waiting.abort();
+        let (withdrawn, unsure, _done) = store.withdrawn().await;
+        assert!(withdrawn.id == ask.id && unsure, "the first may still come");
+    }
+}
+
+#[tokio::test(start_paused = true)]
+async fn a_close_does_not_wait_for_what_could_not_be_given_back() {
+    let (lines, mut store) = lines();
+    let (one, two) =
+        (held(&lines, &mut store, "k", 100).await, held(&lines, &mut store, "l", 200).await);
+    lines.abandoned(&one);
+    let begun = Instant::now();
+    lines.close().await;
+    lines.abandoned(&two);
+    assert!(lines.holder(&key("k")).is_none() && lines.holder(&key("l")).is_none());
+    assert!(begun.elapsed() < SECOND, "{:?}", begun.elapsed());
+}

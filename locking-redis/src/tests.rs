@@ -1,0 +1,177 @@
+//! The script, operation by operation, on a server: what comes late, twice, or at a bad moment.
+
+use std::sync::Arc;
+use std::time::Duration;
+
+use fred::interfaces::EventInterface;
+use fred::types::Value;
+use locking_core::ProviderId;
+use locking_testkit::servers::Redis;
+use tokio::runtime::Handle;
+use tokio::time::timeout;
+
+use crate::connection::Connection;
+use crate::failure::Failure;
+use crate::listener;
+use crate::operation::Operation;
+use crate::options::RedisOptions;
+use crate::pipeline::Pipeline;
+use crate::reply::Reply;
+
+const CLIENT: &str = "client0000000000";
+
+struct Script {
+    server: Redis,
+    pipeline: Arc<Pipeline>,
+}
+
+impl Script {
+    async fn start() -> Self {
+        let server = Redis::start().await.expect("a server");
+        let pipeline = pipeline(&server).await;
+        Self { server, pipeline }
+    }
+
+    async fn call(
+        &self,
+        name: &'static str,
+        keys: &[&str],
+        args: &[&str],
+    ) -> Result<Reply, Failure> {
+        let keys = keys.iter().map(|key| Value::from(*key)).collect();
+        let args = args.iter().map(|arg| Value::from(*arg)).collect();
+        self.pipeline.call(Operation { name, keys, args }).await
+    }
+
+    /// Acquires for a guard with spare tokens; answers the token, none where it is blocked.
+    async fn guard(&self, manner: &str, number: u8, keys: &[&str]) -> Option<String> {
+        let request = format!("{CLIENT}{number}");
+        let args = [manner, &request, "30000", "g", "16", "owner"];
+        let mut reply = self.call("acquire", keys, &args).await.expect("answered");
+        (reply.word() == "granted").then(|| reply.text().expect("a token"))
+    }
+
+    async fn value(&self, key: &str) -> String {
+        self.server.command(&["GET", key]).await.expect("answered")
+    }
+
+    async fn release(&self, key: &str, token: &str) -> i64 {
+        let done = self.call("release_lease", &[key], &[token, ""]).await;
+        done.expect("answered").integer().expect("a number")
+    }
+}
+
+async fn pipeline(server: &Redis) -> Arc<Pipeline> {
+    let options = RedisOptions::new(server.url()).expect("a URL");
+    let id = ProviderId::new("script").expect("an id");
+    let connection = Connection::open(&id, &options).await.expect("connected");
+    let pipeline = Pipeline::new(connection, "s:", CLIENT, Handle::current());
+    pipeline.load().await.expect("loaded");
+    pipeline
+}
+
+fn after(token: &str, by: u64) -> String {
+    format!("{:016}", token.parse::<u64>().expect("a token") + by)
+}
+
+#[tokio::test]
+async fn a_server_without_memory_takes_back_and_extends_what_it_granted() {
+    let script = Script::start().await;
+    let one = script.guard("once", 1, &["s:a"]).await.expect("free");
+    script.guard("once", 2, &["s:b"]).await.expect("free");
+    script.server.command(&["CONFIG", "SET", "maxmemory", "1"]).await.expect("set");
+
+    let passed_on = after(&one, 1);
+    let origin = format!("{CLIENT}1");
+    let extended = script.call("extend", &["s:a"], &["60000", "next", &passed_on, &origin]).await;
+    assert_eq!(extended.expect("done").integer().expect("a number"), 0);
+    assert_eq!(script.value("s:a").await, format!("lk1|{passed_on}|g|{origin}|next"));
+
+    let request = format!("{CLIENT}2");
+    let args = ["1", &request, "30000", "g", "16", "owner"];
+    script.call("withdraw", &["s:b"], &args).await.expect("done");
+    assert_eq!(script.value("s:b").await, "");
+}
+
+#[tokio::test]
+async fn what_is_told_late_of_a_guard_that_was_passed_on_changes_nothing() {
+    let script = Script::start().await;
+    let one = script.guard("once", 1, &["s:a"]).await.expect("free");
+    let (two, three, origin) = (after(&one, 1), after(&one, 2), format!("{CLIENT}1"));
+    script.call("rename", &["s:a"], &[&origin, &three, "third"]).await.expect("done");
+    let named = script.value("s:a").await;
+    assert_eq!(named, format!("lk1|{three}|g|{origin}|third"));
+
+    script.call("rename", &["s:a"], &[&origin, &two, "second"]).await.expect("done");
+    assert_eq!(script.value("s:a").await, named);
+    let extended = script.call("extend", &["s:a"], &["60000", "second", &two, &origin]).await;
+    assert_eq!(extended.expect("done").integer().expect("a number"), 1, "it is lost");
+    assert_eq!(script.value("s:a").await, named);
+}
+
+#[tokio::test]
+async fn a_client_for_which_keys_are_kept_hears_of_it_by_its_first_key() {
+    let script = Script::start().await;
+    let connection = &script.pipeline.connection;
+    let mut messages = connection.notices.message_rx();
+    let channel = Value::from(format!("s:\0c{CLIENT}"));
+    listener::begin(connection, &channel).await.expect("subscribed");
+
+    let mut held = script.guard("once", 1, &["s:a"]).await.expect("free");
+    assert_eq!(script.guard("queue", 2, &["s:a", "s:b"]).await, None, "it waits for a");
+    // It is moved on until the free one is kept, which is b.
+    for number in 10..=40 {
+        let (from, to) = if number % 2 == 0 { ("s:a", "s:b") } else { ("s:b", "s:a") };
+        let Some(next) = script.guard("once", number, &[to]).await else { break };
+        assert_eq!(script.release(from, &held).await, 0);
+        held = next;
+    }
+    let text = loop {
+        let heard = timeout(Duration::from_secs(5), messages.recv()).await.expect("told");
+        let text = heard.expect("a message").value.into_string().expect("a text");
+        // It is told an empty one first, to see whether it hears.
+        if !text.is_empty() {
+            break text;
+        }
+    };
+    let words: Vec<_> = text.split('\0').collect();
+    assert_eq!((words[0], words[2]), ("look", "s:a"), "{text:?}");
+}
+
+#[test]
+fn a_runtime_that_ends_under_a_call_leaves_the_outcome_open_and_nobody_waiting() {
+    let runtime = || tokio::runtime::Runtime::new().expect("a runtime");
+    let (providers, callers) = (runtime(), runtime());
+    callers.block_on(async {
+        let server = Redis::start().await.expect("a server");
+        let server = Arc::new(server);
+        let pipeline = providers.spawn({
+            let server = Arc::clone(&server);
+            async move { pipeline(&server).await }
+        });
+        let pipeline = pipeline.await.expect("connected");
+        server.pause().await.expect("paused");
+        let call = || {
+            let pipeline = Arc::clone(&pipeline);
+            let args = vec![Value::from("")];
+            let operation = Operation { name: "release", keys: vec!["s:a".into()], args };
+            tokio::spawn(async move { pipeline.call(operation).await })
+        };
+        let own: Vec<_> = (0..2).map(|_| call()).collect();
+        tokio::time::sleep(Duration::from_millis(50)).await;
+        let together = call();
+        tokio::time::sleep(Duration::from_millis(50)).await;
+        // Their turns pass to a task of the provider's runtime.
+        own.iter().for_each(|call| call.abort());
+        tokio::time::sleep(Duration::from_millis(50)).await;
+        providers.shutdown_background();
+        let ended = timeout(Duration::from_secs(5), together).await.expect("in time");
+        let failure = ended.expect("no panic").expect_err("nobody answers");
+        assert!(matches!(failure, Failure::Unknown(_)), "{failure:?}");
+        for _ in 0..4 {
+            let ended = timeout(Duration::from_secs(10), call()).await.expect("in time");
+            ended.expect("no panic").expect_err("nobody answers");
+        }
+        server.resume().await.expect("resumed");
+    });
+}
