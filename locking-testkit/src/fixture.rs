@@ -5,6 +5,7 @@ use std::sync::atomic::{AtomicU64, Ordering};
 use locking_core::{Capabilities, LockingModule, LockingProvider};
 
 use crate::facility::Facility;
+use crate::faults::Proxy;
 use crate::own_server::OwnServer;
 use crate::process::Process;
 use crate::surroundings::Surroundings;
@@ -108,6 +109,16 @@ impl Fixture {
     async fn process_in(&self, environment: Vec<(String, String)>) -> Process {
         assert!(self.surroundings.processes, "the case's line says `+ Processes`");
         Process::start(&self.space, environment).await
+    }
+
+    /// A proxy before the own server, for [`client_at`](Self::client_at) and
+    /// [`process_at`](Self::process_at).
+    ///
+    /// # Panics
+    ///
+    /// As [`server`](Self::server) does, and if no port is free.
+    pub async fn proxy(&self) -> Proxy {
+        Proxy::to(self.server().address()).await.expect("a port for the proxy")
     }
 
     /// The server that only this case uses.
