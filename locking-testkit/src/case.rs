@@ -228,4 +228,28 @@ pub const CASES: &[Case] = cases! {
 
     histories::random_work_by_many_clients_breaks_no_promise [2, 10, 22, 30];
     histories::random_work_under_short_leases_breaks_no_promise [2, 15, 22, 30];
+
+    lost_replies::acquire_of_a_free_key [1, 20] + OwnServer;
+    lost_replies::acquire_of_several_keys [1, 20] + OwnServer;
+    lost_replies::acquire_that_waits [1, 17, 20] + OwnServer;
+    lost_replies::acquire_that_reenters [1, 20] + OwnServer;
+    lost_replies::lock [1, 20] + OwnServer;
+    lost_replies::execute [7, 20] + OwnServer;
+    lost_replies::extend [20] + OwnServer;
+    lost_replies::release_of_a_lease [12, 20] + OwnServer;
+    lost_replies::release [11, 20] + OwnServer;
+    lost_replies::release_of_a_guard [8, 12, 20] + OwnServer;
+    lost_replies::release_all [12, 20] + OwnServer;
+
+    resets::acquire_of_a_free_key [1, 20, 26] + OwnServer;
+    resets::acquire_of_several_keys [1, 20, 26] + OwnServer;
+    resets::acquire_that_waits [1, 17, 20, 26] + OwnServer;
+    resets::acquire_that_reenters [1, 20, 26] + OwnServer;
+    resets::lock [1, 20, 26] + OwnServer;
+    resets::execute [7, 20, 26] + OwnServer;
+    resets::extend [20, 26] + OwnServer;
+    resets::release_of_a_lease [12, 20, 26] + OwnServer;
+    resets::release [11, 20, 26] + OwnServer;
+    resets::release_of_a_guard [8, 12, 20, 26] + OwnServer;
+    resets::release_all [12, 20, 26] + OwnServer;
 };
