@@ -2,7 +2,7 @@ use std::sync::{Arc, Weak};
 use std::time::Duration;
 
 use fred::clients::SubscriberClient;
-use fred::interfaces::{EventInterface, PubsubInterface};
+use fred::interfaces::{ClientLike, EventInterface, PubsubInterface};
 use fred::types::{Message, Value};
 use locking_core::FencingToken;
 use locking_core::line::{Lines, Notice};
@@ -51,10 +51,16 @@ pub(crate) async fn listen(connection: Connection, channel: Value, lines: Weak<L
     }
 }
 
-/// Subscribes to this client's channel. Where that fails the connection is lost, and made again.
+/// Subscribes to this client's channel, and returns when the server tells. Where that fails the
+/// connection is lost, and made again.
 pub(crate) async fn subscribe(notices: &SubscriberClient, channel: &Value) {
     let Some(channel) = channel.as_string() else { return };
-    if let Err(error) = notices.subscribe(channel).await {
+    let subscribed = async {
+        // The driver answers as soon as this is written: a grant would find nobody who hears it.
+        notices.subscribe(channel).await?;
+        notices.ping::<Value>(None).await
+    };
+    if let Err(error) = subscribed.await {
         tracing::debug!(%error, "couldn't subscribe, the server tells nothing until it is connected again");
     }
 }
