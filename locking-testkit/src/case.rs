@@ -252,4 +252,15 @@ pub const CASES: &[Case] = cases! {
     resets::release [11, 20, 26] + OwnServer;
     resets::release_of_a_guard [8, 12, 20, 26] + OwnServer;
     resets::release_all [12, 20, 26] + OwnServer;
+
+    recovery::what_was_prepared_is_prepared_again [26] + OwnServer;
+
+    notifications::no_wake_up_is_lost_while_they_are_cut [17, 26] + OwnServer;
+    notifications::a_waiter_that_is_told_nothing_gets_a_released_key [17] + OwnServer;
+    notifications::waiting_and_releasing_cost_the_same_however_many_wait [19] Notified + OwnServer;
+
+    restarts::holds_stay_as_they_were [24, 26] SurvivesRestart + OwnServer;
+    restarts::clients_work_again_by_themselves [20, 26] + OwnServer;
+    restarts::a_guard_is_valid_or_learns_of_its_loss [22, 26] + OwnServer;
+    restarts::tokens_grow_over_them [2, 30] Fencing + OwnServer;
 };

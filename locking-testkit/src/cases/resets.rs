@@ -34,7 +34,7 @@ operations! {
 async fn reset_at_bytes(f: &Fixture, operation: Operation) {
     let trial = Trial::new(f).await;
     // What is prepared at the first time isn't what is listened to.
-    trial.run(operation, Box::new(|| {})).await;
+    trial.undisturbed(operation).await;
     let (proxy, (tell, before)) = (Arc::clone(&trial.proxy), std::sync::mpsc::channel());
     let listen = move || tell.send(proxy.counts()).expect("listened to below");
     trial.run(operation, Box::new(listen)).await;

@@ -37,6 +37,22 @@ pub(super) enum Operation {
     ReleaseAll,
 }
 
+impl Operation {
+    pub(super) const ALL: [Self; 11] = [
+        Self::Acquire,
+        Self::AcquireSeveral,
+        Self::AcquireWaiting,
+        Self::Reenter,
+        Self::Lock,
+        Self::Execute,
+        Self::Extend,
+        Self::ReleaseLease,
+        Self::Release,
+        Self::ReleaseGuard,
+        Self::ReleaseAll,
+    ];
+}
+
 /// Called before what is disturbed.
 pub(super) type Disturb = Box<dyn FnOnce() + Send>;
 
@@ -83,6 +99,11 @@ impl Trial {
             }
         })
         .await;
+    }
+
+    /// Does it once, and looks at what came of it.
+    pub(super) async fn undisturbed(&self, operation: Operation) {
+        self.run(operation, Box::new(|| {})).await;
     }
 
     /// Does it once, and looks at what came of it.
