@@ -263,4 +263,15 @@ pub const CASES: &[Case] = cases! {
     restarts::clients_work_again_by_themselves [20, 26] + OwnServer;
     restarts::a_guard_is_valid_or_learns_of_its_loss [22, 26] + OwnServer;
     restarts::tokens_grow_over_them [2, 30] Fencing + OwnServer;
+
+    hangs::a_guard_knows_of_its_loss_and_all_goes_on [14, 22, 26] + OwnServer;
+    hangs::an_acquire_ends_at_its_deadline_and_leaves_nothing [1, 4, 20, 25] + OwnServer;
+    hangs::calls_end_and_tell_the_truth [20, 21] + OwnServer;
+    hangs::close_ends_while_the_server_hangs [20, 25] + OwnServer;
+    hangs::close_ends_while_the_server_is_gone [20] + OwnServer;
+
+    black_holes::a_guard_is_lost_before_others_get_its_key [14, 22] + OwnServer;
+    black_holes::its_calls_end_and_it_works_again [20, 26] + OwnServer;
+    black_holes::what_arrives_late_is_nobodys [1, 20] + OwnServer;
+    black_holes::futures_dropped_while_replies_are_slow_leave_nothing [25, 27] + OwnServer;
 };

@@ -1,6 +1,7 @@
 //! The cases, by topic. A case gets a fixture, panics where the contract is broken, and knows no
 //! provider.
 
+pub(crate) mod black_holes;
 pub(crate) mod cancellation;
 pub(crate) mod claims;
 pub(crate) mod closing;
@@ -10,6 +11,7 @@ pub(crate) mod expiry;
 pub(crate) mod extend;
 pub(crate) mod fencing;
 pub(crate) mod guard;
+pub(crate) mod hangs;
 pub(crate) mod histories;
 pub(crate) mod inspection;
 pub(crate) mod lost_replies;
