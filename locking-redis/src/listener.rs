@@ -2,12 +2,13 @@ use std::sync::{Arc, Weak};
 use std::time::Duration;
 
 use fred::clients::SubscriberClient;
+use fred::error::ErrorKind;
 use fred::interfaces::{ClientLike, EventInterface, PubsubInterface};
 use fred::types::{Message, Value};
 use locking_core::FencingToken;
 use locking_core::line::{Lines, Notice};
 use tokio::sync::broadcast::error::RecvError;
-use tokio::time::sleep;
+use tokio::time::{MissedTickBehavior, interval, sleep};
 
 use crate::connection::Connection;
 use crate::store::Store;
@@ -22,9 +23,20 @@ pub(crate) async fn listen(connection: Connection, channel: Value, lines: Weak<L
     let mut reconnected = notices.reconnect_rx();
     let mut commands_reconnected = connection.commands.reconnect_rx();
     subscribe(notices, &channel).await;
+    // Nothing is sent on this connection: without this, nobody notices that it is dead.
+    let mut alive = interval(connection.command_timeout);
+    alive.set_missed_tick_behavior(MissedTickBehavior::Delay);
     loop {
         tokio::select! {
             biased;
+            _ = alive.tick() => {
+                if let Err(error) = notices.ping::<Value>(None).await
+                    && *error.kind() == ErrorKind::Timeout
+                {
+                    tracing::debug!("the server tells nothing any more, connecting anew");
+                    let _ = notices.force_reconnection().await;
+                }
+            }
             again = reconnected.recv() => {
                 if matches!(again, Err(RecvError::Closed)) {
                     return;
