@@ -7,7 +7,7 @@ use std::time::Duration;
 use locking_core::LockingModule;
 use tokio::sync::Mutex;
 use tokio::task::JoinSet;
-use tokio::time::{Instant, sleep};
+use tokio::time::{Instant, sleep, timeout};
 
 use super::trial::AGAIN;
 use crate::faults::{Connection, Direction, Fault, Proxy};
@@ -96,6 +96,35 @@ pub(crate) async fn a_waiter_that_is_told_nothing_gets_a_released_key(f: Fixture
         soon("the other waiter", other).await.expect("no panic").expect("granted");
         assert!(f.b.release(&key).await.expect("answered"), "granted is held");
     }
+}
+
+pub(crate) async fn who_is_told_nothing_for_a_while_is_told_again(f: Fixture) {
+    let proxy = f.proxy().await;
+    let deaf = LockingModule::with_provider(f.client_at(proxy.address()).await);
+    for connection in notified_over(&f, &proxy).await {
+        connection.inject(Fault::Swallow { direction: Direction::ToClient });
+    }
+    // Nobody cuts them: the client finds out by itself.
+    let again = Duration::from_secs(10);
+    until_within(again, "ten times in a row, it is told at once", || async {
+        for _ in 0..10 {
+            let key = f.key("k");
+            let held = f.b.acquire(&key).wait(LONG).await.expect("free, or soon");
+            let mut waiting = wait(&deaf, &key);
+            a_moment().await;
+            assert!(f.b.release_lease(&held).await.expect("answered"));
+            let at_once = timeout(ms(100), &mut waiting).await.is_ok();
+            if !at_once {
+                soon("the waiter", waiting).await.expect("no panic").expect("granted");
+            }
+            assert!(f.b.release(&key).await.expect("answered"), "granted is held");
+            if !at_once {
+                return false;
+            }
+        }
+        true
+    })
+    .await;
 }
 
 type Waiting = tokio::task::JoinHandle<locking_core::Result<locking_core::Lease>>;
