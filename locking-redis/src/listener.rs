@@ -2,13 +2,13 @@ use std::sync::{Arc, Weak};
 use std::time::Duration;
 
 use fred::clients::SubscriberClient;
-use fred::error::Error as DriverError;
-use fred::interfaces::{EventInterface, PubsubInterface};
+use fred::error::{Error as DriverError, ErrorKind};
+use fred::interfaces::{ClientLike, EventInterface, PubsubInterface};
 use fred::types::{Message, Value};
 use locking_core::FencingToken;
 use locking_core::line::{Lines, Notice};
 use tokio::sync::broadcast::error::RecvError;
-use tokio::time::{Instant, sleep};
+use tokio::time::{Instant, MissedTickBehavior, interval, sleep};
 
 use crate::connection::Connection;
 use crate::failure::Failure;
@@ -24,9 +24,20 @@ pub(crate) async fn listen(connection: Connection, channel: Value, lines: Weak<L
     let mut reconnected = notices.reconnect_rx();
     let mut commands_reconnected = connection.commands.reconnect_rx();
     subscribe_again(notices, &channel).await;
+    // Nothing is sent on this connection: without this, nobody notices that it is dead.
+    let mut alive = interval(connection.command_timeout);
+    alive.set_missed_tick_behavior(MissedTickBehavior::Delay);
     loop {
         tokio::select! {
             biased;
+            _ = alive.tick() => {
+                if let Err(error) = notices.ping::<Value>(None).await
+                    && *error.kind() == ErrorKind::Timeout
+                {
+                    tracing::debug!("the server tells nothing any more, connecting anew");
+                    let _ = notices.force_reconnection().await;
+                }
+            }
             again = reconnected.recv() => {
                 if matches!(again, Err(RecvError::Closed)) {
                     return;
@@ -70,8 +81,11 @@ pub(crate) async fn begin(connection: &Connection, channel: &Value) -> Result<()
     }
 }
 
+/// Subscribes, and returns when the server tells: the driver answers as soon as this is written, and
+/// until it arrives a grant would find nobody who hears it.
 async fn subscribe(notices: &SubscriberClient, channel: &Value) -> Result<(), DriverError> {
-    notices.subscribe(channel.as_string().unwrap_or_default()).await
+    notices.subscribe(channel.as_string().unwrap_or_default()).await?;
+    notices.ping(None).await
 }
 
 /// The same on a connection that was made again. Where that fails it is lost, and made once more.
