@@ -1,5 +1,4 @@
 //! Redis servers for tests, from every source that is there.
-#![cfg(feature = "servers")]
 
 use std::time::{Duration, Instant};
 
