@@ -138,6 +138,20 @@ async fn a_client_for_which_keys_are_kept_hears_of_it_by_its_first_key() {
     assert_eq!((words[0], words[2]), ("look", "s:a"), "{text:?}");
 }
 
+#[tokio::test]
+async fn nothing_is_kept_for_a_client_that_is_gone() {
+    let script = Script::start().await;
+    let mut held = script.guard("once", 1, &["s:a"]).await.expect("free");
+    assert_eq!(script.guard("queue", 2, &["s:a", "s:b"]).await, None, "it waits for a");
+    for number in 10..=40 {
+        let (from, to) = if number % 2 == 0 { ("s:a", "s:b") } else { ("s:b", "s:a") };
+        let next = script.guard("once", number, &[to]).await;
+        let next = next.unwrap_or_else(|| panic!("{to} is kept at {number}"));
+        assert_eq!(script.release(from, &held).await, 0);
+        held = next;
+    }
+}
+
 #[test]
 fn a_runtime_that_ends_under_a_call_leaves_the_outcome_open_and_nobody_waiting() {
     let runtime = || tokio::runtime::Runtime::new().expect("a runtime");

@@ -56,6 +56,11 @@ local function take_free(e, ms, values, last)
   return token, taken
 end
 
+local function unqueue(e, text)
+  for i = 1, #e.keys do redis.call('LREM', queue_of(e.keys[i]), 1, text) end
+  if #e.keys > 1 then redis.call('DEL', moves_of(e.request)) end
+end
+
 -- A request for several keys goes on to the head of the queue of another key that blocks it. If that
 -- happens time and again, those that are free are kept for it for a moment: else requests for one key
 -- would pass it for ever. Never for long, so that two such requests can't block each other.
@@ -66,11 +71,13 @@ local function move_on(text, e, blocking)
   local count = redis.call('INCR', moves)
   redis.call('PEXPIRE', moves, QUEUE_TERM)
   if count < MOVES then return end
+  -- Nobody releases what is kept: its client asks again when that is over, which hands on all of it. It
+  -- hears of it by its first key. Nobody hears: its client is gone.
+  if tell(e.request, 'look\0' .. (KEPT_TERM + 1) .. '\0' .. e.keys[1]) == 0 then
+    return unqueue(e, text)
+  end
   local keeping = { request = e.request, kind = 'r', owner = '' }
   for i = 1, #e.keys do take(e.keys[i], '0000000000000000', keeping, KEPT_TERM) end
-  -- Nobody releases what is kept: its client asks again when that is over, which hands on all of it. It
-  -- hears of it by its first key.
-  tell(e.request, 'look\0' .. (KEPT_TERM + 1) .. '\0' .. e.keys[1])
 end
 
 -- Hands a key without a holder to the first in its queue who lives and can have all of its keys.
@@ -110,9 +117,4 @@ local function is_queued(e, text)
     if redis.call('LPOS', queue_of(e.keys[i]), text) then return true end
   end
   return false
-end
-
-local function unqueue(e, text)
-  for i = 1, #e.keys do redis.call('LREM', queue_of(e.keys[i]), 1, text) end
-  if #e.keys > 1 then redis.call('DEL', moves_of(e.request)) end
 end
