@@ -215,6 +215,8 @@ pub const CASES: &[Case] = cases! {
     resources::an_owner_with_few_keys_among_many_frees_just_those [12];
     resources::nothing_is_left_behind [27];
     resources::many_waiters_of_one_key_leave_nothing_when_they_go [25, 27];
+    resources::mixed_work_of_many_clients_leaves_nothing [25, 27];
+    resources::connections_do_not_grow_with_holds_and_waiters [28] + OwnServer;
 
     processes::processes_exclude_each_other [10] SharedBetweenProcesses + Processes;
     processes::a_killed_processs_guard_is_free_at_its_leases_end [24] SharedBetweenProcesses + Processes;
@@ -283,4 +285,6 @@ pub const CASES: &[Case] = cases! {
     black_holes::its_calls_end_and_it_works_again [20, 26] + OwnServer;
     black_holes::what_arrives_late_is_nobodys [1, 20] + OwnServer;
     black_holes::futures_dropped_while_replies_are_slow_leave_nothing [25, 27] + OwnServer;
+
+    soak::random_work_under_random_faults_breaks_no_promise [1, 2, 10, 20, 22, 26, 27, 30] + OwnServer;
 };

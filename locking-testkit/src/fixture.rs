@@ -156,6 +156,12 @@ impl Fixture {
         self.surroundings.claims
     }
 
+    /// How much a heavy case does.
+    #[must_use]
+    pub fn scale(&self) -> Scale {
+        self.surroundings.scale
+    }
+
     /// `full` at full scale, else a hundredth of it.
     #[must_use]
     pub fn scaled(&self, full: usize) -> usize {

@@ -26,5 +26,6 @@ pub(crate) mod resets;
 pub(crate) mod resources;
 pub(crate) mod restarts;
 pub(crate) mod several;
+pub(crate) mod soak;
 mod trial;
 pub(crate) mod waiting;
