@@ -67,7 +67,7 @@ async fn wait_for_a_turn(
             assert!(module.release_lease(&lease).await.expect("answered"), "held");
         }
     };
-    if n % 2 == 0 {
+    if n.is_multiple_of(2) {
         let lease = module.acquire(&key).wait(patience).await.expect("its turn comes");
         granted(Some(lease), None).await;
     } else {
@@ -183,7 +183,7 @@ async fn cost_of_waiting(f: &Fixture, count: usize) -> (f64, f64) {
     let held = f.b.acquire(&key).await.expect("free");
     let mut waiting = JoinSet::new();
     for n in 0..count {
-        let (module, key) = (if n % 2 == 0 { &f.a } else { &f.b }.clone(), key.clone());
+        let (module, key) = (if n.is_multiple_of(2) { &f.a } else { &f.b }.clone(), key.clone());
         waiting.spawn(async move {
             let lease = module.acquire(&key).wait(LONG * 10).await.expect("its turn comes");
             assert!(module.release_lease(&lease).await.expect("answered"), "held");
