@@ -1,29 +1,67 @@
+use std::sync::atomic::{AtomicBool, Ordering};
 use std::sync::{Arc, Weak};
 use std::time::Duration;
 
 use fred::clients::SubscriberClient;
 use fred::error::Error as DriverError;
-use fred::interfaces::{EventInterface, PubsubInterface};
+use fred::interfaces::{ClientLike, EventInterface, PubsubInterface};
 use fred::types::{Message, Value};
 use locking_core::FencingToken;
 use locking_core::line::{Lines, Notice};
 use tokio::sync::broadcast::error::RecvError;
-use tokio::time::{Instant, sleep};
+use tokio::time::{Instant, sleep, timeout};
 
 use crate::connection::Connection;
 use crate::failure::Failure;
 use crate::store::Store;
 
+/// How often a client sees whether it still hears, by telling itself something: a connection on which
+/// nothing is ever sent can be gone without anybody noticing.
+const BEAT: Duration = Duration::from_secs(2);
+
+/// Within what time it has to have heard that.
+const HEARD_WITHIN: Duration = Duration::from_secs(1);
+
 /// Hears what the server tells this client, as long as there are lines.
-///
+pub(crate) async fn listen(connection: Connection, channel: Value, lines: Weak<Lines<Store>>) {
+    let heard = AtomicBool::new(false);
+    tokio::select! {
+        () = hear(&connection, &channel, lines, &heard) => {}
+        () = beat(&connection, &channel, &heard) => {}
+    }
+}
+
+/// Makes the connection anew on which nothing is heard any more.
+async fn beat(connection: &Connection, channel: &Value, heard: &AtomicBool) {
+    loop {
+        sleep(BEAT).await;
+        heard.store(false, Ordering::Relaxed);
+        // Where the server can't be reached at all, both connections are being made anew.
+        if connection.send("PUBLISH", vec![channel.clone(), "".into()]).await.is_err() {
+            continue;
+        }
+        sleep(HEARD_WITHIN).await;
+        if !heard.load(Ordering::Relaxed) && connection.notices.is_connected() {
+            tracing::debug!("the server tells nothing any more, connecting anew");
+            let anew = connection.notices.force_reconnection();
+            let _ = timeout(connection.command_timeout, anew).await;
+        }
+    }
+}
+
 /// Whenever something may have been missed (the connection was made again, messages were dropped) every
 /// line asks again.
-pub(crate) async fn listen(connection: Connection, channel: Value, lines: Weak<Lines<Store>>) {
+async fn hear(
+    connection: &Connection,
+    channel: &Value,
+    lines: Weak<Lines<Store>>,
+    heard: &AtomicBool,
+) {
     let notices = &connection.notices;
     let mut messages = notices.message_rx();
     let mut reconnected = notices.reconnect_rx();
     let mut commands_reconnected = connection.commands.reconnect_rx();
-    subscribe_again(notices, &channel).await;
+    subscribe_again(notices, channel).await;
     loop {
         tokio::select! {
             biased;
@@ -31,7 +69,7 @@ pub(crate) async fn listen(connection: Connection, channel: Value, lines: Weak<L
                 if matches!(again, Err(RecvError::Closed)) {
                     return;
                 }
-                subscribe_again(notices, &channel).await;
+                subscribe_again(notices, channel).await;
                 let Some(lines) = lines.upgrade() else { return };
                 lines.look();
             }
@@ -42,6 +80,7 @@ pub(crate) async fn listen(connection: Connection, channel: Value, lines: Weak<L
                 sleep(Duration::from_millis(1)).await;
             }
             message = messages.recv() => {
+                heard.store(true, Ordering::Relaxed);
                 let Some(lines) = lines.upgrade() else { return };
                 match message {
                     Ok(message) => take_in(&lines, &message),
