@@ -33,6 +33,15 @@ async fn a_user_who_may_not_hear_of_grants_is_refused_at_once() {
 }
 
 #[tokio::test]
+async fn a_command_without_a_limit_is_a_mistake_in_the_configuration() {
+    let mut options = RedisOptions::new("redis://127.0.0.1:1").expect("a URL");
+    options.redis_options.command_timeout = Duration::ZERO;
+    let id = ProviderId::new("redis").expect("an id");
+    let error = RedisProvider::connect(id, options).await.expect_err("it could wait for ever");
+    assert!(error.to_string().contains("command_timeout"), "{error}");
+}
+
+#[tokio::test]
 async fn a_foreign_lock_whose_value_is_no_text_is_listed_as_somebodys() {
     let server = Redis::start().await.expect("a server");
     let provider = connect(&server.url()).await.expect("connected");
