@@ -1,69 +1,86 @@
-//! Measures the lock module over the memory provider, each call next to the floor of the same work.
+//! Measures the lock module over a provider, each call next to the floor of the same work.
 //!
 //! It answers with figures and never fails over them: a machine with other things to do is slow, and
 //! that is no mistake in the code.
 
-mod contended;
-mod floors;
 mod measure;
-mod release_all;
+mod memory;
+mod redis;
 mod report;
 mod rounds;
-mod uncontended;
 
 use std::error::Error;
-use std::sync::Arc;
+use std::fmt;
 use std::time::Duration;
 
-use clap::Parser;
-use locking_core::LockingModule;
-use locking_memory::MemoryProvider;
-
-use crate::report::Report;
+use clap::{Args, Parser, Subcommand};
+use serde_json::Value;
+use tokio::runtime::Runtime;
 
 /// As many as the smallest machine has that the figures are compared on.
 const WORKERS: usize = 2;
 
+type Result<T = ()> = std::result::Result<T, Box<dyn Error>>;
+
 #[derive(Debug, Parser)]
 struct Arguments {
+    #[command(subcommand)]
+    provider: Provider,
+}
+
+#[derive(Debug, Subcommand)]
+enum Provider {
+    Memory(memory::Memory),
+    Redis(redis::Redis),
+    /// One of the processes that contend.
+    #[command(hide = true)]
+    RedisProcess(redis::process::Process),
+}
+
+/// How it is measured and shown, of every provider.
+#[derive(Debug, Args)]
+struct Measured {
     /// For how many seconds the rates are measured.
-    #[arg(long, default_value_t = 45)]
-    seconds: u64,
-    /// What `footprint` printed, to appear in the same report.
     #[arg(long)]
-    footprint: Option<String>,
+    seconds: Option<u64>,
     /// JSON instead of a table.
     #[arg(long)]
     json: bool,
 }
 
-fn main() -> Result<(), Box<dyn Error>> {
-    let arguments = Arguments::parse();
-    let footprint = arguments.footprint.as_deref().map(serde_json::from_str).transpose()?;
-    let runtime = tokio::runtime::Builder::new_multi_thread()
-        .worker_threads(WORKERS)
-        .enable_time()
-        .build()?;
-
-    let release_all = release_all::measure(&runtime);
-    let mut groups = vec![uncontended::group(1), uncontended::group(64), contended::group(50)];
-    rounds::run(&runtime, &mut groups, Duration::from_secs(arguments.seconds));
-
-    let report = Report { groups, release_all, footprint };
-    if arguments.json {
-        println!("{:#}", report.to_json());
-    } else {
-        print!("{report}");
+impl Measured {
+    /// The time that is asked for, or so many seconds.
+    fn length_or(&self, seconds: u64) -> Duration {
+        Duration::from_secs(self.seconds.unwrap_or(seconds))
     }
-    Ok(())
+
+    fn print<R: fmt::Display>(&self, report: &R, to_json: impl FnOnce(&R) -> Value) {
+        if self.json {
+            println!("{:#}", to_json(report));
+        } else {
+            print!("{report}");
+        }
+    }
 }
 
-/// A module over a table of its own, as a program has it.
-fn module() -> LockingModule {
-    LockingModule::with_provider(Arc::new(MemoryProvider::new()))
+fn main() -> Result {
+    match Arguments::parse().provider {
+        Provider::Memory(memory) => memory.run(),
+        Provider::Redis(redis) => redis.run(),
+        Provider::RedisProcess(process) => process.run(),
+    }
+}
+
+fn runtime() -> Result<Runtime> {
+    Ok(tokio::runtime::Builder::new_multi_thread().worker_threads(WORKERS).enable_all().build()?)
 }
 
 /// Sixteen bytes each, as product numbers are.
 fn keys(count: usize) -> Vec<String> {
     (0..count).map(|number| format!("prod_{number:011}")).collect()
+}
+
+/// Their names, one for each task.
+fn owners(count: usize) -> Vec<String> {
+    (0..count).map(|number| format!("user_{number:03}")).collect()
 }

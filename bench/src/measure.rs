@@ -4,13 +4,14 @@ use std::time::{Duration, Instant};
 use tokio::runtime::Runtime;
 use tokio::task::{JoinSet, yield_now};
 
-/// How many times a task does its work between two looks at the clock. Several tasks yield there
-/// too, or else work that never has to wait would leave all but two of them without a turn; one
-/// alone doesn't, or else it would be measured how it is moved from worker to worker.
-const BATCH: u64 = 32;
-
 /// Work that tasks repeat.
 pub(crate) trait Work: Send + Sync + 'static {
+    /// How many times a task does it between two looks at the clock: more than once where the look
+    /// would cost as much as the work. Several tasks yield there too, or else work that never has to
+    /// wait would leave all but two of them without a turn; one alone doesn't, or else it would be
+    /// measured how it is moved from worker to worker.
+    const BATCH: u64 = 32;
+
     /// Does it once, as the task of this number.
     fn once(&self, task: usize) -> impl Future<Output = ()> + Send;
 }
@@ -27,9 +28,16 @@ type Measure = dyn Fn(&Runtime, usize, Duration) -> f64;
 impl Variant {
     pub(crate) fn new(name: &'static str, work: impl Work) -> Self {
         let work = Arc::new(work);
-        let measure = move |runtime: &Runtime, tasks: usize, length: Duration| {
+        Self::measured(name, move |runtime, tasks, length| {
             runtime.block_on(rate(Arc::clone(&work), tasks, length))
-        };
+        })
+    }
+
+    /// One whose rate is found in a way of its own.
+    pub(crate) fn measured(
+        name: &'static str,
+        measure: impl Fn(&Runtime, usize, Duration) -> f64 + 'static,
+    ) -> Self {
         Self { name, measure: Box::new(measure) }
     }
 
@@ -47,10 +55,10 @@ async fn rate<W: Work>(work: Arc<W>, tasks: usize, length: Duration) -> f64 {
         running.spawn(async move {
             let mut done = 0;
             while started.elapsed() < length {
-                for _ in 0..BATCH {
+                for _ in 0..W::BATCH {
                     work.once(task).await;
                 }
-                done += BATCH;
+                done += W::BATCH;
                 if tasks > 1 {
                     yield_now().await;
                 }

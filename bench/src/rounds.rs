@@ -1,3 +1,4 @@
+use std::fmt;
 use std::time::{Duration, Instant};
 
 use tokio::runtime::Runtime;
@@ -5,12 +6,14 @@ use tokio::runtime::Runtime;
 use crate::measure::Variant;
 
 /// Short, so that whatever else the machine does meets all variants alike.
-const ROUND: Duration = Duration::from_millis(100);
+pub(crate) const ROUND: Duration = Duration::from_millis(100);
 
 /// Variants of the same work, measured in turns.
 pub(crate) struct Group {
     pub(crate) title: &'static str,
-    pub(crate) tasks: usize,
+    pub(crate) workers: Workers,
+    /// For how long each variant is measured in a round.
+    pub(crate) round: Duration,
     pub(crate) variants: Vec<Variant>,
     /// The names of the variants that others are compared with.
     pub(crate) floors: &'static [&'static str],
@@ -18,6 +21,29 @@ pub(crate) struct Group {
     pub(crate) targets: Vec<Target>,
     /// Each round's rates, in the order of the variants.
     pub(crate) rounds: Vec<Vec<f64>>,
+}
+
+/// Who does the work.
+#[derive(Clone, Copy)]
+pub(crate) enum Workers {
+    Tasks(usize),
+    Processes(usize),
+}
+
+impl Workers {
+    pub(crate) const fn count(self) -> usize {
+        let (Self::Tasks(count) | Self::Processes(count)) = self;
+        count
+    }
+}
+
+impl fmt::Display for Workers {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        match self {
+            Self::Tasks(count) => write!(f, "{count} task(s)"),
+            Self::Processes(count) => write!(f, "{count} processes"),
+        }
+    }
 }
 
 /// The part of the best of some floors' rate that a variant should reach.
@@ -57,7 +83,7 @@ impl Group {
         fastrand::shuffle(&mut order);
         let mut rates = vec![0.0; order.len()];
         for at in order {
-            rates[at] = self.variants[at].rate(runtime, self.tasks, ROUND);
+            rates[at] = self.variants[at].rate(runtime, self.workers.count(), self.round);
         }
         self.rounds.push(rates);
     }

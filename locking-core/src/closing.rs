@@ -56,14 +56,15 @@ pin_project! {
     /// at once costs nothing.
     pub(crate) struct UnlessClosed<'a, F> {
         inner: F,
-        closing: &'a Closing,
+        // `None`: the inner future learns of the close by itself.
+        closing: Option<&'a Closing>,
         #[pin]
         begun: Option<Notified<'a>>,
     }
 }
 
 impl<'a, F: Future + Unpin> UnlessClosed<'a, F> {
-    pub(crate) fn new(inner: F, closing: &'a Closing) -> Self {
+    pub(crate) fn new(inner: F, closing: Option<&'a Closing>) -> Self {
         Self { inner, closing, begun: None }
     }
 }
@@ -73,7 +74,10 @@ impl<F: Future + Unpin> Future for UnlessClosed<'_, F> {
 
     fn poll(self: Pin<&mut Self>, context: &mut Context<'_>) -> Poll<Self::Output> {
         let mut this = self.project();
-        if this.begun.is_none() && this.closing.has_begun() {
+        let Some(closing) = *this.closing else {
+            return Pin::new(this.inner).poll(context).map(Some);
+        };
+        if this.begun.is_none() && closing.has_begun() {
             return Poll::Ready(None);
         }
         if let Poll::Ready(output) = Pin::new(&mut *this.inner).poll(context) {
@@ -82,8 +86,8 @@ impl<F: Future + Unpin> Future for UnlessClosed<'_, F> {
         if this.begun.is_none() {
             // Created before the flag is read once more: it receives what is rung from here on.
             let group = std::ptr::from_mut(this.inner).addr() / 64 % GROUPS;
-            this.begun.set(Some(this.closing.waiters[group].notified()));
-            if this.closing.has_begun() {
+            this.begun.set(Some(closing.waiters[group].notified()));
+            if closing.has_begun() {
                 return Poll::Ready(None);
             }
         }

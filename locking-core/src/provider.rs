@@ -163,6 +163,20 @@ pub trait LockingProvider: fmt::Debug + Send + Sync + 'static {
         None
     }
 
+    /// Whether [`end_waits`](Self::end_waits) ends them. Default: no; then a module that is being
+    /// closed drops the futures of the requests that wait, and each has to register with it.
+    fn ends_waits(&self) -> bool {
+        false
+    }
+
+    /// The first part of a close, for a store where it takes no I/O: requests that wait fail with
+    /// [`Error::Closed`], and so do later ones. What is held can still be extended and given back.
+    ///
+    /// # Contract
+    ///
+    /// It neither blocks nor needs a runtime. A second call does nothing.
+    fn end_waits(&self) {}
+
     /// Who holds a key; `None` if nobody does.
     ///
     /// # Errors

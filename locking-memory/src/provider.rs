@@ -97,7 +97,9 @@ impl LockingProvider for MemoryProvider {
     }
 
     async fn acquire(&self, request: AcquireRequest) -> Result<Grant> {
-        self.open()?;
+        if self.client.is_refused() {
+            return Err(Error::closed(&self.id));
+        }
         let wait = request.wait;
         let claim = Claim::new(self.id.clone(), request);
         if wait == WaitUntil::Now {
@@ -140,6 +142,14 @@ impl LockingProvider for MemoryProvider {
         Some(self.store.release_lease(lease).map_err(|key| self.lost(key)))
     }
 
+    fn ends_waits(&self) -> bool {
+        true
+    }
+
+    fn end_waits(&self) {
+        self.store.refuse(&self.client);
+    }
+
     async fn inspect(&self, key: &LockKey) -> Result<Option<LockInfo>> {
         Ok(self.open()?.inspect(key))
     }
@@ -149,7 +159,8 @@ impl LockingProvider for MemoryProvider {
     }
 
     async fn close(&self) -> Result<()> {
-        self.store.close(&self.client);
+        self.client.close();
+        self.store.refuse(&self.client);
         Ok(())
     }
 }

@@ -284,15 +284,25 @@ fn earliest(one: Option<Instant>, other: Option<Instant>) -> Option<Instant> {
 /// One of the independent users of a store.
 #[derive(Debug, Default)]
 pub(crate) struct Client {
-    closed: AtomicBool,
+    is_refused: AtomicBool,
+    is_closed: AtomicBool,
 }
 
 impl Client {
-    pub(crate) fn close(&self) {
-        self.closed.store(true, Ordering::SeqCst);
+    /// Whether it is granted nothing any more.
+    pub(crate) fn is_refused(&self) -> bool {
+        self.is_refused.load(Ordering::SeqCst)
+    }
+
+    pub(crate) fn refuse(&self) {
+        self.is_refused.store(true, Ordering::SeqCst);
     }
 
     pub(crate) fn is_closed(&self) -> bool {
-        self.closed.load(Ordering::SeqCst)
+        self.is_closed.load(Ordering::SeqCst)
+    }
+
+    pub(crate) fn close(&self) {
+        self.is_closed.store(true, Ordering::SeqCst);
     }
 }

@@ -225,7 +225,7 @@ impl Store {
             }
             Err(blocked) if blocked.key == *at => None,
             // A close may have looked at the other queue already.
-            Err(_) if waiter.client.is_closed() => {
+            Err(_) if waiter.client.is_refused() => {
                 self.leave_queue(locked, waiter, at);
                 self.give_up_kept(locked, waiter);
                 others.extend(claim.keys.iter().cloned());

@@ -90,7 +90,7 @@ impl Store {
             Err(blocked) => blocked,
         };
         // Under the mutex under which a close looks for its waiters.
-        if client.is_closed() {
+        if client.is_refused() {
             return Err(None);
         }
         let ticket = self.next_ticket.fetch_add(1, Ordering::Relaxed);
@@ -155,9 +155,9 @@ impl Store {
         keys.find(held).cloned().unwrap_or(waited_for)
     }
 
-    /// Wakes the waiters of a client that was closed.
-    pub(crate) fn close(&self, client: &Arc<Client>) {
-        client.close();
+    /// Grants nothing more to a client, and wakes its waiters with that.
+    pub(crate) fn refuse(&self, client: &Arc<Client>) {
+        client.refuse();
         let mut left = Vec::new();
         for shard in &self.shards {
             shard.lock().visit(|slot| {

@@ -167,3 +167,45 @@ async fn a_call_that_is_polled_only_after_the_close_began_is_refused() {
     drop(guard);
     assert_eq!(closing.await.expect("closed"), 0);
 }
+
+#[tokio::test]
+async fn what_many_releases_leave_is_found_and_is_all_that_is_left() {
+    const KEYS: usize = 3000;
+    let (provider, module) = module();
+    let (key, owner) = (|at| format!("key_{at}"), |at| format!("owner_{}", at % 3));
+    for at in 0..KEYS {
+        module.acquire(key(at)).owner(owner(at)).await.expect("free");
+    }
+    for at in (0..KEYS).step_by(7) {
+        assert!(module.release(key(at)).owner(owner(at)).await.expect("open"));
+    }
+    let is_left = |at: &usize| !at.is_multiple_of(7);
+    let of_owner = (0..KEYS).filter(is_left).filter(|at| at % 3 == 1).count() as u64;
+    assert_eq!(module.release_all().owner(owner(1)).await.expect("open"), of_owner);
+    assert_eq!(module.release_all().owner(owner(1)).await.expect("open"), 0);
+    for at in (0..KEYS).filter(is_left).filter(|at| at % 3 != 1) {
+        assert!(module.release(key(at)).owner(owner(at)).await.expect("open"), "{at}");
+    }
+    assert_eq!(provider.table_len(), 0);
+}
+
+#[tokio::test]
+async fn a_close_ends_waits_at_once_while_what_is_held_goes_on() {
+    let (_, module) = module();
+    let guard = module.lock("k").lease(ms(60)).await.expect("free");
+    let waiting = tokio::spawn({
+        let module = module.clone();
+        async move { module.acquire("k").wait(Wait::Unlimited).await }
+    });
+    sleep(ms(20)).await;
+    let closing = tokio::spawn({
+        let module = module.clone();
+        async move { module.close(ms(10_000)).await }
+    });
+    let answer = waiting.await.expect("no panic");
+    assert!(matches!(answer, Err(Error::Closed { .. })), "{answer:?}");
+    sleep(ms(200)).await;
+    guard.check().expect("it is still renewed");
+    drop(guard);
+    assert_eq!(closing.await.expect("no panic").expect("closed"), 0);
+}

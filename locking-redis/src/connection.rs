@@ -1,12 +1,14 @@
+use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
 use std::time::Duration;
 
 use fred::clients::{Client, SubscriberClient};
-use fred::error::Error as DriverError;
+use fred::error::{Error as DriverError, ErrorKind};
 use fred::interfaces::ClientLike;
 use fred::types::config::{Config, ReconnectPolicy, UnresponsiveConfig};
 use fred::types::{Builder, ClusterHash, CustomCommand, Value};
 use locking_core::{BoxError, ConfigurationError, Error, ProviderId, Result};
-use tokio::time::timeout;
+use tokio::runtime::Handle;
+use tokio::time::{Instant, timeout};
 
 use crate::failure::Failure;
 use crate::options::{ConnectionOptions, RedisOptions, Secret};
@@ -20,6 +22,9 @@ pub(crate) struct Connection {
     pub(crate) commands: Client,
     pub(crate) notices: SubscriberClient,
     pub(crate) command_timeout: Duration,
+    /// When a command was last answered, or a new connection asked for.
+    answered: Arc<Mutex<Instant>>,
+    runtime: Handle,
 }
 
 impl Connection {
@@ -31,6 +36,8 @@ impl Connection {
             commands: builder.build().map_err(refused)?,
             notices: builder.build_subscriber_client().map_err(refused)?,
             command_timeout: options.redis_options.command_timeout,
+            answered: Arc::new(Mutex::new(Instant::now())),
+            runtime: Handle::current(),
         };
         let opened = async {
             connection.commands.init().await?;
@@ -60,7 +67,37 @@ impl Connection {
             self.connected().await?;
         }
         let command = CustomCommand::new_static(command, ClusterHash::FirstKey, false);
-        Ok(self.commands.custom(command, args).await?)
+        let sent = Instant::now();
+        let answer = self.commands.custom(command, args).await;
+        match &answer {
+            Ok(_) => *self.answered() = Instant::now(),
+            Err(error) if *error.kind() == ErrorKind::Timeout => self.unanswered(sent),
+            Err(_) => {}
+        }
+        Ok(answer?)
+    }
+
+    /// A command that was sent then has no answer. If no other has had one since, the connection may be
+    /// dead without a word, and is made anew. The driver's own look at this waits for a moment at which
+    /// nothing was sent for long.
+    fn unanswered(&self, sent: Instant) {
+        let mut answered = self.answered();
+        if *answered > sent {
+            return;
+        }
+        // The next one has its time.
+        *answered = Instant::now();
+        drop(answered);
+        let commands = self.commands.clone();
+        self.runtime.spawn(async move {
+            if let Err(error) = commands.force_reconnection().await {
+                tracing::debug!(%error, "the Redis server can't be reached");
+            }
+        });
+    }
+
+    fn answered(&self) -> MutexGuard<'_, Instant> {
+        self.answered.lock().unwrap_or_else(PoisonError::into_inner)
     }
 
     /// Waits for the connection to be made again: a command handed to the driver before that might be

@@ -1,75 +1,48 @@
-use std::sync::atomic::{AtomicBool, Ordering};
 use std::sync::{Arc, Weak};
 use std::time::Duration;
 
 use fred::clients::SubscriberClient;
-use fred::error::Error as DriverError;
+use fred::error::{Error as DriverError, ErrorKind};
 use fred::interfaces::{ClientLike, EventInterface, PubsubInterface};
 use fred::types::{Message, Value};
 use locking_core::FencingToken;
 use locking_core::line::{Lines, Notice};
 use tokio::sync::broadcast::error::RecvError;
-use tokio::time::{Instant, sleep, timeout};
+use tokio::time::{Instant, MissedTickBehavior, interval, sleep};
 
 use crate::connection::Connection;
 use crate::failure::Failure;
 use crate::store::Store;
 
-/// How often a client sees whether it still hears, by telling itself something: a connection on which
-/// nothing is ever sent can be gone without anybody noticing.
-const BEAT: Duration = Duration::from_secs(2);
-
-/// Within what time it has to have heard that.
-const HEARD_WITHIN: Duration = Duration::from_secs(1);
-
 /// Hears what the server tells this client, as long as there are lines.
-pub(crate) async fn listen(connection: Connection, channel: Value, lines: Weak<Lines<Store>>) {
-    let heard = AtomicBool::new(false);
-    tokio::select! {
-        () = hear(&connection, &channel, lines, &heard) => {}
-        () = beat(&connection, &channel, &heard) => {}
-    }
-}
-
-/// Makes the connection anew on which nothing is heard any more.
-async fn beat(connection: &Connection, channel: &Value, heard: &AtomicBool) {
-    loop {
-        sleep(BEAT).await;
-        heard.store(false, Ordering::Relaxed);
-        // Where the server can't be reached at all, both connections are being made anew.
-        if connection.send("PUBLISH", vec![channel.clone(), "".into()]).await.is_err() {
-            continue;
-        }
-        sleep(HEARD_WITHIN).await;
-        if !heard.load(Ordering::Relaxed) && connection.notices.is_connected() {
-            tracing::debug!("the server tells nothing any more, connecting anew");
-            let anew = connection.notices.force_reconnection();
-            let _ = timeout(connection.command_timeout, anew).await;
-        }
-    }
-}
-
+///
 /// Whenever something may have been missed (the connection was made again, messages were dropped) every
 /// line asks again.
-async fn hear(
-    connection: &Connection,
-    channel: &Value,
-    lines: Weak<Lines<Store>>,
-    heard: &AtomicBool,
-) {
+pub(crate) async fn listen(connection: Connection, channel: Value, lines: Weak<Lines<Store>>) {
     let notices = &connection.notices;
     let mut messages = notices.message_rx();
     let mut reconnected = notices.reconnect_rx();
     let mut commands_reconnected = connection.commands.reconnect_rx();
-    subscribe_again(notices, channel).await;
+    subscribe_again(notices, &channel).await;
+    // Nothing is sent on this connection: without this, nobody notices that it is dead.
+    let mut alive = interval(connection.command_timeout);
+    alive.set_missed_tick_behavior(MissedTickBehavior::Delay);
     loop {
         tokio::select! {
             biased;
+            _ = alive.tick() => {
+                if let Err(error) = notices.ping::<Value>(None).await
+                    && *error.kind() == ErrorKind::Timeout
+                {
+                    tracing::debug!("the server tells nothing any more, connecting anew");
+                    let _ = notices.force_reconnection().await;
+                }
+            }
             again = reconnected.recv() => {
                 if matches!(again, Err(RecvError::Closed)) {
                     return;
                 }
-                subscribe_again(notices, channel).await;
+                subscribe_again(notices, &channel).await;
                 let Some(lines) = lines.upgrade() else { return };
                 lines.look();
             }
@@ -80,7 +53,6 @@ async fn hear(
                 sleep(Duration::from_millis(1)).await;
             }
             message = messages.recv() => {
-                heard.store(true, Ordering::Relaxed);
                 let Some(lines) = lines.upgrade() else { return };
                 match message {
                     Ok(message) => take_in(&lines, &message),
@@ -109,8 +81,11 @@ pub(crate) async fn begin(connection: &Connection, channel: &Value) -> Result<()
     }
 }
 
+/// Subscribes, and returns when the server tells: the driver answers as soon as this is written, and
+/// until it arrives a grant would find nobody who hears it.
 async fn subscribe(notices: &SubscriberClient, channel: &Value) -> Result<(), DriverError> {
-    notices.subscribe(channel.as_string().unwrap_or_default()).await
+    notices.subscribe(channel.as_string().unwrap_or_default()).await?;
+    notices.ping(None).await
 }
 
 /// The same on a connection that was made again. Where that fails it is lost, and made once more.

@@ -92,11 +92,12 @@ impl Pipeline {
 
     /// Calls the script with these operations.
     async fn send(&self, operations: &[Operation]) -> Result<Vec<Result<Reply, Failure>>, Failure> {
-        let answer = match self.evaluate(operations).await {
-            // A restart, or somebody's flush: it is loaded again, and nothing was carried out.
+        let Some(digest) = self.digest.get() else { return Err(Failure::closed()) };
+        let answer = match self.evaluate("EVALSHA", digest.clone(), operations).await {
+            // A restart, or somebody's flush: nothing was carried out. Sent whole, it can't be flushed
+            // between being loaded and being called.
             Err(Failure::Refused(cause)) if cause.to_string().contains("NOSCRIPT") => {
-                self.load().await?;
-                self.evaluate(operations).await?
+                self.evaluate("EVAL", SOURCE.into(), operations).await?
             }
             answer => answer?,
         };
@@ -104,11 +105,15 @@ impl Pipeline {
         if replies.len() == operations.len() { Ok(replies) } else { Err(Failure::unexpected()) }
     }
 
-    async fn evaluate(&self, operations: &[Operation]) -> Result<Value, Failure> {
-        let Some(digest) = self.digest.get() else { return Err(Failure::closed()) };
+    async fn evaluate(
+        &self,
+        command: &'static str,
+        script: Value,
+        operations: &[Operation],
+    ) -> Result<Value, Failure> {
         let keys: usize = operations.iter().map(|operation| operation.keys.len()).sum();
         let mut args = Vec::with_capacity(4 + keys + operations.len() * 10);
-        args.push(digest.clone());
+        args.push(script);
         args.push(keys.to_string().into());
         args.extend(operations.iter().flat_map(|operation| operation.keys.iter().cloned()));
         args.extend(self.identity.iter().cloned());
@@ -118,7 +123,7 @@ impl Pipeline {
             args.push(operation.args.len().to_string().into());
             args.extend(operation.args.iter().cloned());
         }
-        self.connection.send("EVALSHA", args).await
+        self.connection.send(command, args).await
     }
 
     fn queue(&self) -> MutexGuard<'_, Queue> {

@@ -176,7 +176,7 @@ fn a_runtime_that_ends_under_a_call_leaves_the_outcome_open_and_nobody_waiting()
         let together = call();
         tokio::time::sleep(Duration::from_millis(50)).await;
         // Their turns pass to a task of the provider's runtime.
-        own.iter().for_each(|call| call.abort());
+        own.iter().for_each(tokio::task::JoinHandle::abort);
         tokio::time::sleep(Duration::from_millis(50)).await;
         providers.shutdown_background();
         let ended = timeout(Duration::from_secs(5), together).await.expect("in time");

@@ -1,146 +1,268 @@
-//! Servers that aren't as they should be, and what else is on them.
+//! What is particular to Redis: what lies on the server, who else uses it, and what it refuses.
 
-use std::net::SocketAddr;
-use std::sync::{Arc, Mutex};
-use std::time::Duration;
+use std::time::{Duration, Instant};
 
 use locking_core::{
-    AcquireRequest, Error, Expiry, KeySet, LockKey, LockingProvider, LossSignal, OwnerId,
-    ProviderId, Result, WaitUntil,
+    Capability, Error, LockingConfig, LockingModule, LockingProvider, ProviderConfig, ProviderId,
 };
-use locking_redis::{RedisOptions, RedisProvider};
+use locking_redis::{IDENTIFIER, RedisOptions, RedisProvider};
 use locking_testkit::servers::{Redis, RedisSetup};
-use tokio::io::copy_bidirectional;
-use tokio::net::{TcpListener, TcpStream};
-use tokio::sync::watch;
-use tokio::time::{Instant, sleep};
 
-async fn connect(url: &str) -> Result<RedisProvider> {
-    let options = RedisOptions::new(url).expect("a URL").with_namespace("s:").expect("a namespace");
-    RedisProvider::connect(ProviderId::new("redis").expect("an id"), options).await
+const SOON: Duration = Duration::from_secs(1);
+
+async fn server() -> Redis {
+    RedisSetup::new().start().await.expect("a server of the test's own")
+}
+
+async fn provider(url: &str) -> locking_core::Result<RedisProvider> {
+    let id = ProviderId::new(IDENTIFIER).expect("an id");
+    RedisProvider::connect(id, RedisOptions::new(url).expect("a URL")).await
+}
+
+async fn module(server: &Redis) -> LockingModule {
+    configured(&server.url(), &[]).await.expect("the server can be reached")
+}
+
+async fn configured(url: &str, options: &[(&str, &str)]) -> locking_core::Result<LockingModule> {
+    let entry = ProviderConfig::new(IDENTIFIER).with_option("redis_url", url);
+    let entry = options.iter().fold(entry, |entry, (name, value)| entry.with_option(*name, *value));
+    LockingModule::new(LockingConfig::new().with_provider(entry)).await
+}
+
+async fn asked(server: &Redis, words: &[&str]) -> String {
+    server.command(words).await.expect("the server answers").trim().to_owned()
 }
 
 #[tokio::test]
-async fn a_user_who_may_not_hear_of_grants_is_refused_at_once() {
-    let users =
-        "user default on nopass ~* &* +@all\nuser locks on >secret ~* resetchannels +@all\n";
-    let setup = RedisSetup::new().argument("aclfile", "users.acl").file("users.acl", users);
-    let server = setup.start().await.expect("a server");
+async fn a_lock_of_the_original_module_blocks_until_it_is_deleted() {
+    let server = server().await;
+    let module = module(&server).await;
+    asked(&server, &["SET", "medusa_lock:prod_123", "user_1", "NX", "EX", "60"]).await;
+
+    let refused = module.acquire("prod_123").owner("user_1").await;
+    assert!(matches!(refused, Err(Error::Held { .. })), "{refused:?}");
+    let shown = module.inspect("prod_123").await.expect("answered").expect("held");
+    assert_eq!(shown.owner.expect("its owner").as_str(), "user_1");
+
+    let waiting = {
+        let module = module.clone();
+        tokio::spawn(async move { module.acquire("prod_123").wait(SOON * 30).await })
+    };
+    tokio::time::sleep(Duration::from_millis(300)).await;
+    assert!(!waiting.is_finished());
+    let deleted = Instant::now();
+    asked(&server, &["DEL", "medusa_lock:prod_123"]).await;
+    waiting.await.expect("no panic").expect("granted");
+    let took = deleted.elapsed();
+    assert!(took < Duration::from_millis(400), "within `maximum_retry_interval`: {took:?}");
+}
+
+#[tokio::test]
+async fn an_expired_lock_of_the_original_module_is_free() {
+    let server = server().await;
+    let module = module(&server).await;
+    asked(&server, &["SET", "medusa_lock:k", "*", "NX", "PX", "150"]).await;
+    module.acquire("k").wait(SOON * 5).await.expect("granted when it has expired");
+}
+
+#[tokio::test]
+async fn the_original_module_neither_takes_nor_frees_a_lock_that_is_held() {
+    let server = server().await;
+    let module = module(&server).await;
+    module.acquire("k").owner("user_1").await.expect("free");
+    // What it runs to acquire, and to release: a compare with the owner, and a delete.
+    let taken = asked(&server, &["SET", "medusa_lock:k", "user_1", "NX", "EX", "60"]).await;
+    assert_eq!(taken, "", "not set");
+    let release = "if redis.call('get', KEYS[1]) == ARGV[1] then return redis.call('del', KEYS[1]) end return 0";
+    assert_eq!(asked(&server, &["EVAL", release, "1", "medusa_lock:k", "user_1"]).await, "0");
+    assert!(module.release("k").owner("user_1").await.expect("answered"));
+}
+
+#[tokio::test]
+async fn nobody_elses_lock_is_freed_whatever_is_asked_for() {
+    let server = server().await;
+    let module = module(&server).await;
+    asked(&server, &["SET", "medusa_lock:theirs", "user_1"]).await;
+    asked(&server, &["HSET", "medusa_lock:hash", "field", "1"]).await;
+    for key in ["theirs", "hash"] {
+        assert!(!module.release(key).await.expect("answered"));
+        assert!(!module.release(key).owner("user_1").await.expect("answered"));
+    }
+    module.release_all().including_running().await.expect("answered");
+    assert_eq!(asked(&server, &["EXISTS", "medusa_lock:theirs", "medusa_lock:hash"]).await, "2");
+}
+
+#[tokio::test]
+async fn a_key_of_another_type_blocks_and_stays_as_it_is() {
+    let server = server().await;
+    let module = module(&server).await;
+    asked(&server, &["HSET", "medusa_lock:hash", "field", "1"]).await;
+    let refused = module.acquire(["free", "hash"]).await;
+    let error = refused.expect_err("somebody's");
+    assert!(matches!(&error, Error::Held { key, .. } if key.as_str() == "hash"), "{error:?}");
+    assert_eq!(asked(&server, &["HGET", "medusa_lock:hash", "field"]).await, "1");
+    assert_eq!(asked(&server, &["EXISTS", "medusa_lock:free"]).await, "0", "all or nothing");
+
+    let waited = module.acquire("hash").wait(Duration::from_millis(200)).await;
+    assert!(matches!(waited, Err(Error::TimedOut { .. })), "{waited:?}");
+}
+
+#[tokio::test]
+async fn namespaces_of_glob_characters_see_their_own_locks_only() {
+    let server = server().await;
+    let mut modules = Vec::new();
+    for namespace in ["shop*:", "shop?:", "[a-z]hop:", r"sh\op:", "shop1:"] {
+        let module = configured(&server.url(), &[("namespace", namespace)]).await;
+        let module = module.expect("the server can be reached");
+        module.acquire("k").owner(namespace).await.expect("free in its own namespace");
+        modules.push((namespace, module));
+    }
+    for (namespace, module) in &modules {
+        let list = module.list().await.expect("answered");
+        let owners: Vec<_> = list.iter().filter_map(|info| info.owner.as_ref()).collect();
+        assert_eq!(owners.len(), 1, "{namespace}: {owners:?}");
+        assert_eq!(owners[0].as_str(), *namespace);
+        assert_eq!(module.release_all().await.expect("answered"), 1);
+    }
+}
+
+#[tokio::test]
+async fn after_the_last_release_the_counter_alone_is_left() {
+    let server = server().await;
+    let module = module(&server).await;
+    for n in 0..50 {
+        let key = format!("k{n}");
+        module.acquire(&key).owner(format!("o{n}")).await.expect("free");
+        assert!(module.release(&key).owner(format!("o{n}")).await.expect("answered"));
+        module.execute([key.as_str(), "shared"], |_| async {}).await.expect("free");
+    }
+    assert_eq!(asked(&server, &["DBSIZE"]).await, "1");
+    assert_eq!(asked(&server, &["EXISTS", "medusa_lock:\0t"]).await, "1");
+}
+
+#[tokio::test]
+async fn tokens_grow_over_the_loss_of_everything() {
+    let server = server().await;
+    let module = module(&server).await;
+    let before = module.acquire("k").await.expect("free").token();
+    asked(&server, &["FLUSHALL"]).await;
+    let after = module.acquire("k").await.expect("free").token();
+    assert!(after > before, "{after} after {before}");
+}
+
+#[tokio::test]
+async fn survival_of_restarts_is_claimed_where_every_command_is_on_disk() {
+    let durable = RedisSetup::new().durable().start().await.expect("a durable server");
+    let claims = |provider: &RedisProvider| provider.capabilities();
+    let kept = provider(&durable.url()).await.expect("reached");
+    assert!(claims(&kept).has(Capability::SurvivesRestart));
+    let volatile = server().await;
+    let lost = provider(&volatile.url()).await.expect("reached");
+    assert!(!claims(&lost).has(Capability::SurvivesRestart));
+}
+
+#[tokio::test]
+async fn a_durable_server_keeps_a_lock_over_a_crash() {
+    let server = RedisSetup::new().durable().start().await.expect("a durable server");
+    let module = module(&server).await;
+    let lease = module.acquire("k").owner("o").await.expect("free");
+    server.kill().await.expect("killed");
+    server.start_again().await.expect("started");
+    let again = module.acquire("k").owner("o").await.expect("its own");
+    assert_eq!(again.token(), lease.token());
+    assert!(!again.keys()[0].taken);
+    assert!(matches!(module.acquire("k").await, Err(Error::Held { .. })));
+}
+
+#[tokio::test]
+async fn a_server_that_is_not_there_is_told_at_start() {
+    let begun = Instant::now();
+    let refused = configured("redis://127.0.0.1:1", &[]).await.expect_err("nobody listens");
+    assert!(matches!(refused, Error::Unavailable { .. }), "{refused:?}");
+    assert!(begun.elapsed() < SOON * 5);
+}
+
+#[tokio::test]
+async fn a_wrong_password_is_told_at_start_and_not_printed() {
+    let server = RedisSetup::new().password("right").start().await.expect("a server");
+    let url = format!("redis://:wrong-secret@{}", server.address());
+    let refused = configured(&url, &[]).await.expect_err("refused");
+    assert!(matches!(refused, Error::Unavailable { .. }), "{refused:?}");
+    let mut shown = format!("{refused} {refused:?}");
+    let mut source = std::error::Error::source(&refused);
+    while let Some(error) = source {
+        shown.push_str(&format!(" {error} {error:?}"));
+        source = error.source();
+    }
+    assert!(!shown.contains("wrong-secret"), "{shown}");
+}
+
+#[tokio::test]
+async fn a_user_with_rights_to_its_namespace_alone_can_lock() {
+    let server = server().await;
+    let rules = "~medusa_lock:* &medusa_lock:* -@all +eval +evalsha +script|load +subscribe +unsubscribe \
+                 +publish +get +mget +set +del +exists +pexpire +pexpireat +persist +pttl +time +scan \
+                 +incr +ping +hello +auth +select +client +quit +lpush +rpush +lpop +lrem +lpos +lindex \
+                 +zadd +zrem +zrange +zrevrange +zremrangebyscore";
+    let mut words = vec!["ACL", "SETUSER", "locks", "on", ">secret"];
+    words.extend(rules.split_whitespace());
+    asked(&server, &words).await;
+
     let url = format!("redis://locks:secret@{}", server.address());
-    let error = connect(&url).await.expect_err("it could neither wait nor hand on");
-    assert!(matches!(error, Error::Unavailable { .. }), "{error:?}");
-    assert!(!format!("{error:?}").contains("secret"), "{error:?}");
-}
-
-#[tokio::test]
-async fn a_command_without_a_limit_is_a_mistake_in_the_configuration() {
-    let mut options = RedisOptions::new("redis://127.0.0.1:1").expect("a URL");
-    options.redis_options.command_timeout = Duration::ZERO;
-    let id = ProviderId::new("redis").expect("an id");
-    let error = RedisProvider::connect(id, options).await.expect_err("it could wait for ever");
-    assert!(error.to_string().contains("command_timeout"), "{error}");
-}
-
-#[tokio::test]
-async fn a_foreign_lock_whose_value_is_no_text_is_listed_as_somebodys() {
-    let server = Redis::start().await.expect("a server");
-    let provider = connect(&server.url()).await.expect("connected");
-    let script = "return redis.call('SET', KEYS[1], '\\255\\254')";
-    server.command(&["EVAL", script, "1", "s:k"]).await.expect("set");
-    let listed = provider.list().await.expect("listed");
-    assert_eq!(listed.len(), 1);
-    assert_eq!(listed[0].key.as_str(), "k");
-    provider.close().await.expect("closed");
-}
-
-#[tokio::test]
-async fn a_guard_that_the_server_says_is_lost_is_not_passed_on() {
-    let server = Redis::start().await.expect("a server");
-    let provider = connect(&server.url()).await.expect("connected");
-    let expiry = Expiry::new(Duration::from_secs(30)).expect("an expiry");
-    let request = || {
-        let keys = KeySet::new([LockKey::new("k").expect("a key")]).expect("keys");
-        let request = AcquireRequest::new(keys).with_owner(OwnerId::fresh()).with_expiry(expiry);
-        request.with_guard(LossSignal::new())
+    let module = configured(&url, &[]).await.expect("its rights are enough to connect");
+    let guard = module.lock(["a", "b"]).await.expect("free");
+    let waiting = {
+        let module = module.clone();
+        tokio::spawn(async move { module.acquire("a").owner("o").wait(SOON * 5).await })
     };
-    let first = provider.acquire(request()).await.expect("free").lease;
-    let waiting = provider.acquire(request().with_wait(WaitUntil::Forever));
-    let lost = async {
-        server.command(&["DEL", "s:k"]).await.expect("deleted");
-        let error = provider.extend(&first, expiry).await.expect_err("it is gone");
-        assert!(matches!(error, Error::Lost { .. }), "{error:?}");
-        assert!(provider.release_now(&first).is_none(), "it is nobody's to pass on");
-    };
-    let (granted, ()) = tokio::join!(waiting, lost);
-    assert!(granted.expect("granted").lease.token() > first.token());
-    provider.close().await.expect("closed");
-}
-
-/// What passes a client's connections on to a server, and can fall silent on one of them.
-struct Relay {
-    address: SocketAddr,
-    /// For each connection, in the order in which they were made: whether it is to fall silent.
-    silenced: Arc<Mutex<Vec<watch::Sender<bool>>>>,
-}
-
-impl Relay {
-    async fn start(server: SocketAddr) -> Self {
-        let listener = TcpListener::bind("127.0.0.1:0").await.expect("a port");
-        let address = listener.local_addr().expect("an address");
-        let silenced: Arc<Mutex<Vec<watch::Sender<bool>>>> = Arc::default();
-        let connections = Arc::clone(&silenced);
-        tokio::spawn(async move {
-            while let Ok((mut client, _)) = listener.accept().await {
-                let (silence, mut silent) = watch::channel(false);
-                connections.lock().expect("not poisoned").push(silence);
-                tokio::spawn(async move {
-                    let mut server = TcpStream::connect(server).await.expect("connected");
-                    tokio::select! {
-                        _ = copy_bidirectional(&mut client, &mut server) => return,
-                        _ = async { silent.wait_for(|silent| *silent).await.is_ok() } => {}
-                    }
-                    // The server's end is gone, and the client isn't told.
-                    drop(server);
-                    sleep(Duration::from_secs(60)).await;
-                });
-            }
-        });
-        Self { address, silenced }
-    }
-
-    fn silence(&self, connection: usize) {
-        let silenced = self.silenced.lock().expect("not poisoned");
-        silenced[connection].send(true).expect("it is there");
-    }
+    tokio::time::sleep(Duration::from_millis(50)).await;
+    guard.release().await.expect("given back");
+    waiting.await.expect("no panic").expect("granted");
+    assert_eq!(module.list().await.expect("answered").len(), 1);
+    assert_eq!(module.release_all().owner("o").await.expect("answered"), 1);
 }
 
 #[tokio::test]
-async fn a_client_that_is_told_nothing_any_more_notices_it_and_waits_again_as_others() {
-    let server = Redis::start().await.expect("a server");
-    let relay = Relay::start(server.address()).await;
-    let deaf = connect(&server.url_at(relay.address)).await.expect("connected");
-    // The second connection is the one on which the server tells.
-    relay.silence(1);
-    let expiry = Expiry::new(Duration::from_secs(30)).expect("an expiry");
-    let request = move || {
-        let keys = KeySet::new([LockKey::new("k").expect("a key")]).expect("keys");
-        let request = AcquireRequest::new(keys).with_owner(OwnerId::fresh()).with_expiry(expiry);
-        let wait = WaitUntil::Deadline(Instant::now() + Duration::from_secs(12));
-        request.with_guard(LossSignal::new()).with_wait(wait)
-    };
-    // Others hand the key on to each other: it is never free.
-    let mut others = Vec::new();
-    for _ in 0..3 {
-        let other = connect(&server.url()).await.expect("connected");
-        others.push(tokio::spawn(async move {
-            loop {
-                let lease = other.acquire(request()).await.expect("granted").lease;
-                sleep(Duration::from_millis(20)).await;
-                other.release_lease(&lease).await.expect("held");
-            }
-        }));
+async fn a_full_server_says_so_and_holds_nothing() {
+    let server = server().await;
+    let module = module(&server).await;
+    asked(&server, &["CONFIG", "SET", "maxmemory", "1mb"]).await;
+    let refused = module.acquire("k").expire(SOON * 60).await;
+    assert!(matches!(refused, Err(Error::CapacityExceeded { .. })), "{refused:?}");
+    let waited = module.acquire("k").wait(SOON * 5).await;
+    assert!(matches!(waited, Err(Error::CapacityExceeded { .. })), "{waited:?}");
+    asked(&server, &["CONFIG", "SET", "maxmemory", "0"]).await;
+    module.acquire("k").await.expect("free, and room again");
+}
+
+#[tokio::test]
+async fn thousands_of_keys_go_in_one_call() {
+    let server = server().await;
+    let module = module(&server).await;
+    let keys: Vec<_> = (0..9000).map(|n| format!("k{n}")).collect();
+    let lease = module.acquire(&keys).owner("o").expire(SOON * 60).await.expect("free");
+    assert_eq!(lease.keys().len(), 9000);
+    assert!(module.acquire(&keys).owner("o").await.expect("its own").taken().next().is_none());
+    assert!(module.release_lease(&lease).await.is_ok());
+    assert_eq!(module.list().await.expect("answered").len(), 0);
+}
+
+#[tokio::test]
+async fn two_connections_do_for_any_number_of_waiters() {
+    let server = server().await;
+    let before = server.connections().await.expect("counted");
+    let module = module(&server).await;
+    let held = module.lock("k0").await.expect("free");
+    let waiting: Vec<_> = (0..200)
+        .map(|n| {
+            let module = module.clone();
+            tokio::spawn(async move { module.lock(format!("k{}", n % 3)).await.map(drop) })
+        })
+        .collect();
+    tokio::time::sleep(Duration::from_millis(100)).await;
+    assert_eq!(server.connections().await.expect("counted") - before, 2);
+    drop(held);
+    for waiter in waiting {
+        waiter.await.expect("no panic").expect("granted");
     }
-    sleep(Duration::from_millis(200)).await;
-    deaf.acquire(request()).await.expect("its turn comes");
-    others.iter().for_each(tokio::task::JoinHandle::abort);
 }

@@ -215,6 +215,16 @@ pub const CASES: &[Case] = cases! {
     resources::an_owner_with_few_keys_among_many_frees_just_those [12];
     resources::nothing_is_left_behind [27];
     resources::many_waiters_of_one_key_leave_nothing_when_they_go [25, 27];
+    resources::mixed_work_of_many_clients_leaves_nothing [25, 27];
+    resources::connections_do_not_grow_with_holds_and_waiters [28] + OwnServer;
+
+    processes::processes_exclude_each_other [10] SharedBetweenProcesses + Processes;
+    processes::a_killed_processs_guard_is_free_at_its_leases_end [24] SharedBetweenProcesses + Processes;
+    processes::a_killed_processs_lease_stays [24] SharedBetweenProcesses + Processes;
+    processes::a_stopped_processs_guard_is_free_and_it_finds_that_out [14, 22] SharedBetweenProcesses + Processes;
+    processes::processes_share_a_key_fairly [18] SharedBetweenProcesses, Fair + Processes;
+    processes::a_killed_waiter_costs_the_queue_less_than_a_second [18] SharedBetweenProcesses, Fair + Processes;
+    processes::a_stopped_waiter_costs_the_queue_less_than_a_second [18] SharedBetweenProcesses, Fair + Processes;
 
     names::different_keys_never_meet [6];
     names::keys_of_every_length_are_kept_apart [6];
@@ -228,4 +238,53 @@ pub const CASES: &[Case] = cases! {
 
     histories::random_work_by_many_clients_breaks_no_promise [2, 10, 22, 30];
     histories::random_work_under_short_leases_breaks_no_promise [2, 15, 22, 30];
+
+    lost_replies::acquire_of_a_free_key [1, 20] + OwnServer;
+    lost_replies::acquire_of_several_keys [1, 20] + OwnServer;
+    lost_replies::acquire_that_waits [1, 17, 20] + OwnServer;
+    lost_replies::acquire_that_reenters [1, 20] + OwnServer;
+    lost_replies::lock [1, 20] + OwnServer;
+    lost_replies::execute [7, 20] + OwnServer;
+    lost_replies::extend [20] + OwnServer;
+    lost_replies::release_of_a_lease [12, 20] + OwnServer;
+    lost_replies::release [11, 20] + OwnServer;
+    lost_replies::release_of_a_guard [8, 12, 20] + OwnServer;
+    lost_replies::release_all [12, 20] + OwnServer;
+
+    resets::acquire_of_a_free_key [1, 20, 26] + OwnServer;
+    resets::acquire_of_several_keys [1, 20, 26] + OwnServer;
+    resets::acquire_that_waits [1, 17, 20, 26] + OwnServer;
+    resets::acquire_that_reenters [1, 20, 26] + OwnServer;
+    resets::lock [1, 20, 26] + OwnServer;
+    resets::execute [7, 20, 26] + OwnServer;
+    resets::extend [20, 26] + OwnServer;
+    resets::release_of_a_lease [12, 20, 26] + OwnServer;
+    resets::release [11, 20, 26] + OwnServer;
+    resets::release_of_a_guard [8, 12, 20, 26] + OwnServer;
+    resets::release_all [12, 20, 26] + OwnServer;
+
+    recovery::what_was_prepared_is_prepared_again [26] + OwnServer;
+
+    notifications::no_wake_up_is_lost_while_they_are_cut [17, 26] + OwnServer;
+    notifications::a_waiter_that_is_told_nothing_gets_a_released_key [17] + OwnServer;
+    notifications::who_is_told_nothing_for_a_while_is_told_again [17, 26] Notified + OwnServer;
+    notifications::waiting_and_releasing_cost_the_same_however_many_wait [19] Notified + OwnServer;
+
+    restarts::holds_stay_as_they_were [24, 26] SurvivesRestart + OwnServer;
+    restarts::clients_work_again_by_themselves [20, 26] + OwnServer;
+    restarts::a_guard_is_valid_or_learns_of_its_loss [22, 26] + OwnServer;
+    restarts::tokens_grow_over_them [2, 30] Fencing + OwnServer;
+
+    hangs::a_guard_knows_of_its_loss_and_all_goes_on [14, 22, 26] + OwnServer;
+    hangs::an_acquire_ends_at_its_deadline_and_leaves_nothing [1, 4, 20, 25] + OwnServer;
+    hangs::calls_end_and_tell_the_truth [20, 21] + OwnServer;
+    hangs::close_ends_while_the_server_hangs [20, 25] + OwnServer;
+    hangs::close_ends_while_the_server_is_gone [20] + OwnServer;
+
+    black_holes::a_guard_is_lost_before_others_get_its_key [14, 22] + OwnServer;
+    black_holes::its_calls_end_and_it_works_again [20, 26] + OwnServer;
+    black_holes::what_arrives_late_is_nobodys [1, 20] + OwnServer;
+    black_holes::futures_dropped_while_replies_are_slow_leave_nothing [25, 27] + OwnServer;
+
+    soak::random_work_under_random_faults_breaks_no_promise [1, 2, 10, 20, 22, 26, 27, 30] + OwnServer;
 };

@@ -5,6 +5,7 @@ use std::sync::atomic::{AtomicU64, Ordering};
 use locking_core::{Capabilities, LockingModule, LockingProvider};
 
 use crate::facility::Facility;
+use crate::faults::Proxy;
 use crate::own_server::OwnServer;
 use crate::process::Process;
 use crate::surroundings::Surroundings;
@@ -110,6 +111,16 @@ impl Fixture {
         Process::start(&self.space, environment).await
     }
 
+    /// A proxy before the own server, for [`client_at`](Self::client_at) and
+    /// [`process_at`](Self::process_at).
+    ///
+    /// # Panics
+    ///
+    /// As [`server`](Self::server) does, and if no port is free.
+    pub async fn proxy(&self) -> Proxy {
+        Proxy::to(self.server().address()).await.expect("a port for the proxy")
+    }
+
     /// The server that only this case uses.
     ///
     /// # Panics
@@ -143,6 +154,12 @@ impl Fixture {
     #[must_use]
     pub fn capabilities(&self) -> Capabilities {
         self.surroundings.claims
+    }
+
+    /// How much a heavy case does.
+    #[must_use]
+    pub fn scale(&self) -> Scale {
+        self.surroundings.scale
     }
 
     /// `full` at full scale, else a hundredth of it.

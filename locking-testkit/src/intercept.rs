@@ -74,6 +74,14 @@ impl LockingProvider for Intercept {
         self.inner.release_now(lease)
     }
 
+    fn ends_waits(&self) -> bool {
+        self.inner.ends_waits()
+    }
+
+    fn end_waits(&self) {
+        self.inner.end_waits();
+    }
+
     async fn inspect(&self, key: &LockKey) -> Result<Option<LockInfo>> {
         self.inner.inspect(key).await
     }

@@ -52,12 +52,13 @@
 //!
 //! Cases about processes start the program that called [`main`] again as a client. A harness whose
 //! store is found by an address hands it on: [`Harness::child_environment`]. Cases that disturb a
-//! server ask for one of their own: [`Harness::own_server`].
+//! server ask for one of their own: [`Harness::own_server`]; [`faults`] has a network that fails for them.
 
 mod case;
 mod cases;
 mod cli;
 mod facility;
+pub mod faults;
 mod fixture;
 mod harness;
 pub mod history;

@@ -1,5 +1,4 @@
 //! Redis servers for tests, from every source that is there.
-#![cfg(feature = "servers")]
 
 use std::time::{Duration, Instant};
 
@@ -108,6 +107,14 @@ async fn another_process_finds_it_by_its_environment() {
     assert!(environment.contains(&("LOCKING_TEST_SERVERS".to_owned(), "env".to_owned())));
     let elsewhere = redis.url_at(([127, 0, 0, 1], 1).into());
     assert_eq!(elsewhere, "redis://:secret@127.0.0.1:1");
+}
+
+#[test]
+fn what_takes_time_can_be_done_on_any_thread() {
+    fn on_any_thread<F: Future + Send>(_: impl FnOnce() -> F) {}
+
+    on_any_thread(Redis::start);
+    on_any_thread(|| RedisSetup::new().start());
 }
 
 #[tokio::test]

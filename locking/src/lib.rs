@@ -43,6 +43,7 @@
 //! | feature | provider | default |
 //! |---|---|---|
 //! | `memory` | `locking-memory`: within one process | yes |
+//! | `redis` | `locking-redis`: between processes and machines, through a Redis server | no |
 //!
 //! A provider of one's own needs no feature: see [`LockingProvider`].
 
@@ -54,6 +55,8 @@ pub use locking_core::*;
 pub mod providers {
     #[cfg(feature = "memory")]
     pub use locking_memory as memory;
+    #[cfg(feature = "redis")]
+    pub use locking_redis as redis;
 }
 
 /// Runs the code blocks of the guides; exists in no build.
@@ -67,6 +70,9 @@ mod guides {
     struct CoreReadme;
     #[doc = include_str!("../../locking-memory/README.md")]
     struct MemoryReadme;
+    #[cfg(feature = "redis")]
+    #[doc = include_str!("../../locking-redis/README.md")]
+    struct RedisReadme;
     #[doc = include_str!("../../locking-testkit/README.md")]
     struct TestkitReadme;
     #[doc = include_str!("../../docs/getting-started.md")]

@@ -6,9 +6,9 @@ use crate::command::{self, Result, cargo};
 pub(crate) struct Bench {
     /// What is measured
     provider: Provider,
-    /// For how many seconds the rates are measured
-    #[arg(long, default_value_t = 45)]
-    seconds: u64,
+    /// For how many seconds the rates are measured [default: 45 for memory, 60 for redis]
+    #[arg(long)]
+    seconds: Option<u64>,
     /// JSON instead of a table
     #[arg(long)]
     json: bool,
@@ -17,19 +17,25 @@ pub(crate) struct Bench {
 #[derive(Clone, Copy, Debug, ValueEnum)]
 enum Provider {
     Memory,
+    Redis,
 }
 
 impl Bench {
     pub(crate) fn run(&self) -> Result {
-        match self.provider {
-            Provider::Memory => self.memory(),
-        }
-    }
-
-    fn memory(&self) -> Result {
-        let footprint = command::output(&mut optimised("footprint"))?;
         let mut bench = optimised("bench");
-        bench.args(["--", "--seconds", &self.seconds.to_string(), "--footprint", footprint.trim()]);
+        bench.arg("--");
+        match self.provider {
+            Provider::Memory => {
+                let footprint = command::output(&mut optimised("footprint"))?;
+                bench.args(["memory", "--footprint", footprint.trim()]);
+            }
+            Provider::Redis => {
+                bench.arg("redis");
+            }
+        }
+        if let Some(seconds) = self.seconds {
+            bench.args(["--seconds", &seconds.to_string()]);
+        }
         if self.json {
             bench.arg("--json");
         }

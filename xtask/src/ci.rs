@@ -2,14 +2,16 @@ use std::env;
 use std::path::PathBuf;
 
 use crate::command::{Result, answers, cargo};
+use crate::containers;
 use crate::steps::Steps;
 use crate::test;
 
 /// Members that others depend on.
-const PUBLISHED: [&str; 4] = ["locking", "locking-core", "locking-memory", "locking-testkit"];
+const PUBLISHED: [&str; 5] =
+    ["locking", "locking-core", "locking-memory", "locking-redis", "locking-testkit"];
 
 /// Members that are for this repository alone.
-const UNPUBLISHED: [&str; 3] = ["bench", "quickstart", "xtask"];
+const UNPUBLISHED: [&str; 4] = ["bench", "inventory", "quickstart", "xtask"];
 
 /// Everything that a change has to pass. It changes no file; the cheap checks come first.
 pub(crate) fn run(steps: &mut Steps) -> Result {
@@ -17,6 +19,7 @@ pub(crate) fn run(steps: &mut Steps) -> Result {
     steps.run("lints", &mut clippy())?;
     dependencies(steps)?;
     test::run(steps)?;
+    containers::run(steps)?;
     steps.run("documentation", &mut documentation())?;
     forget_unpacked();
     steps.run("packages", &mut packages())

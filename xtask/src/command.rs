@@ -2,8 +2,10 @@
 
 use std::env;
 use std::ffi::OsString;
-use std::path::Path;
+use std::path::{Path, PathBuf};
 use std::process::{Command, Stdio};
+use std::thread::sleep;
+use std::time::{Duration, Instant};
 
 /// What a task ends with; the error is for people.
 pub(crate) type Result<T = ()> = std::result::Result<T, String>;
@@ -38,6 +40,24 @@ pub(crate) fn answers(command: &mut Command) -> bool {
     status.is_ok_and(|status| status.success())
 }
 
+/// The same, unless it takes too long: then it is killed, and that is no success.
+pub(crate) fn answers_within(limit: Duration, command: &mut Command) -> bool {
+    let child = command.stdin(Stdio::null()).stdout(Stdio::null()).stderr(Stdio::null()).spawn();
+    let Ok(mut child) = child else { return false };
+    let began = Instant::now();
+    loop {
+        match child.try_wait() {
+            Ok(Some(status)) => return status.success(),
+            Ok(None) if began.elapsed() < limit => sleep(Duration::from_millis(50)),
+            _ => {
+                // It ended just now, or it can't be reached: either way nothing is to be had of it.
+                let _ = child.kill().and_then(|()| child.wait());
+                return false;
+            }
+        }
+    }
+}
+
 /// A command as one would type it.
 pub(crate) fn shown(command: &Command) -> String {
     let program = Path::new(command.get_program()).file_stem().unwrap_or_default();
@@ -50,7 +70,12 @@ fn unstarted(command: &Command, error: &std::io::Error) -> String {
 }
 
 /// The repository's root, wherever the task was called.
-fn root() -> &'static Path {
+pub(crate) fn root() -> &'static Path {
     let here = Path::new(env!("CARGO_MANIFEST_DIR"));
     here.parent().unwrap_or(here)
+}
+
+/// Where Cargo and these tasks put what they make.
+pub(crate) fn target() -> PathBuf {
+    root().join(env::var_os("CARGO_TARGET_DIR").unwrap_or_else(|| OsString::from("target")))
 }

@@ -3,11 +3,11 @@ use clap::Args;
 use crate::command::{self, Result, cargo};
 
 /// The providers of this repository; `memory` is the crate `locking-memory`.
-const PROVIDERS: [&str; 1] = ["memory"];
+const PROVIDERS: [&str; 2] = ["memory", "redis"];
 
 #[derive(Debug, Args)]
 pub(crate) struct Conformance {
-    /// Providers by their short names [default: memory]
+    /// Providers by their short names [default: all]
     providers: Vec<String>,
     /// Heavy cases at full scale: else they do a hundredth
     #[arg(long)]

@@ -4,6 +4,10 @@ mod bench;
 mod ci;
 mod command;
 mod conformance;
+mod containers;
+mod engine;
+mod images;
+mod packages;
 mod steps;
 mod test;
 
@@ -28,6 +32,8 @@ enum Task {
     Ci,
     /// Runs the contract suite against providers, and shows one report for each
     Conformance(conformance::Conformance),
+    /// Gets the images of servers under test: pulled, or made from Debian's packages
+    Images,
     /// Measures a provider, each call next to the floor of the same work
     Bench(bench::Bench),
 }
@@ -37,6 +43,7 @@ fn main() -> ExitCode {
         Task::Test => in_steps(test::run),
         Task::Ci => in_steps(ci::run),
         Task::Conformance(conformance) => conformance.run(),
+        Task::Images => images::run(),
         Task::Bench(bench) => bench.run(),
     };
     match done {

@@ -1,16 +1,30 @@
 use crate::command::{Result, cargo};
+use crate::engine;
+use crate::packages::Package;
 use crate::steps::Steps;
 
 /// The feature sets of the facade. Each is built alone: in a build of the whole workspace one
 /// member's features are every member's.
-const FEATURE_SETS: [&[&str]; 3] =
-    [&[], &["--no-default-features"], &["--no-default-features", "--features", "memory"]];
+const FEATURE_SETS: [&[&str]; 4] = [
+    &[],
+    &["--no-default-features"],
+    &["--no-default-features", "--features", "memory"],
+    &["--no-default-features", "--features", "redis"],
+];
+
+/// The programs of servers under test.
+const SERVERS: [Package; 1] = [Package { program: "redis-server", name: "redis-server" }];
+
+/// The variable by which the testkit is told where servers come from.
+const SOURCE: &str = "LOCKING_TEST_SERVERS";
 
 /// Sets up what the tests need, and runs all of them.
 pub(crate) fn run(steps: &mut Steps) -> Result {
-    set_up();
+    let source = set_up()?;
     // Doctests run with them; a crate's contract suite is a test without a harness of Rust's.
-    steps.run("tests", &mut cargo(&["test", "--workspace", "--all-features"]))?;
+    let mut tests = cargo(&["test", "--workspace", "--all-features"]);
+    tests.envs(source.map(|source| (SOURCE, source)));
+    steps.run("tests", &mut tests)?;
     for features in FEATURE_SETS {
         let name = match features {
             [] => "facade, default features".to_owned(),
@@ -21,6 +35,15 @@ pub(crate) fn run(steps: &mut Steps) -> Result {
     Ok(())
 }
 
-/// Where servers are started for the providers that need one. So far there is no such provider: the
-/// toolchain is enough.
-fn set_up() {}
+/// Tests start their servers themselves. What has to be there is their programs, or else Docker;
+/// answers the source that is the fastest, unless somebody chose one already.
+fn set_up() -> Result<Option<&'static str>> {
+    if std::env::var_os(SOURCE).is_some() {
+        return Ok(None);
+    }
+    match SERVERS.iter().try_for_each(Package::ensure) {
+        Ok(()) => Ok(Some("process")),
+        Err(_) if engine::is_running() => Ok(Some("container")),
+        Err(missing) => Err(missing),
+    }
+}

@@ -182,7 +182,9 @@ impl<'a> Granting<'a> {
             outcome = tracing::field::Empty,
         );
         let asked = (!span.is_disabled()).then(Instant::now);
-        let asking = UnlessClosed::new(target.provider().acquire(request), module.closing());
+        let provider = target.provider();
+        let closing = (!provider.ends_waits()).then(|| &**module.closing());
+        let asking = UnlessClosed::new(provider.acquire(request), closing);
         Ok(Self { asking, target, span, asked })
     }
 }

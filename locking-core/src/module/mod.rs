@@ -205,6 +205,7 @@ impl LockingModule {
     pub async fn close(&self, within: Duration) -> Result<usize> {
         let Inner { targets, keepers, closing } = &*self.0;
         closing.begin();
+        targets.iter().for_each(|target| target.provider().end_waits());
         let drained = closing.until(|| keepers.are_drained());
         let broken = match timeout(within, drained).await {
             Ok(()) => 0,

@@ -40,7 +40,8 @@ local function release_lease(keys, args)
 end
 
 -- extend: sets the remaining time of all holds of a lease, or of none. Arguments: ms, owner of the
--- lease, token and origin of each key. A guard that was passed on is written down as its new holder's.
+-- lease, token and origin of each key. A guard that was passed on is written down as its new holder's;
+-- never back to an earlier one's, whose last renewal may come late.
 -- Answers as release_lease does.
 local function extend(keys, args)
   local ms, holder = args[1], args[2]
@@ -54,7 +55,8 @@ local function extend(keys, args)
     local hold = found[i]
     -- First, because it needs no memory: from there on a server that is full refuses none.
     redis.call('PEXPIRE', keys[i], ms)
-    if hold.token ~= args[2 * i + 1] then
+    local renamed = hold.token == args[2 * i + 1] and hold.owner ~= holder
+    if args[2 * i + 2] ~= '' and (renamed or hold.token < args[2 * i + 1]) then
       hold.owner = holder
       redis.call('SET', keys[i], lock_value(args[2 * i + 1], hold), 'KEEPTTL')
     elseif hold.kind == 'o' then
@@ -64,11 +66,11 @@ local function extend(keys, args)
   return { 'done', 0 }
 end
 
--- rename: writes down who holds a key that was passed on inside a process; its time stays. One that comes
--- late changes nothing. Arguments: origin, token, owner.
+-- rename: writes down who holds a key that was passed on inside a process; its time stays. Arguments:
+-- origin, token, owner. What comes late, after a later holder was written down, changes nothing.
 local function rename(keys, args)
   local token, kind, request = read(get(keys[1]))
-  if token and request == args[1] and token < args[2] then
+  if token and request == args[1] and token <= args[2] then
     local hold = { kind = kind, request = request, owner = args[3] }
     redis.call('SET', keys[1], lock_value(args[2], hold), 'KEEPTTL')
   end

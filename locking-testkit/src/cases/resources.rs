@@ -1,9 +1,12 @@
 //! What is left behind, and how much can be held.
 
-use locking_core::Error;
+use std::time::Duration;
+
+use locking_core::{Error, LockingModule};
+use tokio::task::JoinSet;
 
 use crate::fixture::Fixture;
-use crate::support::{LONG, ms, until_within};
+use crate::support::{LONG, a_moment, ms, until_free, until_within};
 
 pub(crate) async fn many_keys_are_held_at_once(f: Fixture) {
     let count = f.scaled(100_000);
@@ -53,7 +56,7 @@ pub(crate) async fn nothing_is_left_behind(f: Fixture) {
             f.a.execute([&key, &f.key("x")], |_| async {}).await.expect("the job ran");
         }
     }
-    let limit = std::time::Duration::from_secs(20);
+    let limit = Duration::from_secs(20);
     if f.capabilities().has(locking_core::Capability::Lists) {
         until_within(limit, "nothing is listed", || async {
             f.b.list().await.expect("answered").is_empty()
@@ -83,10 +86,91 @@ pub(crate) async fn many_waiters_of_one_key_leave_nothing_when_they_go(f: Fixtur
         assert!(waiter.await.is_err_and(|end| end.is_cancelled()), "it still waited");
     }
     assert!(f.b.release_lease(&held).await.expect("answered"));
-    let limit = std::time::Duration::from_secs(20);
+    let limit = Duration::from_secs(20);
     until_within(limit, "the store is back at its baseline", || async {
         f.entries().await <= baseline
     })
     .await;
-    crate::support::until_free(&f.a, &key).await;
+    until_free(&f.a, &key).await;
+}
+
+pub(crate) async fn mixed_work_of_many_clients_leaves_nothing(f: Fixture) {
+    let (baseline, mut working) = (f.entries().await, JoinSet::new());
+    for client in 0..8 {
+        let (module, rounds) = (f.module().await, f.scaled(20_000));
+        let keys: Vec<String> = (0..4).map(|n| f.key(&n.to_string())).collect();
+        working.spawn(async move {
+            for _ in 0..rounds {
+                some_work(&module, &keys, client).await;
+            }
+        });
+    }
+    while let Some(ended) = working.join_next().await {
+        ended.expect("no panic");
+    }
+    until_within(Duration::from_secs(20), "the store is back at its baseline", || async {
+        f.entries().await <= baseline
+    })
+    .await;
+    for key in 0..4 {
+        until_free(&f.a, &f.key(&key.to_string())).await;
+    }
+}
+
+/// Leases of owners and of nobody, that are released or expire, waits that end in every way.
+async fn some_work(module: &LockingModule, keys: &[String], client: usize) {
+    let keys = fastrand::choose_multiple(keys, fastrand::usize(1..=2));
+    let (owner, wait) = (format!("owner{client}"), ms(fastrand::u64(..6)));
+    let acquire = module.acquire(&keys).expire(ms(50)).wait(wait);
+    let patience = Duration::from_micros(fastrand::u64(..8_000));
+    match fastrand::u8(..6) {
+        0 => drop(acquire.await),
+        1 => {
+            if acquire.owner(&owner).await.is_ok() {
+                // Expired meanwhile, or not.
+                let _ = module.release(&keys).owner(&owner).await;
+            }
+        }
+        2 => {
+            if let Ok(lease) = acquire.owner(&owner).await {
+                let _ = module.extend(&lease, ms(20)).await;
+                let _ = module.release_lease(&lease).await;
+            }
+        }
+        3 => drop(tokio::time::timeout(patience, acquire.into_future()).await),
+        4 => drop(tokio::time::timeout(patience, module.lock(&keys).into_future()).await),
+        _ => drop(module.execute(&keys, |_| tokio::task::yield_now()).timeout(wait).await),
+    }
+}
+
+pub(crate) async fn connections_do_not_grow_with_holds_and_waiters(f: Fixture) {
+    hold_and_wait(&f, 64, 32).await;
+    let few = f.server().connections().await;
+    hold_and_wait(&f, f.scaled(100_000), f.scaled(20_000)).await;
+    let many = f.server().connections().await;
+    assert!(many <= few, "{few} connections for few holds and waiters, {many} for many");
+}
+
+/// Holds so many keys; so many wait for as many others, and for one.
+async fn hold_and_wait(f: &Fixture, holds: usize, waiters: usize) {
+    let mut asking = JoinSet::new();
+    for n in 0..holds {
+        let (module, key) = (f.a.clone(), f.key(&format!("{holds}/{n}")));
+        asking.spawn(async move { module.lock(key).timeout(LONG * 10).await.expect("free") });
+    }
+    let guards = asking.join_all().await;
+    let mut waiting = JoinSet::new();
+    for n in 0..waiters {
+        for key in [guards[0].lease(), guards[n % guards.len()].lease()] {
+            let (module, key) = (f.b.clone(), key.keys()[0].key.to_string());
+            waiting.spawn(async move { module.acquire(key).expire(ms(200)).wait(LONG * 10).await });
+        }
+    }
+    a_moment().await;
+    let during = f.server().connections().await;
+    drop(waiting);
+    drop(guards);
+    a_moment().await;
+    // As many as afterwards: none comes and goes with them.
+    assert!(during <= f.server().connections().await, "connections that go again");
 }

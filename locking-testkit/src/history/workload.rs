@@ -21,6 +21,7 @@ pub struct Workload {
     keys: usize,
     tasks_per_client: usize,
     expiry: Duration,
+    time: Option<Duration>,
     seed: u64,
 }
 
@@ -33,6 +34,7 @@ impl Workload {
             keys: 3,
             tasks_per_client: 4,
             expiry: Duration::from_secs(5),
+            time: None,
             seed: fastrand::u64(..),
         }
     }
@@ -41,6 +43,12 @@ impl Workload {
     #[must_use]
     pub fn with_operations(self, operations: usize) -> Self {
         Self { operations, ..self }
+    }
+
+    /// The same for so long, however many operations that makes.
+    #[must_use]
+    pub fn with_time(self, time: Duration) -> Self {
+        Self { time: Some(time), operations: usize::MAX, ..self }
     }
 
     /// The same on so many keys; at least one.
@@ -78,7 +86,8 @@ impl Workload {
         key: impl Fn(usize) -> String,
     ) -> History {
         let keys: Vec<String> = (0..self.keys).map(key).collect();
-        let shared = Arc::new(Shared::new(&keys, self.operations));
+        let until = self.time.map(|time| Instant::now() + time);
+        let shared = Arc::new(Shared::new(&keys, self.operations, until));
         let mut rng = Rng::with_seed(self.seed);
         let mut workers = JoinSet::new();
         for client in clients {
@@ -96,7 +105,8 @@ impl Workload {
         }
         workers.join_all().await;
         let records = std::mem::take(&mut *locked(&shared.records));
-        History { records, operations: self.operations }
+        let operations = self.operations - shared.left.load(Ordering::Relaxed);
+        History { records, operations }
     }
 }
 
@@ -109,6 +119,7 @@ impl Default for Workload {
 /// What the workers have in common.
 struct Shared {
     left: AtomicUsize,
+    until: Option<Instant>,
     holders: AtomicUsize,
     /// Per key, a resource that refuses a token smaller than one that it has seen.
     resources: HashMap<String, AtomicU64>,
@@ -116,9 +127,10 @@ struct Shared {
 }
 
 impl Shared {
-    fn new(keys: &[String], operations: usize) -> Self {
+    fn new(keys: &[String], operations: usize, until: Option<Instant>) -> Self {
         Self {
             left: AtomicUsize::new(operations),
+            until,
             holders: AtomicUsize::new(0),
             resources: keys.iter().map(|key| (key.clone(), AtomicU64::new(0))).collect(),
             records: Mutex::default(),
@@ -126,6 +138,9 @@ impl Shared {
     }
 
     fn take_turn(&self) -> bool {
+        if self.until.is_some_and(|until| until <= Instant::now()) {
+            return false;
+        }
         let less_one = |left: usize| left.checked_sub(1);
         self.left.try_update(Ordering::Relaxed, Ordering::Relaxed, less_one).is_ok()
     }

@@ -4,7 +4,7 @@ use std::time::Duration;
 use super::source::Source;
 
 /// Why there is no server, or why it didn't do what it was told.
-#[derive(Debug, thiserror::Error)]
+#[derive(thiserror::Error)]
 #[non_exhaustive]
 pub enum ServerError {
     /// No source has a server.
@@ -67,6 +67,13 @@ pub enum ServerError {
         /// The answer, or why there is none.
         problem: String,
     },
+}
+
+/// As it is displayed: tests mostly show it by `expect`.
+impl fmt::Debug for ServerError {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        fmt::Display::fmt(self, f)
+    }
 }
 
 /// Sources that were tried, each with the reason why it doesn't work.

@@ -13,6 +13,7 @@
 //! test's process, however it ends: a *leash*, a small `sh` that reads from a pipe, ends the server
 //! when the test's end of the pipe is gone.
 
+mod container;
 mod error;
 mod owned;
 mod port;

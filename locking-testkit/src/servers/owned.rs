@@ -1,3 +1,4 @@
+use super::container::ServerContainer;
 use super::error::ServerError;
 use super::process::ServerProcess;
 use crate::signal::Signal;
@@ -6,6 +7,8 @@ use crate::signal::Signal;
 #[derive(Debug)]
 pub(super) enum Owned {
     Process(ServerProcess),
+    // Boxed: it is much larger.
+    Container(Box<ServerContainer>),
 }
 
 impl Owned {
@@ -14,6 +17,7 @@ impl Owned {
     pub(super) async fn start(&self) -> Result<(), ServerError> {
         match self {
             Self::Process(process) => process.start().await,
+            Self::Container(container) => container.start_again().await,
         }
     }
 
@@ -21,6 +25,7 @@ impl Owned {
     pub(super) async fn kill(&self) -> Result<(), ServerError> {
         match self {
             Self::Process(process) => process.end(Signal::Kill).await,
+            Self::Container(container) => container.kill().await,
         }
     }
 
@@ -28,18 +33,21 @@ impl Owned {
     pub(super) async fn stop(&self) -> Result<(), ServerError> {
         match self {
             Self::Process(process) => process.end(Signal::End).await,
+            Self::Container(container) => container.stop().await,
         }
     }
 
     pub(super) async fn pause(&self) -> Result<(), ServerError> {
         match self {
             Self::Process(process) => process.signal(Signal::Stop).await,
+            Self::Container(container) => container.pause().await,
         }
     }
 
     pub(super) async fn resume(&self) -> Result<(), ServerError> {
         match self {
             Self::Process(process) => process.signal(Signal::Continue).await,
+            Self::Container(container) => container.resume().await,
         }
     }
 
@@ -47,6 +55,7 @@ impl Owned {
     pub(super) async fn check(&self) -> Result<(), ServerError> {
         match self {
             Self::Process(process) => process.check().await,
+            Self::Container(container) => container.check().await,
         }
     }
 }

@@ -279,7 +279,13 @@ pub(crate) const MUTANTS: &[(Fault, &[&str])] = &[
         Fault::LeaksOnCancel,
         &["cancellation::acquire_of_a_free_key", "cancellation::lock", "cancellation::execute"],
     ),
-    (Fault::LeavesEntriesBehind, &["resources::nothing_is_left_behind"]),
+    (
+        Fault::LeavesEntriesBehind,
+        &[
+            "resources::nothing_is_left_behind",
+            "resources::mixed_work_of_many_clients_leaves_nothing",
+        ],
+    ),
     (
         Fault::LeavesGhostsInTheQueue,
         &[

@@ -66,7 +66,7 @@ impl Address {
 
     /// The first socket address of the host.
     pub(super) async fn resolve(&self) -> Result<SocketAddr, ServerError> {
-        let found = tokio::net::lookup_host((self.host.as_str(), self.port)).await;
+        let found = tokio::net::lookup_host((self.host.clone(), self.port)).await;
         let found = found.map(|mut all| all.next());
         let problem = match found {
             Ok(Some(address)) => return Ok(address),

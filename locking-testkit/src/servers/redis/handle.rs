@@ -86,6 +86,7 @@ impl Redis {
     pub fn source(&self) -> Source {
         match &self.owned {
             None => Source::Environment,
+            Some(Owned::Container(_)) => Source::Container,
             Some(Owned::Process(_)) => Source::Process,
         }
     }

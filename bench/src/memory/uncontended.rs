@@ -4,10 +4,11 @@ use std::time::Duration;
 
 use locking_core::LockingModule;
 
-use crate::floors::{BareMutex, KeyLock, KeyedLock, ShardedMap};
 use crate::measure::{Variant, Work};
-use crate::rounds::{Group, Target};
-use crate::{keys, module};
+use crate::memory::floors::{BareMutex, KeyLock, KeyedLock, ShardedMap};
+use crate::memory::module;
+use crate::rounds::{Group, ROUND, Target, Workers};
+use crate::{keys, owners};
 
 const FLOORS: &[&str] = &["tokio mutex", "sharded map", "key-lock", "keyed-lock"];
 
@@ -15,7 +16,8 @@ pub(crate) fn group(tasks: usize) -> Group {
     let calls = || Calls { module: module(), keys: keys(tasks), owners: owners(tasks) };
     Group {
         title: "a key of its own",
-        tasks,
+        workers: Workers::Tasks(tasks),
+        round: ROUND,
         variants: vec![
             Variant::new("acquire + release", AcquireRelease(calls())),
             Variant::new("the same, owner and expiry", OwnedAcquireRelease(calls())),
@@ -41,10 +43,6 @@ struct Calls {
     module: LockingModule,
     keys: Vec<String>,
     owners: Vec<String>,
-}
-
-fn owners(count: usize) -> Vec<String> {
-    (0..count).map(|number| format!("user_{number:03}")).collect()
 }
 
 struct AcquireRelease(Calls);

@@ -5,10 +5,10 @@ use std::time::Duration;
 use locking_core::LockingModule;
 use tokio::task::yield_now;
 
-use crate::floors::{BareMutex, KeyLock, KeyedLock};
 use crate::measure::{Variant, Work};
-use crate::module;
-use crate::rounds::{Group, Target};
+use crate::memory::floors::{BareMutex, KeyLock, KeyedLock};
+use crate::memory::module;
+use crate::rounds::{Group, ROUND, Target, Workers};
 
 const KEY: &str = "prod_00000000123";
 const FLOORS: &[&str] = &["tokio mutex", "key-lock", "keyed-lock"];
@@ -21,7 +21,8 @@ pub(crate) fn group(tasks: usize) -> Group {
     let target = |variant| Target { variant, floors: &["tokio mutex"], ratio: 0.65 };
     Group {
         title: "one key for all",
-        tasks,
+        workers: Workers::Tasks(tasks),
+        round: ROUND,
         variants: vec![
             Variant::new(execute, Execute(module())),
             Variant::new(lock, Lock(module())),

@@ -4,9 +4,10 @@ use std::time::{Duration, Instant};
 
 use tokio::runtime::Runtime;
 
-use crate::floors::ShardedMap;
+use crate::keys;
+use crate::memory::floors::ShardedMap;
+use crate::memory::module;
 use crate::rounds::median;
-use crate::{keys, module};
 
 pub(crate) const HELD: usize = 100_000;
 pub(crate) const OWN: usize = 100;

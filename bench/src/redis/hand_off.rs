@@ -1,0 +1,74 @@
+//! Processes that take turns with one key, each for a millisecond, next to the best that could be: a
+//! message that goes round through the same server.
+
+use std::rc::Rc;
+use std::time::Duration;
+
+use tokio::runtime::Runtime;
+
+use super::figure::{Bound, Figure};
+use super::process::{Counted, Order};
+use super::processes::Processes;
+use super::server::Server;
+use crate::measure::Variant;
+use crate::rounds::{Group, Target, Workers};
+
+const OURS: &str = "execute";
+const RING: &str = "message ring";
+const SECTION: Duration = Duration::from_millis(1);
+/// So long that each of eight processes has its turn a hundred times: one more or less is no matter then.
+const ROUND: Duration = Duration::from_millis(1000);
+
+pub(super) fn group(
+    processes: &Rc<Processes>,
+    server: &Rc<Server>,
+    count: usize,
+) -> (Group, Vec<Figure>) {
+    let title = |what| format!("hand-off, {count} processes: {what}");
+    let commands = Figure::new(title("script calls per acquisition"), Bound::AtMost(2.05));
+    let share = Figure::new(title("share of the slowest over the mean"), Bound::AtLeast(0.95));
+
+    let (ours, server) = (Rc::clone(processes), Rc::clone(server));
+    let (calls_of_each, slowest) = (commands.samples(), share.samples());
+    let execute = move |runtime: &Runtime, count, length| {
+        let order = Order::Execute { tasks: 1, section: SECTION, length };
+        let calls = || runtime.block_on(server.scripts()).expect("the server answers").calls;
+        let before = calls();
+        let counted = ours.all_of(count, |_| order.clone());
+        let called = calls() - before;
+        let all: u64 = counted.iter().map(|counted| counted.all).sum();
+        calls_of_each.borrow_mut().push(called as f64 / all as f64);
+        slowest.borrow_mut().push(share_of_slowest(&counted));
+        rate(&counted, length)
+    };
+    let ring = Rc::clone(processes);
+    let ring = move |_: &Runtime, count, length| {
+        let round = fastrand::u64(..);
+        let order = |place| {
+            let (starts, next) = ((place == 0).then_some(place), (place + 1) % count);
+            Order::Ring { round, starts, next, section: SECTION, length }
+        };
+        rate(&ring.all_of(count, order), length)
+    };
+    let group = Group {
+        title: "one key, a section of 1 ms",
+        workers: Workers::Processes(count),
+        round: ROUND,
+        variants: vec![Variant::measured(OURS, execute), Variant::measured(RING, ring)],
+        floors: &[RING],
+        targets: vec![Target { variant: OURS, floors: &[RING], ratio: 0.92 }],
+        rounds: Vec::new(),
+    };
+    (group, vec![commands, share])
+}
+
+fn rate(counted: &[Counted], length: Duration) -> f64 {
+    let all: u64 = counted.iter().map(|counted| counted.in_time).sum();
+    all as f64 / length.as_secs_f64()
+}
+
+fn share_of_slowest(counted: &[Counted]) -> f64 {
+    let all: u64 = counted.iter().map(|counted| counted.in_time).sum();
+    let least = counted.iter().map(|counted| counted.in_time).min().unwrap_or(0);
+    least as f64 * counted.len() as f64 / all as f64
+}

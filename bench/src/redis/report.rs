@@ -1,0 +1,52 @@
+use std::fmt;
+
+use serde_json::{Value, json};
+
+use super::figure::Figure;
+use super::release_all::{self, ReleaseAll};
+use crate::report::{group_to_json, reached, write_group};
+use crate::rounds::Group;
+
+/// All that was measured, as a table or as JSON.
+pub(super) struct Report {
+    pub(super) groups: Vec<Group>,
+    pub(super) figures: Vec<Figure>,
+    pub(super) release_all: ReleaseAll,
+}
+
+impl Report {
+    pub(super) fn to_json(&self) -> Value {
+        json!({
+            "groups": self.groups.iter().map(group_to_json).collect::<Vec<_>>(),
+            "figures": self.figures.iter().map(Figure::to_json).collect::<Vec<_>>(),
+            "release_all": {
+                "held": release_all::HELD,
+                "freed": release_all::OWN,
+                "server_milliseconds": self.release_all.server,
+                "milliseconds": self.release_all.wall,
+                "target_milliseconds": release_all::TARGET,
+                "reached": self.release_all.server <= release_all::TARGET,
+            },
+        })
+    }
+}
+
+impl fmt::Display for Report {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        for group in &self.groups {
+            write_group(f, group)?;
+        }
+        for figure in &self.figures {
+            writeln!(f, "{figure}")?;
+        }
+        let ReleaseAll { server, wall } = self.release_all;
+        writeln!(
+            f,
+            "release_all(owner), {} of {} held keys: {server:.2} ms of the server's time, {wall:.2} ms in all; target {} ms of the server's: {}",
+            release_all::OWN,
+            release_all::HELD,
+            release_all::TARGET,
+            reached(server <= release_all::TARGET),
+        )
+    }
+}

@@ -1,0 +1,177 @@
+//! A client that the network cuts off without a word, while the server is there for others.
+
+use std::time::Duration;
+
+use locking_core::{Error, LockingModule, LossReason};
+use tokio::time::{Instant, sleep};
+
+use super::trial::assert_uncertain;
+use crate::faults::{Cut, Direction, Fault, Proxy};
+use crate::fixture::Fixture;
+use crate::support::{
+    LONG, a_moment, assert_answer, is_free, ms, soon, until_free, until_within, within,
+};
+
+/// Within this time, any call is answered, and a dead connection is found out.
+const BOUND: Duration = Duration::from_secs(10);
+
+const BOTH: [Direction; 2] = [Direction::ToServer, Direction::ToClient];
+
+async fn behind_a_proxy(f: &Fixture) -> (Proxy, LockingModule) {
+    let proxy = f.proxy().await;
+    let module = LockingModule::with_provider(f.client_at(proxy.address()).await);
+    (proxy, module)
+}
+
+fn swallow(proxy: &Proxy) {
+    for direction in BOTH {
+        proxy.inject(Fault::Swallow { direction });
+    }
+}
+
+pub(crate) async fn a_guard_is_lost_before_others_get_its_key(f: Fixture) {
+    let lease = ms(800);
+    for round in 0..f.scaled(200) {
+        let (proxy, module) = behind_a_proxy(&f).await;
+        // An answer that is late makes the lease no longer.
+        proxy.inject(Fault::Delay { direction: Direction::ToClient, by: ms(80) });
+        let key = f.key(&round.to_string());
+        let guard = module.lock(&key).lease(lease).timeout(LONG).await.expect("free");
+        let (others, wanted, context) = (f.b.clone(), key.clone(), guard.context());
+        let waiting = tokio::spawn(async move {
+            let next = others.lock(wanted).lease(LONG).timeout(LONG).await;
+            (next, context.check())
+        });
+        // Renewed or not, by then.
+        sleep(ms(fastrand::u64(100..900))).await;
+        guard.check().expect("renewed");
+        swallow(&proxy);
+        let (reason, next) = tokio::join!(
+            within(lease, "the guard's loss", guard.lost()),
+            within(lease + ms(1000), "the waiter", waiting),
+        );
+        assert_eq!(reason, LossReason::Expired);
+        let (next, checked) = next.expect("no panic");
+        assert_answer!(checked, Err(Error::Lost { .. }), "lost before it is another's");
+        let next = next.expect("granted");
+        assert!(next.token() > guard.token(), "the next holder");
+        drop(guard);
+        next.release().await.expect("held to the end");
+    }
+}
+
+pub(crate) async fn its_calls_end_and_it_works_again(f: Fixture) {
+    let (proxy, module) = behind_a_proxy(&f).await;
+    let (key, held) = (f.key("k"), f.key("held"));
+    let theirs = f.b.acquire(&held).await.expect("free");
+    let (waiter, wanted) = (module.clone(), held.clone());
+    let waiting = tokio::spawn(async move { waiter.acquire(wanted).wait(LONG).await });
+    a_moment().await;
+    swallow(&proxy);
+    let began = Instant::now();
+    let calls = async {
+        let answer = within(BOUND, "an acquire", module.acquire(&key)).await;
+        assert_uncertain(&answer.expect_err("nobody answers"));
+    };
+    let deadline = async {
+        let answer = within(ms(1000), "a wait", module.lock(&key).timeout(ms(300))).await;
+        assert_uncertain(&answer.expect_err("nobody answers"));
+    };
+    let others = async {
+        while began.elapsed() < ms(1500) {
+            let lease = soon("another client", f.b.acquire(f.key("other"))).await.expect("free");
+            assert!(soon("another client", f.b.release_lease(&lease)).await.expect("answered"));
+            sleep(ms(5)).await;
+        }
+    };
+    tokio::join!(calls, deadline, others);
+    proxy.restore();
+    // The dead connections are found out by the client itself: nobody cuts them.
+    until_within(BOUND, "it works again", || async {
+        match module.acquire(&key).await {
+            Ok(lease) => matches!(module.release_lease(&lease).await, Ok(true)),
+            Err(_) => false,
+        }
+    })
+    .await;
+    until_free(&f.b, &key).await;
+    assert!(f.b.release_lease(&theirs).await.expect("answered"));
+    let next = soon("its waiter", waiting).await.expect("no panic").expect("granted");
+    assert!(module.release_lease(&next).await.expect("answered"), "granted is held");
+}
+
+pub(crate) async fn what_arrives_late_is_nobodys(f: Fixture) {
+    for round in 0..f.scaled(300) {
+        let (proxy, module) = behind_a_proxy(&f).await;
+        let keys = [f.key(&format!("{round}/1")), f.key(&format!("{round}/2"))];
+        let direction = if round % 2 == 0 { Direction::ToServer } else { Direction::ToClient };
+        proxy.inject(Fault::Hold { direction });
+        let (one, several, dropped) = tokio::join!(
+            module.acquire(&keys[0]).wait(ms(100)),
+            module.acquire(&keys).wait(ms(100)),
+            tokio::time::timeout(ms(100), module.lock(&keys[1]).into_future()),
+        );
+        assert_uncertain(&one.expect_err("nobody answers"));
+        assert_uncertain(&several.expect_err("nobody answers"));
+        assert!(dropped.is_err(), "nobody answers");
+        if round % 3 == 1 {
+            // Later than what comes over the next connection.
+            for connection in proxy.connections() {
+                connection.cut(Cut::Close);
+            }
+        }
+        proxy.restore();
+        for key in &keys {
+            until_free(&f.b, key).await;
+        }
+        a_moment().await;
+        for key in &keys {
+            assert!(is_free(&f.b, key).await, "{key} stays free");
+        }
+    }
+}
+
+pub(crate) async fn futures_dropped_while_replies_are_slow_leave_nothing(f: Fixture) {
+    let (proxy, module) = behind_a_proxy(&f).await;
+    proxy.inject(Fault::Delay { direction: Direction::ToServer, by: ms(5) });
+    proxy.inject(Fault::Delay { direction: Direction::ToClient, by: ms(10) });
+    let baseline = f.entries().await;
+    for round in 0..f.scaled(4_000) {
+        let keys = [f.key(&format!("{round}/1")), f.key(&format!("{round}/2"))];
+        let held = f.b.acquire(&keys[0]).await.expect("free");
+        let patience = Duration::from_micros(fastrand::u64(..60_000));
+        let work = async {
+            match round % 5 {
+                0 => drop(module.acquire(&keys[0]).wait(LONG).await),
+                1 => drop(module.lock(&keys).timeout(LONG).await),
+                2 => drop(module.lock(&keys[1]).await),
+                3 => drop(module.acquire(&keys).owner("o").wait(LONG).await),
+                _ => drop(module.execute(&keys[0], |_| a_moment()).await),
+            }
+        };
+        // Freed before, after or as it is dropped.
+        let release = async {
+            sleep(Duration::from_micros(fastrand::u64(..60_000))).await;
+            assert!(f.b.release_lease(&held).await.expect("answered"), "round {round}");
+        };
+        let (dropped, ()) = tokio::join!(tokio::time::timeout(patience, work), release);
+        if dropped.is_ok() {
+            // What it answered is the caller's to give back.
+            for owner in [None, Some("o")] {
+                let release = f.b.release(&keys);
+                let released = match owner {
+                    None => release.await,
+                    Some(owner) => release.owner(owner).await,
+                };
+                released.expect("answered");
+            }
+        }
+        for key in &keys {
+            until_free(&f.b, key).await;
+        }
+    }
+    until_within(LONG, "the store is back at its baseline", || async {
+        f.entries().await <= baseline
+    })
+    .await;
+}
