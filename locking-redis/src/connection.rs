@@ -145,6 +145,15 @@ fn builder(options: &RedisOptions) -> Result<Builder, ConfigurationError> {
         }
     }
     let (connect_timeout, command_timeout) = (*connect_timeout, *command_timeout);
+    for (name, limit) in
+        [("connect_timeout", connect_timeout), ("command_timeout", command_timeout)]
+    {
+        // To the driver, zero is no limit at all.
+        if limit.is_zero() {
+            let problem = "it has to be longer than zero";
+            return Err(ConfigurationError::option(format!("redis_options.{name}"), problem));
+        }
+    }
     let reconnection = &options.redis_options.reconnection;
     let millis = |delay: Duration| u32::try_from(delay.as_millis()).unwrap_or(u32::MAX).max(1);
     let (least, most) = (millis(reconnection.minimum_delay), millis(reconnection.maximum_delay));

@@ -1,5 +1,7 @@
 //! Servers that aren't as they should be, and what else is on them.
 
+use std::net::SocketAddr;
+use std::sync::{Arc, Mutex};
 use std::time::Duration;
 
 use locking_core::{
@@ -8,6 +10,10 @@ use locking_core::{
 };
 use locking_redis::{RedisOptions, RedisProvider};
 use locking_testkit::servers::{Redis, RedisSetup};
+use tokio::io::copy_bidirectional;
+use tokio::net::{TcpListener, TcpStream};
+use tokio::sync::watch;
+use tokio::time::{Instant, sleep};
 
 async fn connect(url: &str) -> Result<RedisProvider> {
     let options = RedisOptions::new(url).expect("a URL").with_namespace("s:").expect("a namespace");
@@ -24,6 +30,15 @@ async fn a_user_who_may_not_hear_of_grants_is_refused_at_once() {
     let error = connect(&url).await.expect_err("it could neither wait nor hand on");
     assert!(matches!(error, Error::Unavailable { .. }), "{error:?}");
     assert!(!format!("{error:?}").contains("secret"), "{error:?}");
+}
+
+#[tokio::test]
+async fn a_command_without_a_limit_is_a_mistake_in_the_configuration() {
+    let mut options = RedisOptions::new("redis://127.0.0.1:1").expect("a URL");
+    options.redis_options.command_timeout = Duration::ZERO;
+    let id = ProviderId::new("redis").expect("an id");
+    let error = RedisProvider::connect(id, options).await.expect_err("it could wait for ever");
+    assert!(error.to_string().contains("command_timeout"), "{error}");
 }
 
 #[tokio::test]
@@ -59,4 +74,73 @@ async fn a_guard_that_the_server_says_is_lost_is_not_passed_on() {
     let (granted, ()) = tokio::join!(waiting, lost);
     assert!(granted.expect("granted").lease.token() > first.token());
     provider.close().await.expect("closed");
+}
+
+/// What passes a client's connections on to a server, and can fall silent on one of them.
+struct Relay {
+    address: SocketAddr,
+    /// For each connection, in the order in which they were made: whether it is to fall silent.
+    silenced: Arc<Mutex<Vec<watch::Sender<bool>>>>,
+}
+
+impl Relay {
+    async fn start(server: SocketAddr) -> Self {
+        let listener = TcpListener::bind("127.0.0.1:0").await.expect("a port");
+        let address = listener.local_addr().expect("an address");
+        let silenced: Arc<Mutex<Vec<watch::Sender<bool>>>> = Arc::default();
+        let connections = Arc::clone(&silenced);
+        tokio::spawn(async move {
+            while let Ok((mut client, _)) = listener.accept().await {
+                let (silence, mut silent) = watch::channel(false);
+                connections.lock().expect("not poisoned").push(silence);
+                tokio::spawn(async move {
+                    let mut server = TcpStream::connect(server).await.expect("connected");
+                    tokio::select! {
+                        _ = copy_bidirectional(&mut client, &mut server) => return,
+                        _ = async { silent.wait_for(|silent| *silent).await.is_ok() } => {}
+                    }
+                    // The server's end is gone, and the client isn't told.
+                    drop(server);
+                    sleep(Duration::from_secs(60)).await;
+                });
+            }
+        });
+        Self { address, silenced }
+    }
+
+    fn silence(&self, connection: usize) {
+        let silenced = self.silenced.lock().expect("not poisoned");
+        silenced[connection].send(true).expect("it is there");
+    }
+}
+
+#[tokio::test]
+async fn a_client_that_is_told_nothing_any_more_notices_it_and_waits_again_as_others() {
+    let server = Redis::start().await.expect("a server");
+    let relay = Relay::start(server.address()).await;
+    let deaf = connect(&server.url_at(relay.address)).await.expect("connected");
+    // The second connection is the one on which the server tells.
+    relay.silence(1);
+    let expiry = Expiry::new(Duration::from_secs(30)).expect("an expiry");
+    let request = move || {
+        let keys = KeySet::new([LockKey::new("k").expect("a key")]).expect("keys");
+        let request = AcquireRequest::new(keys).with_owner(OwnerId::fresh()).with_expiry(expiry);
+        let wait = WaitUntil::Deadline(Instant::now() + Duration::from_secs(12));
+        request.with_guard(LossSignal::new()).with_wait(wait)
+    };
+    // Others hand the key on to each other: it is never free.
+    let mut others = Vec::new();
+    for _ in 0..3 {
+        let other = connect(&server.url()).await.expect("connected");
+        others.push(tokio::spawn(async move {
+            loop {
+                let lease = other.acquire(request()).await.expect("granted").lease;
+                sleep(Duration::from_millis(20)).await;
+                other.release_lease(&lease).await.expect("held");
+            }
+        }));
+    }
+    sleep(Duration::from_millis(200)).await;
+    deaf.acquire(request()).await.expect("its turn comes");
+    others.iter().for_each(tokio::task::JoinHandle::abort);
 }
