@@ -11,7 +11,6 @@ use super::store::LineStore;
 use crate::error::Error;
 use crate::key::LockKey;
 use crate::moment::Moment;
-use crate::request::AcquireRequest;
 
 /// Speaks to the store for a line, as long as there is one: no waiter that comes or goes can leave a
 /// question half asked.
@@ -34,7 +33,7 @@ pub(super) async fn run<S: LineStore>(
             Step::Withdraw { ask, unsure, leaving } => {
                 withdraw(&lines, &key, &ask, unsure, leaving).await;
             }
-            Step::Reenter(requests) => reenter(&lines, &key, requests).await,
+            Step::Reenter(asks) => reenter(&lines, &key, asks).await,
             Step::Rename(origin, lease) => {
                 let renamed = store.rename(&origin, &lease).await;
                 lines.with(&key, |queue| {
@@ -72,17 +71,13 @@ async fn withdraw<S: LineStore>(
     }
 }
 
-async fn reenter<S: LineStore>(
-    lines: &Lines<S>,
-    key: &LockKey,
-    requests: Vec<(u64, AcquireRequest)>,
-) {
-    for (number, request) in requests {
+async fn reenter<S: LineStore>(lines: &Lines<S>, key: &LockKey, asks: Vec<(u64, Arc<Ask>)>) {
+    let store = lines.store();
+    for (number, ask) in asks {
+        let sent = Moment::now();
         // Unanswered, it is asked again when the line asks next.
-        if let Ok(Answer::Granted(lease)) =
-            lines.store().ask(&lines.new_ask(request), Manner::Reenter).await
-        {
-            lines.with(key, |queue| queue.reentered(number, lease));
+        if let Ok(Answer::Granted(lease)) = store.ask(&ask, Manner::Reenter).await {
+            lines.with(key, |queue| queue.reentered(number, &ask, sent, lease, store.id(), key));
         }
     }
 }

@@ -56,9 +56,13 @@ impl<'a, S: LineStore> Place<'a, S> {
             other = other => other.flatten(),
         };
         match first {
-            // Dropping this place leaves the line.
-            Some(grant) => Ok(grant),
-            None => self.wait(deadline).await,
+            Some(grant)
+                if self.lines.with(&self.key, |queue| queue.leave_reentered(self.number)) =>
+            {
+                self.left = true;
+                Ok(grant)
+            }
+            _ => self.wait(deadline).await,
         }
     }
 

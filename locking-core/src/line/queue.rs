@@ -66,7 +66,7 @@ pub(super) enum Step {
         leaving: Vec<Answering>,
     },
     /// Asks for waiters whose owner holds the key.
-    Reenter(Vec<(u64, AcquireRequest)>),
+    Reenter(Vec<(u64, Arc<Ask>)>),
     /// Tells the store who holds the key.
     Rename(AskId, Lease),
     Sleep(Instant),
@@ -273,7 +273,8 @@ impl LocalQueue {
             matches!(waiter.request.hold, Hold::Lease)
                 && waiter.request.owner.as_ref() == Some(owner)
         };
-        self.reentering = self.waiters.iter().filter(same).map(|waiter| waiter.number).collect();
+        let waiting = self.waiters.iter().filter(same).map(|waiter| waiter.number);
+        self.reentering.extend(waiting);
     }
 
     /// Remembers why the store can't be asked. A store that is full ends the wait of all.
@@ -301,7 +302,7 @@ impl LocalQueue {
         &mut self,
         provider: &ProviderId,
         key: &LockKey,
-        next_ask: impl FnOnce(&AcquireRequest) -> Ask,
+        next_ask: impl Fn(&AcquireRequest) -> Ask,
     ) -> Step {
         if self.is_asked_for_directly() {
             return Step::Sleep(far());
@@ -312,7 +313,7 @@ impl LocalQueue {
         for gone in std::mem::take(&mut self.leaving) {
             let _ = gone.send(Err(self.timed_out(provider, key)));
         }
-        if let Some(step) = self.reenter() {
+        if let Some(step) = self.reenter(&next_ask) {
             return step;
         }
         self.believe(provider, key);
@@ -356,16 +357,51 @@ impl LocalQueue {
         Some(Step::Withdraw { ask: stake.ask, unsure: stake.unsure, leaving })
     }
 
-    fn reenter(&mut self) -> Option<Step> {
+    fn reenter(&mut self, next_ask: impl Fn(&AcquireRequest) -> Ask) -> Option<Step> {
         let numbers = std::mem::take(&mut self.reentering);
         let waiting = self.waiters.iter().filter(|waiter| numbers.contains(&waiter.number));
-        let requests: Vec<_> =
-            waiting.map(|waiter| (waiter.number, waiter.request.clone())).collect();
-        (!requests.is_empty()).then_some(Step::Reenter(requests))
+        let asks = waiting.map(|waiter| {
+            // By the line's own ask, where that is for it: what it was granted meanwhile is the owner's
+            // hold too, and would else be taken for another one.
+            let stake = self.stake.as_ref().filter(|stake| stake.serves(waiter));
+            let ask = stake.map(|stake| Arc::clone(&stake.ask));
+            (waiter.number, ask.unwrap_or_else(|| Arc::new(next_ask(&waiter.request))))
+        });
+        let asks: Vec<_> = asks.collect();
+        (!asks.is_empty()).then_some(Step::Reenter(asks))
+    }
+
+    /// Takes a waiter out of the line whose owner was found to hold the key, and answers whether it did.
+    /// It doesn't where the line asks for just this waiter: the hold that was found may be what the line
+    /// was granted for it. The line finds out.
+    pub(super) fn leave_reentered(&mut self, number: u64) -> bool {
+        let at = self.waiters.iter().position(|waiter| waiter.number == number);
+        let Some(at) = at else { return false };
+        if self.stake.as_ref().is_some_and(|stake| stake.serves(&self.waiters[at])) {
+            self.reentering.push(number);
+            self.wake_agent();
+            return false;
+        }
+        self.waiters.remove(at);
+        if self.waiters.is_empty() {
+            self.wake_agent();
+        }
+        true
     }
 
     /// A waiter whose owner holds the key has it too.
-    pub(super) fn reentered(&mut self, number: u64, lease: Lease) {
+    pub(super) fn reentered(
+        &mut self,
+        number: u64,
+        ask: &Arc<Ask>,
+        sent: Moment,
+        lease: Lease,
+        provider: &ProviderId,
+        key: &LockKey,
+    ) {
+        if lease.taken().next().is_some() {
+            return self.answered(ask, sent, Ok(Answer::Granted(lease)), provider, key);
+        }
         let at = self.waiters.iter().position(|waiter| waiter.number == number);
         if let Some(waiter) = at.and_then(|at| self.waiters.remove(at)) {
             let _ = waiter.tell.send(Ok(Grant::new(lease)));

@@ -4,7 +4,7 @@
 --        'queue'   then waits in the queue of the first key that blocks
 --        'again'   asks once more, keeping its place: first in the queue if it has lost it, because it
 --                  was popped by a grant that its client couldn't hear
---        'reenter' only where the owner's lease holds every key
+--        'reenter' only where the owner's lease, or this request itself, holds every key
 --
 -- Answers granted, and per key its token and how it was got ('t' taken, 'r' re-entered); or blocked,
 -- with the number of the first key that blocks, its remaining ms (-1: no expiry), the owner whose lease
@@ -53,7 +53,7 @@ local function acquire(keys, args)
     elseif is == 'own' then own[#own + 1] = i
     else blocking = blocking or i end
   end
-  if manner == 'reenter' and #own < count then blocking = blocking or 1 end
+  if manner == 'reenter' and #own + #mine < count then blocking = blocking or 1 end
 
   -- The tokens are drawn last, when nothing can refuse any more but a key of another type.
   if not blocking and #free_keys > 0 then
@@ -69,7 +69,7 @@ local function acquire(keys, args)
 
   if blocking then
     -- A grant of several keys of which one was lost before it was confirmed.
-    for i = 1, #mine do
+    for i = 1, manner ~= 'reenter' and #mine or 0 do
       free(keys[mine[i]], e.kind, e.owner)
       hand_on(keys[mine[i]])
     end
