@@ -1,0 +1,131 @@
+//! What the contract suite needs to know of this provider.
+
+use std::net::SocketAddr;
+use std::sync::Arc;
+
+use locking_core::{LockingProvider, ProviderId, async_trait};
+use locking_redis::{IDENTIFIER, RedisOptions, RedisProvider};
+use locking_testkit::servers::{Redis, RedisSetup};
+use locking_testkit::{Harness, OwnServer, Stop};
+
+/// A server that all cases share, each in a namespace of its own, and how those are set up that cases
+/// disturb.
+pub(crate) struct Shared {
+    server: Redis,
+    own: RedisSetup,
+}
+
+/// A server for a case that disturbs it.
+struct Own(Redis);
+
+impl Shared {
+    /// With a server that forgets everything when it ends, or the environment's.
+    #[allow(dead_code, reason = "one of the programs that share this file uses it")]
+    pub(crate) async fn start() -> Self {
+        let server = Redis::start().await.expect("a server for the tests");
+        Self { server, own: RedisSetup::new() }
+    }
+
+    /// With a server that writes everything to disk before it answers.
+    #[allow(dead_code, reason = "one of the programs that share this file uses it")]
+    pub(crate) async fn durable() -> Self {
+        let own = RedisSetup::new().durable();
+        Self { server: own.clone().start().await.expect("a server for the tests"), own }
+    }
+}
+
+#[async_trait]
+impl Harness for Shared {
+    async fn connect(&self, space: &str) -> Arc<dyn LockingProvider> {
+        client(&self.server.url(), space).await
+    }
+
+    async fn entries(&self, space: &str) -> Option<u64> {
+        Some(entries(&self.server, space).await)
+    }
+
+    async fn own_server(&self) -> Option<Arc<dyn OwnServer>> {
+        let server = self.own.clone().start().await;
+        Some(Arc::new(Own(server.expect("a server of the case's own"))))
+    }
+
+    fn child_environment(&self) -> Vec<(String, String)> {
+        self.server.child_environment()
+    }
+}
+
+#[async_trait]
+impl OwnServer for Own {
+    fn address(&self) -> SocketAddr {
+        self.0.address()
+    }
+
+    async fn connect(&self, space: &str, address: SocketAddr) -> Arc<dyn LockingProvider> {
+        client(&self.0.url_at(address), space).await
+    }
+
+    fn child_environment(&self, address: SocketAddr) -> Vec<(String, String)> {
+        self.0.child_environment_at(address)
+    }
+
+    async fn stop(&self, how: Stop) {
+        let stopped = match how {
+            Stop::Clean => self.0.stop().await,
+            _ => self.0.kill().await,
+        };
+        stopped.expect("the server ends");
+    }
+
+    async fn start_again(&self) {
+        self.0.start_again().await.expect("the server starts again");
+    }
+
+    async fn pause(&self) {
+        self.0.pause().await.expect("the server is paused");
+    }
+
+    async fn resume(&self) {
+        self.0.resume().await.expect("the server goes on");
+    }
+
+    async fn forget_prepared(&self) {
+        self.0.forget_scripts().await.expect("the scripts are forgotten");
+    }
+
+    async fn cut_notifications(&self) {
+        self.0.cut_subscribers().await.expect("the subscribers are cut off");
+    }
+
+    async fn commands(&self) -> u64 {
+        self.0.commands().await.expect("the server counts its commands")
+    }
+
+    async fn connections(&self) -> u64 {
+        self.0.connections().await.expect("the server counts its connections")
+    }
+
+    async fn entries(&self, space: &str) -> Option<u64> {
+        Some(entries(&self.0, space).await)
+    }
+}
+
+async fn client(url: &str, space: &str) -> Arc<dyn LockingProvider> {
+    let options = RedisOptions::new(url).expect("a URL");
+    let options = options.with_namespace(namespace(space)).expect("a namespace");
+    let provider = RedisProvider::connect(ProviderId::new(IDENTIFIER).expect("an id"), options);
+    Arc::new(provider.await.expect("the server can be reached"))
+}
+
+fn namespace(space: &str) -> String {
+    format!("{space}:")
+}
+
+/// What there is in a namespace, besides the counter of its tokens.
+async fn entries(server: &Redis, space: &str) -> u64 {
+    let script = "local found, cursor = 0, '0' repeat \
+                  local page = redis.call('SCAN', cursor, 'MATCH', ARGV[1] .. '*', 'COUNT', 1000) \
+                  cursor, found = page[1], found + #page[2] until cursor == '0' \
+                  return found - redis.call('EXISTS', ARGV[1] .. '\\0t')";
+    let found = server.command(&["EVAL", script, "0", &namespace(space)]).await;
+    found.expect("the server answers").trim().parse().expect("a number")
+}
