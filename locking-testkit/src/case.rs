@@ -96,6 +96,7 @@ pub const CASES: &[Case] = cases! {
     reentry::an_owners_queued_requests_are_granted_together [3];
     reentry::a_lease_says_what_it_took_and_what_it_reentered [1, 3];
     reentry::an_expired_hold_is_taken_anew_not_reentered [2, 15];
+    reentry::a_waiter_does_not_reenter_its_own_grant [2, 3];
 
     release::a_released_key_is_free [11];
     release::the_answer_is_true_only_if_every_key_was_held [11];

@@ -1,8 +1,14 @@
 //! An owner comes back to what it holds.
 
+use std::sync::Arc;
+use std::sync::atomic::{AtomicUsize, Ordering};
+use std::time::Duration;
+
+use locking_core::{Error, OwnerId};
+use tokio::task::JoinSet;
+
 use crate::fixture::Fixture;
 use crate::support::{LONG, SHORT, a_moment, assert_answer, is_free, let_expire, ms, soon};
-use locking_core::Error;
 
 pub(crate) async fn the_same_owner_reenters_with_the_same_token(f: Fixture) {
     let key = f.key("k");
@@ -87,4 +93,37 @@ pub(crate) async fn an_expired_hold_is_taken_anew_not_reentered(f: Fixture) {
     let_expire(ms(60)).await;
     let again = f.a.acquire(&key).owner("o").await.expect("free");
     assert!(again.keys()[0].taken && again.token() > first.token());
+}
+
+pub(crate) async fn a_waiter_does_not_reenter_its_own_grant(f: Fixture) {
+    let (key, inside) = (f.key("k"), Arc::new(AtomicUsize::new(0)));
+    let (mut working, rounds) = (JoinSet::new(), f.scaled(20_000));
+    for n in 0..4 {
+        let (module, key, inside) = (f.a.clone(), key.clone(), Arc::clone(&inside));
+        working.spawn(async move {
+            let alone = async || {
+                assert_eq!(inside.fetch_add(1, Ordering::SeqCst), 0, "alone");
+                tokio::task::yield_now().await;
+                assert_eq!(inside.fetch_sub(1, Ordering::SeqCst), 1, "alone");
+            };
+            for _ in 0..rounds {
+                if n % 2 == 0 {
+                    let guard = module.lock(&key).timeout(LONG).await.expect("its turn comes");
+                    alone().await;
+                    guard.release().await.expect("held to the end");
+                } else {
+                    let acquire = module.acquire(&key).owner(OwnerId::fresh()).expire(LONG);
+                    let lease = acquire.wait(LONG).await.expect("its turn comes");
+                    assert_eq!(lease.taken().count(), 1, "no other hold is this owner's");
+                    alone().await;
+                    assert!(module.release_lease(&lease).await.expect("answered"), "held");
+                }
+                // So that it is mostly free when somebody comes.
+                tokio::time::sleep(Duration::from_micros(fastrand::u64(..3_000))).await;
+            }
+        });
+    }
+    while let Some(ended) = working.join_next().await {
+        ended.expect("no panic");
+    }
 }

@@ -306,6 +306,7 @@ pub(crate) const MUTANTS: &[(Fault, &[&str])] = &[
     (
         Fault::LooksBeforeItTakes,
         &[
+            "reentry::a_waiter_does_not_reenter_its_own_grant",
             "exclusion::of_many_anonymous_acquires_at_once_one_succeeds",
             "exclusion::of_many_owners_at_once_one_succeeds",
             "several::sets_that_overlap_in_any_order_never_deadlock",
