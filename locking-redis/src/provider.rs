@@ -5,9 +5,9 @@ use std::time::Duration;
 use fred::types::Value;
 use locking_core::line::{ClientId, Lines, Standing};
 use locking_core::{
-    AcquireRequest, Backoff, Capabilities, Capability, Error, Expiry, Grant, KeySet, Lease,
-    LockInfo, LockKey, LockingProvider, LossReason, Moment, OwnerId, ProviderId, ReleaseScope,
-    Result, async_trait,
+    AcquireRequest, Backoff, Capabilities, Capability, ConfigurationError, Error, Expiry, Grant,
+    KeySet, Lease, LockInfo, LockKey, LockingProvider, LossReason, Moment, OwnerId, ProviderId,
+    ReleaseScope, Result, async_trait,
 };
 use tokio::runtime::Handle;
 use tokio::task::JoinHandle;
@@ -62,6 +62,11 @@ impl RedisProvider {
         if let Err(failure) = pipeline.load().await {
             connection.close().await;
             return Err(refused(failure));
+        }
+        if setting(&connection, "cluster-enabled").await.as_deref() == Some("yes") {
+            connection.close().await;
+            let problem = "this is a node of a cluster, and clusters aren't supported yet";
+            return Err(ConfigurationError::option("redis_url", problem).into());
         }
         let capabilities = capabilities(&connection).await;
         let store = Store::new(id.clone(), pipeline, &options);

@@ -183,6 +183,14 @@ async fn a_server_that_is_not_there_is_told_at_start() {
 }
 
 #[tokio::test]
+async fn a_node_of_a_cluster_is_refused_at_start() {
+    let setup = RedisSetup::new().argument("cluster-enabled", "yes");
+    let server = setup.start().await.expect("a node without slots");
+    let refused = configured(&server.url(), &[]).await.expect_err("not supported");
+    assert!(refused.to_string().contains("cluster"), "{refused}");
+}
+
+#[tokio::test]
 async fn a_wrong_password_is_told_at_start_and_not_printed() {
     let server = RedisSetup::new().password("right").start().await.expect("a server");
     let url = format!("redis://:wrong-secret@{}", server.address());
