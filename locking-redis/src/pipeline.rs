@@ -20,8 +20,8 @@ const TOGETHER: usize = 64;
 /// same moment goes together.
 pub(crate) struct Pipeline {
     pub(crate) connection: Connection,
-    /// What every call begins with: namespace and client.
-    identity: [Value; 2],
+    /// What every call begins with.
+    namespace: Value,
     /// The name under which the server knows the script.
     digest: OnceLock<Value>,
     queue: Mutex<Queue>,
@@ -40,15 +40,10 @@ struct Waiting {
 }
 
 impl Pipeline {
-    pub(crate) fn new(
-        connection: Connection,
-        namespace: &str,
-        client: &str,
-        runtime: Handle,
-    ) -> Arc<Self> {
+    pub(crate) fn new(connection: Connection, namespace: &str, runtime: Handle) -> Arc<Self> {
         Arc::new(Self {
             connection,
-            identity: [namespace.into(), client.into()],
+            namespace: namespace.into(),
             digest: OnceLock::new(),
             queue: Mutex::default(),
             runtime,
@@ -112,11 +107,11 @@ impl Pipeline {
         operations: &[Operation],
     ) -> Result<Value, Failure> {
         let keys: usize = operations.iter().map(|operation| operation.keys.len()).sum();
-        let mut args = Vec::with_capacity(4 + keys + operations.len() * 10);
+        let mut args = Vec::with_capacity(3 + keys + operations.len() * 10);
         args.push(script);
         args.push(keys.to_string().into());
         args.extend(operations.iter().flat_map(|operation| operation.keys.iter().cloned()));
-        args.extend(self.identity.iter().cloned());
+        args.push(self.namespace.clone());
         for operation in operations {
             args.push(Value::from_static_str(operation.name));
             args.push(operation.keys.len().to_string().into());

@@ -56,8 +56,7 @@ impl RedisProvider {
         let connection = Connection::open(&id, &options).await?;
         let client = ClientId::fresh();
         let namespace = options.namespace();
-        let pipeline =
-            Pipeline::new(connection.clone(), namespace, client.as_str(), runtime.clone());
+        let pipeline = Pipeline::new(connection.clone(), namespace, runtime.clone());
         let refused = |failure: Failure| failure.into_error(&id);
         if let Err(failure) = pipeline.load().await {
             connection.close().await;

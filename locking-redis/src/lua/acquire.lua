@@ -70,7 +70,7 @@ local function acquire(keys, args)
   if blocking then
     -- A grant of several keys of which one was lost before it was confirmed.
     for i = 1, #mine do
-      free(keys[mine[i]], e.kind, e.owner)
+      free({ keys[mine[i]] }, e.kind == 'o' and e.owner or nil)
       hand_on(keys[mine[i]])
     end
     local queue, head = queue_of(keys[blocking]), false
@@ -129,11 +129,9 @@ local function withdraw(keys, args)
   local freed = {}
   for i = 1, #keys do
     local is = standing(get(keys[i]), e)
-    if is == 'mine' or is == 'kept' then
-      free(keys[i], e.kind, e.owner)
-      freed[#freed + 1] = keys[i]
-    end
+    if is == 'mine' or is == 'kept' then freed[#freed + 1] = keys[i] end
   end
+  free(freed, e.kind == 'o' and e.owner or nil)
   for i = 1, #freed do hand_on(freed[i]) end
   return { 'done' }
 end

@@ -15,7 +15,11 @@
 --
 -- A script runs alone: between two of its commands nothing else happens on the server, and no key
 -- expires. That is what makes each operation below atomic.
-local NS, ME = ARGV[1], ARGV[2]
+--
+-- What a script defines it defines anew in each call, which costs as much as half a command a function.
+-- So the files up to release.lua have just what is needed where nobody waits; the rest is in a function,
+-- `others`, that is called where it is needed.
+local NS = ARGV[1]
 
 -- How long a grant from the queue lasts until its client confirms it, in ms: what a dead or stopped
 -- client at the head of a queue costs those behind it.
@@ -31,39 +35,37 @@ local COUNTER = NS .. '\0t'
 local function queue_of(key) return NS .. '\0q' .. string.sub(key, #NS + 1) end
 local function index_of(owner) return NS .. '\0o' .. owner end
 local function withdrawn_of(request) return NS .. '\0x' .. request end
-local function moves_of(request) return NS .. '\0m' .. request end
-local function client_of(request) return string.sub(request, 1, 16) end
-local function tell(request, message)
-  return redis.call('PUBLISH', NS .. '\0c' .. client_of(request), message)
-end
 
--- The server's clock in microseconds, the same throughout one script.
+-- The server's clock in microseconds, the same throughout one script: as text of 16 digits, and as a
+-- number. Numbers of this size are exact in Lua (below 2^53 until the year 2255).
 local clock
 local function now()
   if not clock then
     local time = redis.call('TIME')
-    clock = time[1] * 1000000 + time[2]
+    clock = time[1] .. string.sub('00000' .. time[2], -6)
   end
-  return clock
+  return clock, tonumber(clock)
 end
 
--- A lock's value; '' for a key of another type, which is somebody else's too.
-local function get(key)
-  local value = redis.pcall('GET', key)
-  if type(value) == 'table' then return '' end
-  return value
-end
-
--- The values of many keys at once, false for one that is missing or of another type. In pages: Lua's
--- stack bounds how many arguments a call has.
-local function get_all(names)
-  if #names <= 1000 then return redis.call('MGET', unpack(names)) end
+-- What a command answers for many keys at once, as a list or, of one that counts, the sum. In pages:
+-- Lua's stack bounds how many arguments a call has.
+local PAGE = 1000
+local function get_all(keys)
+  if #keys == 0 then return {} end
+  if #keys <= PAGE then return redis.call('MGET', unpack(keys)) end
   local values = {}
-  for from = 1, #names, 1000 do
-    local page = redis.call('MGET', unpack(names, from, math.min(from + 999, #names)))
+  for from = 1, #keys, PAGE do
+    local page = redis.call('MGET', unpack(keys, from, math.min(from + PAGE - 1, #keys)))
     for i = 1, #page do values[from + i - 1] = page[i] end
   end
   return values
+end
+local function count_all(command, keys)
+  local sum = 0
+  for from = 1, #keys, PAGE do
+    sum = sum + redis.call(command, unpack(keys, from, math.min(from + PAGE - 1, #keys)))
+  end
+  return sum
 end
 
 -- token, kind, request, owner; nothing for a value that isn't ours.
@@ -71,25 +73,22 @@ local function read(value)
   if value then return string.match(value, '^lk1|(%d+)|(%a)|(%w*)|(.*)$') end
 end
 
-local function lock_value(token, e)
-  return 'lk1|' .. token .. '|' .. e.kind .. '|' .. e.request .. '|' .. e.owner
+local function lock_value(token, kind, request, owner)
+  return 'lk1|' .. token .. '|' .. kind .. '|' .. request .. '|' .. owner
 end
 
 -- The first of `count` new tokens: greater than every one before, also after the counter was lost,
--- because the clock went on. Called only when the keys are known to be granted. Numbers of this size
--- are exact in Lua (below 2^53 until the year 2255). `last`: the counter, where it was just read.
+-- because the clock went on. Called only when the keys are known to be granted. `last`: the counter,
+-- where it was just read. Texts of 16 digits compare as their numbers do.
 local function draw(count, last)
-  local token = now()
-  last = tonumber(last or redis.call('GET', COUNTER) or 0) or 0
-  if last >= token then token = last + 1 end
-  redis.call('SET', COUNTER, string.format('%016.0f', token + count - 1))
-  return string.format('%016.0f', token)
-end
-
--- Sets a key that is free. False for one that holds a type of somebody else's. ms '': no expiry.
-local function take(key, token, e, ms)
-  if ms == '' then return redis.call('SET', key, lock_value(token, e), 'NX') end
-  return redis.call('SET', key, lock_value(token, e), 'NX', 'PX', ms)
+  local first, token = now()
+  last = last or redis.call('GET', COUNTER)
+  if last and last >= first then
+    token = tonumber(last) + 1
+    first = string.format('%016.0f', token)
+  end
+  redis.call('SET', COUNTER, count == 1 and first or string.format('%016.0f', token + count - 1))
+  return first
 end
 
 -- Sets the index's own end to that of its last lease; without one, if a lease has none.
@@ -101,13 +100,19 @@ end
 -- Notes that leases of this owner hold these keys for so long. What has expired meanwhile is forgotten.
 local function note_owner(owner, keys, ms)
   local name = index_of(owner)
-  local left = redis.call('PTTL', name)
-  local ends = '+inf'
-  if ms ~= '' then ends = string.format('%.0f', math.ceil(now() / 1000) + ms) end
+  local left, _, micros = redis.call('PTTL', name), now()
+  local ends = ms == '' and '+inf' or string.format('%.0f', math.ceil(micros / 1000) + ms)
   if left ~= -2 then
-    redis.call('ZREMRANGEBYSCORE', name, '-inf', string.format('(%.0f', now() / 1000))
+    redis.call('ZREMRANGEBYSCORE', name, '-inf', string.format('(%.0f', micros / 1000))
   end
-  for i = 1, #keys do redis.call('ZADD', name, ends, keys[i]) end
+  for from = 1, #keys, PAGE do
+    local members = {}
+    for i = from, math.min(from + PAGE - 1, #keys) do
+      members[#members + 1] = ends
+      members[#members + 1] = keys[i]
+    end
+    redis.call('ZADD', name, unpack(members))
+  end
   if ms == '' then
     redis.call('PERSIST', name)
   elseif left == -1 then
@@ -117,14 +122,32 @@ local function note_owner(owner, keys, ms)
   end
 end
 
-local function forget_owner(owner, key)
+-- Removes holds that were just read. `owner`: whose leases they are; nil for those of no owner. Answers
+-- how many there were.
+local function free(keys, owner)
+  local count = count_all('DEL', keys)
+  if not owner or count == 0 then return count end
   local name = index_of(owner)
-  redis.call('ZREM', name, key)
+  for from = 1, #keys, PAGE do
+    redis.call('ZREM', name, unpack(keys, from, math.min(from + PAGE - 1, #keys)))
+  end
   if redis.call('PTTL', name) == -1 then settle_index(name) end
+  return count
 end
 
--- Removes a hold that was just read.
-local function free(key, kind, owner)
-  redis.call('DEL', key)
-  if kind == 'o' then forget_owner(owner, key) end
+-- Everything that isn't needed where nobody waits, by its name; made once in a call, if at all.
+local others, made
+local function other(name)
+  made = made or others()
+  return made[name]
+end
+
+-- Hands on keys that were just freed, all of them: who waits for several finds them free. Where nobody
+-- waits for any, that is all there is to it.
+local function hand_on_all(keys)
+  local queues = {}
+  for i = 1, #keys do queues[i] = queue_of(keys[i]) end
+  if count_all('EXISTS', queues) == 0 then return end
+  local hand_on = other('hand_on')
+  for i = 1, #keys do hand_on(keys[i]) end
 end

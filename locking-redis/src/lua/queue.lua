@@ -3,6 +3,25 @@
 -- A waiting request is a text: request, ms, kind, spare, owner and its keys, with a NUL after each but
 -- the last. It stands in the queue of one key that blocks it, the same text as long as it waits.
 
+local function moves_of(request) return NS .. '\0m' .. request end
+local function client_of(request) return string.sub(request, 1, 16) end
+local function tell(request, message)
+  return redis.call('PUBLISH', NS .. '\0c' .. client_of(request), message)
+end
+
+-- A lock's value; '' for a key of another type, which is somebody else's too.
+local function get(key)
+  local value = redis.pcall('GET', key)
+  if type(value) == 'table' then return '' end
+  return value
+end
+
+-- Sets a key that is free. False for one that holds a type of somebody else's. ms '': no expiry.
+local function take(key, token, e, ms)
+  if ms == '' then return redis.call('SET', key, lock_value(token, e.kind, e.request, e.owner), 'NX') end
+  return redis.call('SET', key, lock_value(token, e.kind, e.request, e.owner), 'NX', 'PX', ms)
+end
+
 local function entry_text(e)
   return table.concat({ e.request, e.ms, e.kind, e.spare, e.owner, table.concat(e.keys, '\0') }, '\0')
 end

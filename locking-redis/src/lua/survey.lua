@@ -3,26 +3,28 @@ local function newest()
   return { 'done', redis.call('GET', COUNTER) or '0' }
 end
 
--- Removes a hold that a release_all may free: granted no later than token `limit`, a lease or, if asked
--- for, a guard, which is told. Tokens have the same number of digits.
-local function free_by_force(key, limit, running, wanted)
-  local token, kind, request, owner = read(get(key))
-  if not token or kind == 'r' or token > limit then return false end
-  if wanted ~= '' and owner ~= wanted or kind == 'g' and running ~= '1' then return false end
-  if wanted ~= '' and kind == 'a' then return false end
-  free(key, kind, owner)
-  if kind == 'g' then tell(request, 'revoked\0' .. request .. '\0' .. key) end
-  return true
+-- Whether a release_all may free the hold with this value: granted no later than token `limit`, a lease
+-- or, if asked for, a guard. Tokens have the same number of digits. Answers its kind, request and owner.
+local function is_covered(value, limit, running, wanted)
+  local token, kind, request, owner = read(value)
+  if not token or kind == 'r' or token > limit then return nil end
+  if wanted ~= '' and owner ~= wanted or kind == 'g' and running ~= '1' then return nil end
+  if wanted ~= '' and kind == 'a' then return nil end
+  return kind, request, owner
 end
 
 -- free_all: frees those of these keys that the scope covers. Arguments: limit, running, owner or ''.
--- Answers how many.
+-- Guards among them are told. Answers how many; a scan may name a key twice.
 local function free_all(keys, args)
-  local freed = {}
+  local freed, values = {}, get_all(keys)
   for i = 1, #keys do
-    if free_by_force(keys[i], args[1], args[2], args[3]) then freed[#freed + 1] = keys[i] end
+    local kind, request, owner = is_covered(values[i], args[1], args[2], args[3])
+    if kind and free({ keys[i] }, kind == 'o' and owner or nil) == 1 then
+      if kind == 'g' then tell(request, 'revoked\0' .. request .. '\0' .. keys[i]) end
+      freed[#freed + 1] = keys[i]
+    end
   end
-  for i = 1, #freed do hand_on(freed[i]) end
+  hand_on_all(freed)
   return { 'done', #freed }
 end
 
@@ -34,11 +36,12 @@ local function free_owned(_, args)
   local limit, owner, skip, length = args[1], args[2], tonumber(args[3]), tonumber(args[4])
   local name, freed, left = index_of(owner), {}, 0
   local keys = redis.call('ZRANGE', name, skip, skip + length - 1)
+  local values = get_all(keys)
   for i = 1, #keys do
-    if free_by_force(keys[i], limit, '0', owner) then
+    if is_covered(values[i], limit, '0', owner) then
       freed[#freed + 1] = keys[i]
     else
-      local token, kind, _, holder = read(get(keys[i]))
+      local token, kind, _, holder = read(values[i])
       if token and kind == 'o' and holder == owner then
         left = left + 1
       else
@@ -46,7 +49,8 @@ local function free_owned(_, args)
       end
     end
   end
-  for i = 1, #freed do hand_on(freed[i]) end
+  free(freed, owner)
+  hand_on_all(freed)
   return { 'done', #freed, #keys < length and -1 or left }
 end
 

@@ -1,0 +1,4 @@
+return {
+  acquire = acquire, withdraw = withdraw, extend = extend, rename = rename, newest = newest,
+  free_all = free_all, free_owned = free_owned, inspect = inspect, hand_on = hand_on,
+}
