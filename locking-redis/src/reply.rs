@@ -19,8 +19,7 @@ impl Reply {
     fn one(value: Value) -> Result<Self, Failure> {
         let Value::Array(parts) = value else { return Err(Failure::unexpected()) };
         let mut rest = parts.into_iter();
-        let word =
-            rest.next().and_then(|word| word.into_string()).ok_or_else(Failure::unexpected)?;
+        let word = rest.next().and_then(Value::into_string).ok_or_else(Failure::unexpected)?;
         let mut reply = Self { word, rest };
         if reply.word == "failed" {
             return Err(Failure::answered(reply.text()?));

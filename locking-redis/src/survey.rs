@@ -107,13 +107,13 @@ impl<'a> Pages<'a> {
         let page = self.store.pipeline.connection.send("SCAN", args).await?;
         let Value::Array(page) = page else { return Err(Failure::unexpected()) };
         let mut page = page.into_iter();
-        let cursor = page.next().and_then(|cursor| cursor.into_string());
+        let cursor = page.next().and_then(Value::into_string);
         let (Some(cursor), Some(Value::Array(names))) = (cursor, page.next()) else {
             return Err(Failure::unexpected());
         };
         self.cursor = (cursor != "0").then_some(cursor);
         // Companions have a NUL in their names, which no lock has.
-        let names = names.into_iter().filter_map(|name| name.into_string());
+        let names = names.into_iter().filter_map(Value::into_string);
         Ok(Some(names.filter_map(|name| self.store.operations.lock(&name)).collect()))
     }
 }

@@ -26,6 +26,10 @@ impl ClientId {
     }
 
     /// Its text.
+    ///
+    /// # Panics
+    ///
+    /// Never: it is ASCII.
     #[must_use]
     pub fn as_str(&self) -> &str {
         std::str::from_utf8(&self.0).expect("digits are ASCII")

@@ -154,7 +154,7 @@ impl<S: LineStore> Lines<S> {
         }
         self.with(&leased.key, |queue| {
             let held = queue.held.as_ref();
-            if !held.is_some_and(|held| held.token() == leased.token) {
+            if held.is_none_or(|held| held.token() != leased.token) {
                 return false;
             }
             let passed = queue.pass_on(self.store.id(), &leased.key);

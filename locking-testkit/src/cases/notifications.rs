@@ -67,7 +67,7 @@ async fn wait_for_a_turn(
             assert!(module.release_lease(&lease).await.expect("answered"), "held");
         }
     };
-    if n % 2 == 0 {
+    if n.is_multiple_of(2) {
         let lease = module.acquire(&key).wait(patience).await.expect("its turn comes");
         granted(Some(lease), None).await;
     } else {

@@ -9,7 +9,7 @@ use std::time::Duration;
 
 use locking_core::{Error, Lease, LockingModule};
 
-use crate::faults::{Fault, Proxy};
+use crate::faults::{Connection, Fault, Proxy};
 use crate::fixture::Fixture;
 use crate::support::{
     LONG, a_moment, assert_answer, is_free, soon, until_free, until_within, within,
@@ -86,7 +86,7 @@ impl Trial {
     }
 
     fn open_connections(&self) -> BTreeSet<u64> {
-        self.proxy.connections().iter().map(|connection| connection.number()).collect()
+        self.proxy.connections().iter().map(Connection::number).collect()
     }
 
     /// By itself, the client works again.
