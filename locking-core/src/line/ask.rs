@@ -26,6 +26,10 @@ impl ClientId {
     }
 
     /// Its text.
+    ///
+    /// # Panics
+    ///
+    /// Never: it is ASCII.
     #[must_use]
     pub fn as_str(&self) -> &str {
         // Digits are ASCII.

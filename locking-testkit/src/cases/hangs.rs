@@ -166,8 +166,13 @@ pub(crate) async fn close_ends_while_the_server_is_gone(f: Fixture) {
 /// A client with a guard, a job, waiters and calls that are under way.
 async fn in_use(f: &Fixture) -> LockingModule {
     let module = f.module().await;
-    let held = f.b.acquire(f.key("wanted")).expire(ms(1500)).await.expect("free");
-    drop(held);
+    f.b.acquire(f.key("wanted")).expire(ms(1500)).await.expect("free");
+    f.b.acquire(f.key("blocked")).await.expect("free");
+    for keys in [vec![f.key("blocked")], vec![f.key("blocked"), f.key("also")]] {
+        // Without an expiry it is to be taken back, however long that takes.
+        let module = module.clone();
+        tokio::spawn(async move { module.acquire(keys).wait(LONG).await });
+    }
     for name in ["guard", "wanted"] {
         let (module, key) = (module.clone(), f.key(name));
         tokio::spawn(async move {
