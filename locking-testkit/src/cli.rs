@@ -43,7 +43,10 @@ where
     if rest.iter().any(|argument| argument == "--help" || argument == "-h") {
         println!("{OWN_HELP}");
     }
-    let arguments = Arguments::from_iter(rest);
+    let mut arguments = Arguments::from_iter(rest);
+    // Most cases wait most of the time.
+    let cores = std::thread::available_parallelism().map_or(1, std::num::NonZero::get);
+    arguments.test_threads.get_or_insert(cores * 2);
     let backend = Arc::new(Backend::new(start));
     match own.report {
         Some(form) => report(&backend, claims, &own, form, &arguments),
