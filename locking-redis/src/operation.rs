@@ -21,7 +21,7 @@ impl Operations {
         Self { namespace: namespace.to_owned() }
     }
 
-    pub(crate) fn acquire(&self, ask: &Ask, manner: Manner) -> Option<Operation> {
+    pub(crate) fn acquire(&self, ask: &Ask, manner: Manner, repeated: bool) -> Option<Operation> {
         let manner = match manner {
             Manner::Once => "once",
             Manner::Queue => "queue",
@@ -29,7 +29,9 @@ impl Operations {
             Manner::Reenter => "reenter",
             _ => return None,
         };
-        Some(self.of_request("acquire", manner, ask))
+        let mut operation = self.of_request("acquire", manner, ask);
+        operation.args.push(if repeated { "1" } else { "0" }.into());
+        Some(operation)
     }
 
     pub(crate) fn withdraw(&self, ask: &Ask, unsure: bool) -> Operation {

@@ -108,8 +108,8 @@ impl LineStore for Store {
         self.patience
     }
 
-    async fn ask(&self, ask: &Ask, manner: Manner) -> Result<Answer> {
-        let operation = self.operations.acquire(ask, manner);
+    async fn ask(&self, ask: &Ask, manner: Manner, repeated: bool) -> Result<Answer> {
+        let operation = self.operations.acquire(ask, manner, repeated);
         let reply = match operation {
             Some(operation) => self.call(operation).await,
             None => Err(Failure::closed()),

@@ -189,3 +189,57 @@ fn a_runtime_that_ends_under_a_call_leaves_the_outcome_open_and_nobody_waiting()
         server.resume().await.expect("resumed");
     });
 }
+
+#[tokio::test]
+async fn what_an_owners_requests_share_is_taken_back_by_none_of_them() {
+    let script = Script::start().await;
+    let acquire = |number: u8| {
+        let request = format!("{CLIENT}{number}");
+        [
+            "once".to_owned(),
+            request,
+            "30000".to_owned(),
+            "o".to_owned(),
+            "0".to_owned(),
+            "owner".to_owned(),
+        ]
+    };
+    for number in [1, 2] {
+        let args = acquire(number);
+        let args: Vec<_> = args.iter().map(String::as_str).collect();
+        let reply = script.call("acquire", &["s:k"], &args).await.expect("answered");
+        assert_eq!(reply.word(), "granted", "{number}");
+    }
+    for number in [1, 2] {
+        let mut args = acquire(number);
+        "1".clone_into(&mut args[0]);
+        let args: Vec<_> = args.iter().map(String::as_str).collect();
+        script.call("withdraw", &["s:k"], &args).await.expect("answered");
+    }
+    assert!(script.value("s:k").await.contains("|owner"), "the other one relies on it");
+}
+
+#[tokio::test]
+async fn an_earlier_copy_of_an_ask_that_was_granted_takes_nothing_after_its_release() {
+    let script = Script::start().await;
+    let request = format!("{CLIENT}1");
+    let args = |manner: &'static str, repeated: &'static str| {
+        [manner, request.as_str(), "30000", "a", "0", "", repeated].map(str::to_owned)
+    };
+    let call = async |args: [String; 7]| {
+        let args: Vec<_> = args.iter().map(String::as_str).collect();
+        script.call("acquire", &["s:k"], &args).await.expect("answered")
+    };
+    for _ in 0..2 {
+        // Repeated once more, it is what it was.
+        let mut granted = call(args("once", "1")).await;
+        assert_eq!(granted.word(), "granted");
+        let token = granted.text().expect("a token");
+        assert_eq!(script.value("s:k").await.get(4..20), Some(token.as_str()));
+    }
+    let token = script.value("s:k").await[4..20].to_owned();
+    assert_eq!(script.release("s:k", &token).await, 0);
+    let late = call(args("once", "0")).await;
+    assert_eq!(late.word(), "withdrawn");
+    assert_eq!(script.value("s:k").await, "");
+}

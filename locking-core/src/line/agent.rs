@@ -26,9 +26,9 @@ pub(super) async fn run<S: LineStore>(
         match lines.with(&key, |queue| {
             queue.next_step(store.id(), &key, |request| lines.new_ask(request.clone()))
         }) {
-            Step::Ask(ask, manner) => {
+            Step::Ask(ask, manner, repeated) => {
                 let sent = Moment::now();
-                let answer = store.ask(&ask, manner).await;
+                let answer = store.ask(&ask, manner, repeated).await;
                 lines.with(&key, |queue| queue.answered(&ask, sent, answer, store.id(), &key));
             }
             Step::Withdraw { ask, unsure, leaving } => {
@@ -80,7 +80,7 @@ async fn reenter<S: LineStore>(
     for (number, request) in requests {
         // Unanswered, it is asked again when the line asks next.
         if let Ok(Answer::Granted(lease)) =
-            lines.store().ask(&lines.new_ask(request), Manner::Reenter).await
+            lines.store().ask(&lines.new_ask(request), Manner::Reenter, false).await
         {
             lines.with(key, |queue| queue.reentered(number, lease));
         }

@@ -265,7 +265,7 @@ impl<S: LineStore> Lines<S> {
         let mut unknown = None;
         loop {
             let sent = Moment::now();
-            match self.store.ask(undo.ask(), Manner::Once).await {
+            match self.store.ask(undo.ask(), Manner::Once, undo.is_repeated()).await {
                 Ok(Answer::Granted(lease)) if !self.is_closed() => {
                     let ask = undo.settled();
                     self.hold(&ask, &lease, sent);
@@ -343,7 +343,7 @@ impl<S: LineStore> Lines<S> {
     }
 
     async fn reenter(&self, request: AcquireRequest) -> Option<Grant> {
-        match self.store.ask(&self.new_ask(request), Manner::Reenter).await {
+        match self.store.ask(&self.new_ask(request), Manner::Reenter, false).await {
             Ok(Answer::Granted(lease)) => Some(Grant::new(lease)),
             _ => None,
         }
@@ -439,7 +439,7 @@ impl<S: LineStore> Direct<'_, S> {
         let undo = self.undo.as_ref().expect("there until it is settled below");
         let ask = Arc::clone(undo.ask());
         let sent = Moment::now();
-        let answer = at_deadline(deadline, lines.store.ask(&ask, Manner::Queue)).await;
+        let answer = at_deadline(deadline, lines.store.ask(&ask, Manner::Queue, false)).await;
         let closed = lines.is_closed();
         if closed {
             // Dropping this takes it back.

@@ -58,7 +58,8 @@ pub(super) struct Waiter {
 /// What the agent of a line does next.
 #[derive(Debug)]
 pub(super) enum Step {
-    Ask(Arc<Ask>, Manner),
+    /// Also whether the answer to an earlier time was lost.
+    Ask(Arc<Ask>, Manner, bool),
     /// Takes an ask back; then those who left are told so.
     Withdraw {
         ask: Arc<Ask>,
@@ -361,7 +362,7 @@ impl LocalQueue {
         let Some(stake) = &mut self.stake else { return Step::Sleep(far()) };
         if stake.notice.is_some() || stake.look_at <= now {
             let manner = stake.asks();
-            return Step::Ask(Arc::clone(&stake.ask), manner);
+            return Step::Ask(Arc::clone(&stake.ask), manner, stake.lost);
         }
         Step::Sleep(rename_at.map_or(stake.look_at, |at| at.min(stake.look_at)))
     }

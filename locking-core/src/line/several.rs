@@ -43,7 +43,8 @@ pub(super) async fn wait<S: LineStore>(
     loop {
         let sent = Moment::now();
         undo.asks();
-        let Some(answer) = at_deadline(deadline, lines.store().ask(undo.ask(), manner)).await
+        let Some(answer) =
+            at_deadline(deadline, lines.store().ask(undo.ask(), manner, undo.is_repeated())).await
         else {
             (placed, trouble) = (true, None);
             break;

@@ -24,7 +24,7 @@ pub(super) struct Stake {
     /// Whether it may be at the store without this client having been told so.
     pub(super) unsure: bool,
     /// Whether an earlier ask was never answered: it may still be carried out.
-    lost: bool,
+    pub(super) lost: bool,
     /// State and doubt as they were before the ask that is under way.
     before: Option<(StakeState, bool)>,
     /// The last ask that was answered with *blocked*: before it was sent, and the greatest token then.

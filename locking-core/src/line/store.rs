@@ -31,13 +31,19 @@ pub trait LineStore: fmt::Debug + Send + Sync + 'static {
         Duration::from_secs(2)
     }
 
-    /// Asks for the keys: one command.
+    /// Asks for the keys: one command. If the answer to an earlier copy of the ask was lost (`repeated`),
+    /// that one may still come: once this one is granted, the store takes nothing for it any more.
     ///
     /// # Errors
     ///
     /// [`Unavailable`](crate::Error::Unavailable), [`UnknownOutcome`](crate::Error::UnknownOutcome) or
     /// [`CapacityExceeded`](crate::Error::CapacityExceeded); a key that is held is an answer.
-    fn ask(&self, ask: &Ask, manner: Manner) -> impl Future<Output = Result<Answer>> + Send;
+    fn ask(
+        &self,
+        ask: &Ask,
+        manner: Manner,
+        repeated: bool,
+    ) -> impl Future<Output = Result<Answer>> + Send;
 
     /// Takes an ask out of the queue and gives back what it was granted. If an answer to it was lost
     /// (`unsure`), the store sees to it that the ask isn't granted afterwards either.

@@ -50,6 +50,11 @@ impl<'a, S: LineStore> Undo<'a, S> {
         self.lost = true;
     }
 
+    /// Whether the answer to an earlier time was lost.
+    pub(super) fn is_repeated(&self) -> bool {
+        self.lost
+    }
+
     /// Whether an answer to it is missing.
     pub(super) fn is_unsure(&self) -> bool {
         self.unsure || self.lost

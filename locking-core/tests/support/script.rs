@@ -57,7 +57,7 @@ impl LineStore for Script {
         &self.id
     }
 
-    async fn ask(&self, ask: &Ask, manner: Manner) -> Result<Answer> {
+    async fn ask(&self, ask: &Ask, manner: Manner, _: bool) -> Result<Answer> {
         self.ask_for(|tell| Call::Ask(ask.clone(), manner, tell)).await
     }
 

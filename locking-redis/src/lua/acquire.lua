@@ -1,4 +1,5 @@
--- acquire: takes all keys of a request, or none. Arguments: manner, request, ms, kind, spare, owner.
+-- acquire: takes all keys of a request, or none. Arguments: manner, request, ms, kind, spare, owner,
+-- repeated.
 --
 -- manner 'once'    leaves nothing behind if a key is held
 --        'queue'   then waits in the queue of the first key that blocks
@@ -12,7 +13,9 @@
 -- and the greatest token given so far.
 --
 -- Asking twice is asking once: what the request holds already is answered as taken. A request that was
--- taken back is never granted, also when it arrives after that.
+-- taken back is never granted, also when it arrives after that. repeated '1': the answer to an earlier
+-- copy was lost, so that one may still be on its way. Once this one is granted it takes nothing any more:
+-- it could come when all is released.
 local function acquire(keys, args)
   local manner = args[1]
   local e = {
@@ -24,7 +27,11 @@ local function acquire(keys, args)
   names[count + 1] = withdrawn_of(e.request)
   names[count + 2] = COUNTER
   local values = get_all(names)
-  if values[count + 1] then return { 'withdrawn' } end
+  if values[count + 1] then
+    for i = 1, count do
+      if standing(values[i], e) ~= 'mine' then return { 'withdrawn' } end
+    end
+  end
   local newest, last = values[count + 2] or '0', values[count + 2]
 
   -- Keys without a holder that others wait for: they come first, in their order.
@@ -100,9 +107,15 @@ local function acquire(keys, args)
   end
   local noted, reply, how = {}, { 'granted' }, {}
   for i = 1, #own do
+    local key = keys[own[i]]
     how[own[i]] = 'r'
-    if e.ms ~= '' and redis.call('PEXPIRE', keys[own[i]], e.ms, 'GT') == 1 then
-      noted[#noted + 1] = keys[own[i]]
+    -- Two requests rely on it now. It is no one request's any more: neither takes it back from the other.
+    local _, kind, request, owner = read(values[own[i]])
+    if request ~= client_of(request) then
+      redis.call('SET', key, lock_value(tokens[own[i]], kind, client_of(request), owner), 'KEEPTTL')
+    end
+    if e.ms ~= '' and redis.call('PEXPIRE', key, e.ms, 'GT') == 1 then
+      noted[#noted + 1] = key
     end
   end
   for i = 1, count do
@@ -111,6 +124,9 @@ local function acquire(keys, args)
     reply[2 * i + 1] = how[i] or 't'
   end
   if e.kind == 'o' and #noted > 0 then note_owner(e.owner, noted, e.ms) end
+  if args[7] == '1' then
+    redis.call('SET', withdrawn_of(e.request), '1', 'PX', WITHDRAWN_TERM)
+  end
   return reply
 end
 

@@ -4,7 +4,7 @@
 -- isn't that case.
 local function acquire_free(keys, at)
   local manner, count = ARGV[at + 1], #keys
-  if manner ~= 'once' and manner ~= 'queue' or 2 * count >= PAGE then return nil end
+  if manner ~= 'once' and manner ~= 'queue' or ARGV[at + 7] == '1' or 2 * count >= PAGE then return nil end
   local request, ms, kind = ARGV[at + 2], ARGV[at + 3], ARGV[at + 4]
   local owner = ARGV[at + 6]
   local names = {}

@@ -5,13 +5,15 @@
 --   NS .. '\0t'            the greatest token ever given, 16 digits: microseconds of the server's clock
 --   NS .. '\0q' .. key     the requests that wait for a key, first come first (a list)
 --   NS .. '\0o' .. owner   the locks that an owner's leases hold (a sorted set, by the end of the lease)
---   NS .. '\0x' .. request a request that was taken back after its answer was lost
+--   NS .. '\0x' .. request a request that takes nothing any more: it was taken back, or was granted,
+--                          after an answer to it was lost
 --   NS .. '\0m' .. request how often a waiting request for several keys was moved on
 -- All but the counter end by themselves.
 --
 -- kind: 'o' a lease of an owner, 'a' an anonymous lease, 'g' a guard, 'r' a key kept for a moment for a
 -- request for several keys. A value of another form is somebody else's lock: it blocks, and nothing
--- here ever changes it. request: the 16 characters of the client that asked, and a count.
+-- here ever changes it. request: the 16 characters of the client that asked, and a count; without the
+-- count where several requests of one owner share the hold.
 --
 -- A script runs alone: between two of its commands nothing else happens on the server, and no key
 -- expires. That is what makes each operation below atomic.
