@@ -276,3 +276,17 @@ async fn a_close_does_not_wait_for_what_could_not_be_given_back() {
     assert!(lines.holder(&key("k")).is_none() && lines.holder(&key("l")).is_none());
     assert!(begun.elapsed() < SECOND, "{:?}", begun.elapsed());
 }
+
+#[tokio::test(start_paused = true)]
+async fn a_guard_that_was_freed_by_force_before_its_grant_was_heard_of_is_lost() {
+    for wait in [WaitUntil::Now, WaitUntil::Forever] {
+        let (lines, mut store) = lines();
+        let loss = locking_core::LossSignal::new();
+        let asking = acquire(&lines, guard(&["k"], wait).with_guard(loss.clone()));
+        let (ask, _, answer) = store.asked().await;
+        lines.revoked("k", ask.id.as_str());
+        answer.send(taken(&ask, 100)).expect("heard");
+        asking.await.expect("no panic").expect("granted");
+        assert_eq!(loss.reason(), Some(locking_core::LossReason::Revoked));
+    }
+}

@@ -16,6 +16,7 @@ use super::background::{self, Tasks};
 use super::held::{Held, PASSES, Standing};
 use super::place::{Place, at_deadline};
 use super::queue::{LocalQueue, Waiter};
+use super::revoked::Revoked;
 use super::stake::{Granting, Stake, StakeState};
 use super::store::LineStore;
 use super::undo::Undo;
@@ -44,6 +45,7 @@ pub struct Lines<S> {
     places: AtomicU64,
     shards: [Mutex<HashMap<LockKey, LocalQueue>>; SHARDS],
     hasher: RandomState,
+    revoked: Revoked,
     closed: AtomicBool,
     pub(super) tasks: Arc<Tasks>,
     runtime: Handle,
@@ -82,6 +84,7 @@ impl<S: LineStore> Lines<S> {
             places: AtomicU64::new(0),
             shards: Default::default(),
             hasher: RandomState::new(),
+            revoked: Revoked::default(),
             closed: AtomicBool::new(false),
             tasks: Arc::default(),
             runtime,
@@ -123,10 +126,9 @@ impl<S: LineStore> Lines<S> {
     /// Takes in that the store freed a guard by force: it is lost.
     pub fn revoked(&self, key: &str, ask: &str) {
         let Ok(key) = LockKey::new(key) else { return };
-        self.with(&key, |queue| {
-            if let Some(held) = queue.held.take_if(|held| held.origin.as_str() == ask) {
-                held.loss.signal(LossReason::Revoked);
-            }
+        self.with(&key, |queue| match queue.held.take_if(|held| held.origin.as_str() == ask) {
+            Some(held) => drop(held.loss.signal(LossReason::Revoked)),
+            None => self.revoked.remember(ask),
         });
     }
 
@@ -362,7 +364,17 @@ impl<S: LineStore> Lines<S> {
         }
         for leased in lease.keys() {
             let held = Held::new(ask, leased.token, sent, None);
-            self.with(&leased.key, |queue| queue.held = held);
+            self.with(&leased.key, |queue| self.record(queue, held));
+        }
+    }
+
+    fn record(&self, queue: &mut LocalQueue, held: Option<Held>) {
+        match held {
+            Some(held) if self.revoked.contains(&held.origin) => {
+                held.loss.signal(LossReason::Revoked);
+            }
+            Some(held) => queue.held = Some(held),
+            None => {}
         }
     }
 
@@ -449,7 +461,7 @@ impl<S: LineStore> Direct<'_, S> {
         if let Some(Ok(Answer::Granted(lease))) = answer {
             lines.with(&key, |queue| {
                 queue.stake = None;
-                queue.held = Held::new(&ask, lease.token(), sent, None).or(queue.held.take());
+                lines.record(queue, Held::new(&ask, lease.token(), sent, None));
                 if !queue.waiters.is_empty() {
                     lines.ensure_agent(&key, queue);
                 }

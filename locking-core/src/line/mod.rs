@@ -28,6 +28,7 @@ mod held;
 mod lines;
 mod place;
 mod queue;
+mod revoked;
 mod several;
 mod stake;
 mod store;
