@@ -133,7 +133,7 @@ fn builder(options: &RedisOptions) -> Result<Builder, ConfigurationError> {
         None => (options.url().to_owned(), false),
     };
     let mut config = Config::from_url_centralized(&plain).map_err(|_| {
-        ConfigurationError::option("redis_url", "it isn't the URL of a Redis server: write `redis://[[user]:password@]host[:port][/database]`")
+        ConfigurationError::option("redis_url", "it isn't the URL of a Redis server: write `redis://[[user]:password@]host[:port][/database]`, with what is special in a password percent-encoded")
     })?;
     config.fail_fast = true;
     config.username = username.clone().or(config.username);
