@@ -191,35 +191,6 @@ fn a_runtime_that_ends_under_a_call_leaves_the_outcome_open_and_nobody_waiting()
 }
 
 #[tokio::test]
-async fn what_an_owners_requests_share_is_taken_back_by_none_of_them() {
-    let script = Script::start().await;
-    let acquire = |number: u8| {
-        let request = format!("{CLIENT}{number}");
-        [
-            "once".to_owned(),
-            request,
-            "30000".to_owned(),
-            "o".to_owned(),
-            "0".to_owned(),
-            "owner".to_owned(),
-        ]
-    };
-    for number in [1, 2] {
-        let args = acquire(number);
-        let args: Vec<_> = args.iter().map(String::as_str).collect();
-        let reply = script.call("acquire", &["s:k"], &args).await.expect("answered");
-        assert_eq!(reply.word(), "granted", "{number}");
-    }
-    for number in [1, 2] {
-        let mut args = acquire(number);
-        "1".clone_into(&mut args[0]);
-        let args: Vec<_> = args.iter().map(String::as_str).collect();
-        script.call("withdraw", &["s:k"], &args).await.expect("answered");
-    }
-    assert!(script.value("s:k").await.contains("|owner"), "the other one relies on it");
-}
-
-#[tokio::test]
 async fn an_earlier_copy_of_an_ask_that_was_granted_takes_nothing_after_its_release() {
     let script = Script::start().await;
     let request = format!("{CLIENT}1");

@@ -107,15 +107,9 @@ local function acquire(keys, args)
   end
   local noted, reply, how = {}, { 'granted' }, {}
   for i = 1, #own do
-    local key = keys[own[i]]
     how[own[i]] = 'r'
-    -- Two requests rely on it now. It is no one request's any more: neither takes it back from the other.
-    local _, kind, request, owner = read(values[own[i]])
-    if request ~= client_of(request) then
-      redis.call('SET', key, lock_value(tokens[own[i]], kind, client_of(request), owner), 'KEEPTTL')
-    end
-    if e.ms ~= '' and redis.call('PEXPIRE', key, e.ms, 'GT') == 1 then
-      noted[#noted + 1] = key
+    if e.ms ~= '' and redis.call('PEXPIRE', keys[own[i]], e.ms, 'GT') == 1 then
+      noted[#noted + 1] = keys[own[i]]
     end
   end
   for i = 1, count do

@@ -12,8 +12,7 @@
 --
 -- kind: 'o' a lease of an owner, 'a' an anonymous lease, 'g' a guard, 'r' a key kept for a moment for a
 -- request for several keys. A value of another form is somebody else's lock: it blocks, and nothing
--- here ever changes it. request: the 16 characters of the client that asked, and a count; without the
--- count where several requests of one owner share the hold.
+-- here ever changes it. request: the 16 characters of the client that asked, and a count.
 --
 -- A script runs alone: between two of its commands nothing else happens on the server, and no key
 -- expires. That is what makes each operation below atomic.
