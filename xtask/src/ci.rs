@@ -1,7 +1,7 @@
 use std::env;
 use std::path::PathBuf;
 
-use crate::command::{Result, answers, cargo};
+use crate::command::{Result, answers, cargo, target};
 use crate::containers;
 use crate::steps::Steps;
 use crate::test;
@@ -44,9 +44,18 @@ fn documentation() -> std::process::Command {
     command
 }
 
-/// Cargo unpacks the workspace's packages beside those of registries, and takes what it finds there
-/// for the same as long as the version is: what an earlier state of this checkout left is removed.
+/// Cargo unpacks the workspace's packages beside those of registries, and takes what it finds there, and
+/// what it built of it, for the same as long as the version is: what an earlier state of this checkout
+/// left is removed.
 fn forget_unpacked() {
+    let built = target().join("debug/.fingerprint");
+    for fingerprint in built.read_dir().into_iter().flatten().flatten() {
+        let name = fingerprint.file_name();
+        if PUBLISHED.iter().any(|package| name.to_string_lossy().starts_with(package)) {
+            // What couldn't be removed shows in the build.
+            let _ = std::fs::remove_dir_all(fingerprint.path());
+        }
+    }
     let home = env::var_os("CARGO_HOME").map(PathBuf::from);
     let home = home.or_else(|| Some(env::home_dir()?.join(".cargo")));
     let Some(sources) = home.map(|home| home.join("registry/src")) else { return };
