@@ -31,6 +31,7 @@ mod pipeline;
 mod provider;
 mod reply;
 mod script;
+mod settings;
 mod store;
 mod survey;
 #[cfg(test)]

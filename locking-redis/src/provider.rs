@@ -19,6 +19,7 @@ use crate::operation::Operation;
 use crate::options::RedisOptions;
 use crate::pipeline::Pipeline;
 use crate::reply::Reply;
+use crate::settings::Settings;
 use crate::store::Store;
 use crate::{CAPABILITIES, listener, survey};
 
@@ -62,12 +63,13 @@ impl RedisProvider {
             connection.close().await;
             return Err(refused(failure));
         }
-        if setting(&connection, "cluster-enabled").await.as_deref() == Some("yes") {
+        let settings = Settings::of(&connection).await;
+        if settings.is("cluster-enabled", "yes") {
             connection.close().await;
             let problem = "this is a node of a cluster, and clusters aren't supported yet";
             return Err(ConfigurationError::option("redis_url", problem).into());
         }
-        let capabilities = capabilities(&connection).await;
+        let capabilities = capabilities(&settings);
         let store = Store::new(id.clone(), pipeline, &options);
         let channel = Value::from(format!("{namespace}\0c{client}"));
         let lines = Lines::new(store, client, runtime.clone());
@@ -257,30 +259,15 @@ fn lost(lease: &Lease, at: usize) -> Error {
     Error::lost(&lease.provider, key, LossReason::Expired)
 }
 
-/// What this server adds to what every server promises. One that doesn't say how it is configured adds
-/// nothing.
-async fn capabilities(connection: &Connection) -> Capabilities {
-    let policy = setting(connection, "maxmemory-policy").await;
-    if let Some(policy) = policy.filter(|policy| policy != "noeviction") {
+/// What this server adds to what every server promises.
+fn capabilities(settings: &Settings) -> Capabilities {
+    if let Some(policy) = settings.get("maxmemory-policy").filter(|policy| *policy != "noeviction")
+    {
         tracing::warn!(%policy, "the Redis server's `maxmemory-policy` may evict locks that are held; set it to `noeviction`");
     }
-    let (log, sync) =
-        (setting(connection, "appendonly").await, setting(connection, "appendfsync").await);
-    if log.as_deref() == Some("yes") && sync.as_deref() == Some("always") {
+    if settings.is("appendonly", "yes") && settings.is("appendfsync", "always") {
         CAPABILITIES.with(Capability::SurvivesRestart)
     } else {
         CAPABILITIES
-    }
-}
-
-async fn setting(connection: &Connection, name: &'static str) -> Option<String> {
-    let answer = connection.send("CONFIG", vec!["GET".into(), name.into()]).await;
-    match answer {
-        Ok(Value::Array(pair)) => pair.into_iter().nth(1)?.into_string(),
-        Ok(_) => None,
-        Err(error) => {
-            tracing::debug!(%error, setting = name, "the Redis server doesn't say how it is configured");
-            None
-        }
     }
 }

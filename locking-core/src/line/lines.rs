@@ -13,8 +13,9 @@ use tokio::time::{Instant, sleep};
 
 use super::ask::{Answer, Ask, AskId, ClientId, Manner};
 use super::background::{self, Tasks};
+use super::direct::Direct;
 use super::held::{Held, PASSES, Standing};
-use super::place::{Place, at_deadline};
+use super::place::Place;
 use super::queue::{LocalQueue, Waiter};
 use super::revoked::Revoked;
 use super::stake::{Granting, Stake, StakeState};
@@ -331,7 +332,7 @@ impl<S: LineStore> Lines<S> {
         })?;
         match joined {
             Err((undo, request)) => {
-                Direct { lines: self, key, undo: Some(undo) }.ask(request, number, deadline).await
+                Direct::new(self, key, undo).ask(request, number, deadline).await
             }
             Ok(answer) => {
                 let place = Place::new(self, key, number, answer);
@@ -368,7 +369,7 @@ impl<S: LineStore> Lines<S> {
         }
     }
 
-    fn record(&self, queue: &mut LocalQueue, held: Option<Held>) {
+    pub(super) fn record(&self, queue: &mut LocalQueue, held: Option<Held>) {
         match held {
             Some(held) if self.revoked.contains(&held.origin) => {
                 held.loss.signal(LossReason::Revoked);
@@ -429,69 +430,6 @@ impl<S: LineStore> Lines<S> {
                 }
                 seen
             }
-        }
-    }
-}
-
-/// The first in a line asks in its own call: where nobody contends, that is all there is.
-struct Direct<'a, S: LineStore> {
-    lines: &'a Arc<Lines<S>>,
-    key: LockKey,
-    undo: Option<Undo<'a, S>>,
-}
-
-impl<S: LineStore> Direct<'_, S> {
-    async fn ask(
-        mut self,
-        request: AcquireRequest,
-        number: u64,
-        deadline: Option<Instant>,
-    ) -> Result<Grant> {
-        let (lines, key) = (self.lines, self.key.clone());
-        let undo = self.undo.as_ref().expect("there until it is settled below");
-        let ask = Arc::clone(undo.ask());
-        let sent = Moment::now();
-        let answer = at_deadline(deadline, lines.store.ask(&ask, Manner::Queue, false)).await;
-        let closed = lines.is_closed();
-        if closed {
-            // Dropping this takes it back.
-            return Err(Error::closed(lines.store.id()));
-        }
-        // There is no await before the line has what was asked for.
-        if let Some(Ok(Answer::Granted(lease))) = answer {
-            lines.with(&key, |queue| {
-                queue.stake = None;
-                lines.record(queue, Held::new(&ask, lease.token(), sent, None));
-                if !queue.waiters.is_empty() {
-                    lines.ensure_agent(&key, queue);
-                }
-            });
-            self.undo.take().map(Undo::settled);
-            return Ok(Grant::new(lease).with_counted_from(sent));
-        }
-        let (tell, receiver) = oneshot::channel();
-        lines.with(&key, |queue| {
-            queue.waiters.push_front(Waiter { number, request, tell });
-            queue.take_over(&ask, sent, answer, lines.store.id(), &key);
-            if lines.is_closed() {
-                queue.close(lines.store.id());
-            }
-            lines.ensure_agent(&key, queue);
-        });
-        self.undo.take().map(Undo::settled);
-        Place::new(lines, key, number, receiver).wait(deadline).await
-    }
-}
-
-impl<S: LineStore> Drop for Direct<'_, S> {
-    fn drop(&mut self) {
-        if self.undo.is_some() {
-            self.lines.with(&self.key, |queue| {
-                queue.stake = None;
-                if !queue.waiters.is_empty() {
-                    self.lines.ensure_agent(&self.key, queue);
-                }
-            });
         }
     }
 }

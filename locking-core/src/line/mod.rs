@@ -24,6 +24,7 @@
 mod agent;
 mod ask;
 mod background;
+mod direct;
 mod held;
 mod lines;
 mod place;

@@ -174,12 +174,13 @@ impl LocalQueue {
     /// Gives the key from the guard that holds it to the next in line, without the store. Answers
     /// whether it did.
     pub(super) fn pass_on(&mut self, provider: &ProviderId, key: &LockKey) -> bool {
+        // Who asks directly, or for several keys, is before those in line.
+        if self.is_asked_for_directly() || self.several > 0 {
+            return false;
+        }
         let (Some(held), Some(head)) = (&mut self.held, self.waiters.front()) else { return false };
         let was_named = held.misnamed_since().is_none();
-        // Who asks directly is before those in line.
-        let asks_directly =
-            self.stake.as_ref().is_some_and(|stake| stake.state == StakeState::Direct);
-        if asks_directly || self.several > 0 || held.pass_on(&head.request).is_none() {
+        if held.pass_on(&head.request).is_none() {
             return false;
         }
         self.give_to_head(provider, key);
@@ -395,7 +396,7 @@ impl LocalQueue {
         }
     }
 
-    /// Ends the wait of all. Answers whether the agent has something to take back.
+    /// Ends the wait of all. What the line has at the store, the agent takes back.
     pub(super) fn close(&mut self, provider: &ProviderId) {
         for waiter in self.waiters.drain(..) {
             let _ = waiter.tell.send(Err(Error::closed(provider)));

@@ -2,32 +2,12 @@
 
 use std::sync::Arc;
 
-use super::trial::{Operation, Trial};
+use super::trial::{Operation, Trial, for_each_operation};
 use crate::faults::{Cut, Direction, Fault, Since};
 use crate::fixture::Fixture;
 
-/// Each of these is done or undone, and its client works on.
-macro_rules! operations {
-    ($($case:ident: $operation:ident;)+) => {
-        $(pub(crate) async fn $case(f: Fixture) {
-            reset_at_bytes(&f, Operation::$operation).await;
-        })+
-    };
-}
-
-operations! {
-    acquire_of_a_free_key: Acquire;
-    acquire_of_several_keys: AcquireSeveral;
-    acquire_that_waits: AcquireWaiting;
-    acquire_that_reenters: Reenter;
-    lock: Lock;
-    execute: Execute;
-    extend: Extend;
-    release_of_a_lease: ReleaseLease;
-    release: Release;
-    release_of_a_guard: ReleaseGuard;
-    release_all: ReleaseAll;
-}
+// Each of these is done or undone, and its client works on.
+for_each_operation!(reset_at_bytes);
 
 /// Listens to the operation, then repeats it with a reset at each byte, of both directions; at
 /// hundredth scale, at some of them.

@@ -338,3 +338,28 @@ pub(super) fn assert_uncertain(error: &Error) {
         "a broken connection is all that happened"
     );
 }
+
+/// A case for each operation, by what happens to it.
+macro_rules! for_each_operation {
+    ($happens:ident) => {
+        for_each_operation! { $happens:
+            acquire_of_a_free_key: Acquire;
+            acquire_of_several_keys: AcquireSeveral;
+            acquire_that_waits: AcquireWaiting;
+            acquire_that_reenters: Reenter;
+            lock: Lock;
+            execute: Execute;
+            extend: Extend;
+            release_of_a_lease: ReleaseLease;
+            release: Release;
+            release_of_a_guard: ReleaseGuard;
+            release_all: ReleaseAll;
+        }
+    };
+    ($happens:ident: $($case:ident: $operation:ident;)+) => {
+        $(pub(crate) async fn $case(f: Fixture) {
+            $happens(&f, Operation::$operation).await;
+        })+
+    };
+}
+pub(crate) use for_each_operation;
