@@ -1,0 +1,1 @@
+//! The PostgreSQL provider of `locking`.
