@@ -17,7 +17,7 @@ pub struct Grant {
     /// How long the store lets the hold last until it is extended for the first time, where that is
     /// less than was asked for: a guard believes in it for that long, and extends it the sooner.
     pub term: Option<Duration>,
-    /// The session that the hold hangs on; with one, the hold is not renewed and ends with it.
+    /// The session that the hold hangs on as well: it ends with it, if its lease doesn't end before.
     pub session: Option<Session>,
 }
 
@@ -40,7 +40,7 @@ impl Grant {
         Self { term, ..self }
     }
 
-    /// The same, as a hold that hangs on a session.
+    /// The same, as a hold that hangs on a session. See [`Self::session`].
     #[must_use]
     pub fn with_session(self, session: Session) -> Self {
         Self { session: Some(session), ..self }

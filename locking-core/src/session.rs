@@ -4,8 +4,8 @@ use std::sync::atomic::{AtomicU64, Ordering};
 use crate::loss::{LossReason, LossSignal};
 use crate::moment::Moment;
 
-/// A process's session with a store, on which holds of guards hang: as long as the session lives
-/// they need no renewal, and all of them end with it.
+/// A process's session with a store, on which holds of guards hang besides their leases: all of them
+/// end with it, so that a dead process's guards needn't wait for the end of their leases.
 ///
 /// A provider keeps one per session, moves its deadline with each heartbeat that was answered, and
 /// attaches it to the grants that it carries ([`Grant::with_session`](crate::Grant::with_session)).
@@ -47,6 +47,12 @@ impl Session {
     #[must_use]
     pub fn valid_until(&self) -> Moment {
         Moment::from_bits(self.0.valid_until.load(Ordering::Acquire))
+    }
+
+    /// Whether it is believed to be alive.
+    #[must_use]
+    pub fn is_alive(&self) -> bool {
+        self.0.ended.reason().is_none() && Moment::now() < self.valid_until()
     }
 
     pub(crate) fn ended(&self) -> &LossSignal {

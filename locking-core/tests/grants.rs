@@ -79,7 +79,7 @@ async fn a_confirmation_that_fails_gives_the_grant_back() {
 }
 
 #[tokio::test(start_paused = true)]
-async fn a_guard_on_a_session_is_not_renewed_and_lives_as_long_as_its_heartbeats() {
+async fn a_guard_on_a_session_is_renewed_like_others_while_its_heartbeats_are_answered() {
     let (store, module, session) = on_a_session();
     let guard = module.lock("a").timeout(Duration::ZERO).await.expect("the key is free");
     for _ in 0..100 {
@@ -87,7 +87,7 @@ async fn a_guard_on_a_session_is_not_renewed_and_lives_as_long_as_its_heartbeats
         session.prolong(Moment::now().saturating_add(seconds(10)));
         guard.check().expect("the session is alive");
     }
-    assert_eq!(store.extends.count(), 0);
+    assert!(store.extends.count() >= 40, "{}", store.extends.count());
 }
 
 #[tokio::test(start_paused = true)]

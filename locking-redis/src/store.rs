@@ -4,7 +4,7 @@ use std::time::Duration;
 
 use locking_core::line::{Answer, Ask, AskId, Blocked, LineStore, Manner, Standing};
 use locking_core::{
-    Backoff, Error, FencingToken, Lease, LeasedKey, LossReason, OwnerId, ProviderId, Result,
+    Backoff, Error, FencingToken, Grant, Lease, LeasedKey, LossReason, OwnerId, ProviderId, Result,
 };
 
 use crate::failure::Failure;
@@ -75,7 +75,8 @@ impl Store {
                         LeasedKey::reentered(key.clone(), token)
                     });
                 }
-                Ok(Answer::Granted(Lease::new(self.id.clone(), ask.request.owner.clone(), keys)))
+                let owner = ask.request.owner.clone();
+                Ok(Answer::Granted(Grant::new(Lease::new(self.id.clone(), owner, keys))))
             }
             "blocked" => {
                 let at = usize::try_from(reply.integer()?).unwrap_or(0);

@@ -163,7 +163,7 @@ impl Drop for LockGuard {
 
 /// Gives a hold back in the background, until its lease must have ended.
 fn give_back(state: &GuardState, keeper: &Arc<Keeper>) {
-    let within = state.is_renewed().then(|| state.expiry.get());
+    let within = Some(state.expiry.get());
     let pending = || keeper.giving_back();
     background::release(&state.provider, &state.lease, within, &keeper.runtime, pending);
 }

@@ -53,10 +53,7 @@ impl GuardState {
         loss: LossSignal,
     ) -> Self {
         let first_term = grant.term.unwrap_or(expiry.get());
-        let valid_until = match grant.session {
-            Some(_) => Moment::NEVER,
-            None => local_deadline(grant.counted_from.unwrap_or(asked), first_term),
-        };
+        let valid_until = local_deadline(grant.counted_from.unwrap_or(asked), first_term);
         Self {
             provider,
             lease: grant.lease,
@@ -72,16 +69,11 @@ impl GuardState {
         }
     }
 
-    /// Whether it is kept alive by renewals; if not, by its session.
-    pub(crate) fn is_renewed(&self) -> bool {
-        self.session.is_none()
-    }
-
     /// Whether so much of the lease has gone that a fresh grant could be stale: then it is
     /// confirmed by a renewal before anybody believes in it.
     pub(crate) fn needs_confirmation(&self, now: Moment) -> bool {
-        let left = self.valid_until().saturating_since(now);
-        self.is_renewed() && left < self.first_term / 2
+        let lease = Moment::from_bits(self.valid_until.load(Ordering::Acquire));
+        lease.saturating_since(now) < self.first_term / 2
     }
 
     /// Sets the lease's time once more, and the local deadline with it.
@@ -106,7 +98,9 @@ impl GuardState {
             return None;
         }
         // Final from here on, also where a late renewal still comes through.
-        let reason = if session.is_some() { LossReason::SessionEnded } else { LossReason::Expired };
+        let lease = Moment::from_bits(self.valid_until.load(Ordering::Acquire));
+        let reason =
+            if Moment::now() < lease { LossReason::SessionEnded } else { LossReason::Expired };
         self.loss.signal(reason);
         self.loss.reason()
     }

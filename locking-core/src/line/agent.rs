@@ -79,10 +79,10 @@ async fn reenter<S: LineStore>(
 ) {
     for (number, request) in requests {
         // Unanswered, it is asked again when the line asks next.
-        if let Ok(Answer::Granted(lease)) =
+        if let Ok(Answer::Granted(grant)) =
             lines.store().ask(&lines.new_ask(request), Manner::Reenter, false).await
         {
-            lines.with(key, |queue| queue.reentered(number, lease));
+            lines.with(key, |queue| queue.reentered(number, grant));
         }
     }
 }

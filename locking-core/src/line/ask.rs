@@ -5,8 +5,8 @@ use std::time::Duration;
 use smol_str::SmolStr;
 
 use crate::backoff::Backoff;
+use crate::grant::Grant;
 use crate::key::LockKey;
-use crate::lease::Lease;
 use crate::owner::{self, OwnerId};
 use crate::request::AcquireRequest;
 use crate::token::FencingToken;
@@ -106,8 +106,8 @@ pub enum Manner {
 #[derive(Debug)]
 #[non_exhaustive]
 pub enum Answer {
-    /// The keys are held.
-    Granted(Lease),
+    /// The keys are held. From when it counts is no matter of the store's.
+    Granted(Grant),
     /// Somebody else holds one of them.
     Blocked(Blocked),
 }

@@ -45,16 +45,17 @@ impl<'a, S: LineStore> Direct<'a, S> {
             return Err(Error::closed(lines.store().id()));
         }
         // There is no await before the line has what was asked for.
-        if let Some(Ok(Answer::Granted(lease))) = answer {
+        if let Some(Ok(Answer::Granted(grant))) = answer {
             lines.with(&key, |queue| {
                 queue.stake = None;
-                lines.record(queue, Held::new(&ask, lease.token(), sent, None));
+                let session = grant.session.clone();
+                lines.record(queue, Held::new(&ask, grant.lease.token(), sent, None, session));
                 if !queue.waiters.is_empty() {
                     lines.ensure_agent(&key, queue);
                 }
             });
             self.undo.take().map(Undo::settled);
-            return Ok(Grant::new(lease).with_counted_from(sent));
+            return Ok(grant.with_counted_from(sent));
         }
         let (tell, receiver) = oneshot::channel();
         lines.with(&key, |queue| {

@@ -11,6 +11,7 @@ use crate::moment::Moment;
 use crate::owner::OwnerId;
 use crate::provider_id::ProviderId;
 use crate::request::{AcquireRequest, Hold};
+use crate::session::Session;
 use crate::time::Expiry;
 use crate::token::FencingToken;
 
@@ -52,6 +53,8 @@ pub(super) struct Held {
     /// From when `term` counts: no later than the store counts it.
     counted_from: Moment,
     term: Duration,
+    /// What it hangs on as well.
+    session: Option<Session>,
     slice_ends: Instant,
     pub(super) loss: LossSignal,
     /// Whether it is on one key, so that a line can pass it on.
@@ -71,6 +74,7 @@ impl Held {
         token: FencingToken,
         counted_from: Moment,
         term: Option<Duration>,
+        session: Option<Session>,
     ) -> Option<Self> {
         let request = &ask.request;
         let Hold::Guard(loss) = &request.hold else { return None };
@@ -83,6 +87,7 @@ impl Held {
             expiry,
             counted_from,
             term: term.or(expiry.map(Expiry::get)).unwrap_or(Duration::MAX),
+            session,
             slice_ends: Instant::now() + SLICE,
             loss: loss.clone(),
             alone: request.keys.len() == 1,
@@ -124,12 +129,14 @@ impl Held {
     /// Whether so much of its time is left that who gets it now needn't ask the store first.
     pub(super) fn is_fresh(&self) -> bool {
         let ends = self.counted_from.saturating_add(self.term);
-        ends.saturating_since(Moment::now()) > self.term / 2
+        let is_alive = self.session.as_ref().is_none_or(Session::is_alive);
+        is_alive && ends.saturating_since(Moment::now()) > self.term / 2
     }
 
     pub(super) fn grant(&self, provider: &ProviderId, key: &LockKey) -> Grant {
         let term = (Some(self.term) != self.expiry.map(Expiry::get)).then_some(self.term);
-        Grant::new(self.lease(provider, key)).with_counted_from(self.counted_from).with_term(term)
+        let grant = Grant::new(self.lease(provider, key)).with_counted_from(self.counted_from);
+        Grant { session: self.session.clone(), ..grant.with_term(term) }
     }
 
     pub(super) fn lease(&self, provider: &ProviderId, key: &LockKey) -> Lease {

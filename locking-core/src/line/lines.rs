@@ -30,6 +30,7 @@ use crate::lease::Lease;
 use crate::loss::LossReason;
 use crate::moment::Moment;
 use crate::request::{AcquireRequest, Hold};
+use crate::session::Session;
 use crate::time::{Expiry, WaitUntil};
 use crate::token::FencingToken;
 
@@ -64,13 +65,21 @@ pub struct Notice<'a> {
     pub token: FencingToken,
     /// How long the grant lasts unless it is confirmed.
     pub term: Duration,
+    /// The session that the hold hangs on, if it hangs on one.
+    pub session: Option<Session>,
 }
 
 impl<'a> Notice<'a> {
     /// A grant to this ask.
     #[must_use]
     pub const fn new(key: &'a str, ask: &'a str, token: FencingToken, term: Duration) -> Self {
-        Self { key, ask, token, term }
+        Self { key, ask, token, term, session: None }
+    }
+
+    /// The same, of a hold that hangs on a session.
+    #[must_use]
+    pub fn with_session(self, session: Session) -> Self {
+        Self { session: Some(session), ..self }
     }
 }
 
@@ -120,7 +129,8 @@ impl<S: LineStore> Lines<S> {
     /// answered already, or is being taken back.
     pub fn notice(&self, notice: &Notice<'_>) {
         let Ok(key) = LockKey::new(notice.key) else { return };
-        let granting = Granting { token: notice.token, term: notice.term };
+        let session = notice.session.clone();
+        let granting = Granting { token: notice.token, term: notice.term, session };
         self.with(&key, |queue| queue.notice(notice.ask, granting, self.store.id(), &key));
     }
 
@@ -269,10 +279,10 @@ impl<S: LineStore> Lines<S> {
         loop {
             let sent = Moment::now();
             match self.store.ask(undo.ask(), Manner::Once, undo.is_repeated()).await {
-                Ok(Answer::Granted(lease)) if !self.is_closed() => {
+                Ok(Answer::Granted(grant)) if !self.is_closed() => {
                     let ask = undo.settled();
-                    self.hold(&ask, &lease, sent);
-                    return Ok(Grant::new(lease).with_counted_from(sent));
+                    self.hold(&ask, &grant, sent);
+                    return Ok(grant.with_counted_from(sent));
                 }
                 Ok(Answer::Granted(_)) => {
                     undo.answered();
@@ -347,7 +357,7 @@ impl<S: LineStore> Lines<S> {
 
     async fn reenter(&self, request: AcquireRequest) -> Option<Grant> {
         match self.store.ask(&self.new_ask(request), Manner::Reenter, false).await {
-            Ok(Answer::Granted(lease)) => Some(Grant::new(lease)),
+            Ok(Answer::Granted(grant)) => Some(grant),
             _ => None,
         }
     }
@@ -359,12 +369,12 @@ impl<S: LineStore> Lines<S> {
     }
 
     /// Knows a guard from here on.
-    pub(super) fn hold(&self, ask: &Ask, lease: &Lease, sent: Moment) {
+    pub(super) fn hold(&self, ask: &Ask, grant: &Grant, sent: Moment) {
         if matches!(ask.request.hold, Hold::Lease) {
             return;
         }
-        for leased in lease.keys() {
-            let held = Held::new(ask, leased.token, sent, None);
+        for leased in grant.lease.keys() {
+            let held = Held::new(ask, leased.token, sent, None, grant.session.clone());
             self.with(&leased.key, |queue| self.record(queue, held));
         }
     }

@@ -154,7 +154,8 @@ impl LocalQueue {
     fn believe(&mut self, provider: &ProviderId, key: &LockKey) {
         let Some(stake) = &self.stake else { return };
         let Some((granting, from)) = stake.news() else { return };
-        let held = Held::new(&stake.ask, granting.token, from, Some(granting.term));
+        let Granting { token, term, session } = granting;
+        let held = Held::new(&stake.ask, token, from, Some(term), session);
         let Some(held) = held.filter(Held::is_fresh) else { return };
         if self.waiters.front().is_some_and(|head| stake.serves(head)) {
             self.stake = None;
@@ -249,7 +250,7 @@ impl LocalQueue {
             return;
         };
         match answer {
-            Ok(Answer::Granted(lease)) => {
+            Ok(Answer::Granted(grant)) => {
                 self.trouble = None;
                 stake.unsure = false;
                 if !self.waiters.front().is_some_and(|head| stake.serves(head)) {
@@ -257,7 +258,7 @@ impl LocalQueue {
                     return;
                 }
                 self.stake = None;
-                self.granted(ask, lease, sent, provider, key);
+                self.granted(ask, grant, sent, provider, key);
             }
             Ok(Answer::Blocked(blocked)) => {
                 self.trouble = None;
@@ -276,18 +277,19 @@ impl LocalQueue {
     fn granted(
         &mut self,
         ask: &Ask,
-        lease: Lease,
+        grant: Grant,
         sent: Moment,
         provider: &ProviderId,
         key: &LockKey,
     ) {
-        if let Some(held) = Held::new(ask, lease.token(), sent, None) {
+        let session = grant.session.clone();
+        if let Some(held) = Held::new(ask, grant.lease.token(), sent, None, session) {
             self.held = Some(held);
             return self.give_to_head(provider, key);
         }
-        let owner = lease.owner.clone();
+        let owner = grant.lease.owner.clone();
         if let Some(head) = self.waiters.pop_front() {
-            let _ = head.tell.send(Ok(Grant::new(lease).with_counted_from(sent)));
+            let _ = head.tell.send(Ok(grant.with_counted_from(sent)));
         }
         self.note_holder(owner.as_ref());
     }
@@ -389,10 +391,10 @@ impl LocalQueue {
     }
 
     /// A waiter whose owner holds the key has it too.
-    pub(super) fn reentered(&mut self, number: u64, lease: Lease) {
+    pub(super) fn reentered(&mut self, number: u64, grant: Grant) {
         let at = self.waiters.iter().position(|waiter| waiter.number == number);
         if let Some(waiter) = at.and_then(|at| self.waiters.remove(at)) {
-            let _ = waiter.tell.send(Ok(Grant::new(lease)));
+            let _ = waiter.tell.send(Ok(grant));
         }
     }
 

@@ -54,10 +54,10 @@ pub(super) async fn wait<S: LineStore>(
                 undo.answered();
                 return Err(Error::closed(lines.store().id()));
             }
-            Ok(Answer::Granted(lease)) => {
+            Ok(Answer::Granted(grant)) => {
                 let ask = undo.settled();
-                lines.hold(&ask, &lease, sent);
-                return Ok(Grant::new(lease).with_counted_from(sent));
+                lines.hold(&ask, &grant, sent);
+                return Ok(grant.with_counted_from(sent));
             }
             Ok(Answer::Blocked(blocked)) => {
                 undo.answered();

@@ -8,6 +8,7 @@ use super::queue::Waiter;
 use crate::backoff::Backoff;
 use crate::moment::Moment;
 use crate::request::Hold;
+use crate::session::Session;
 use crate::token::FencingToken;
 
 /// How often a line asks again without being told: what makes good for lost notices, for a process
@@ -48,10 +49,11 @@ pub(super) enum StakeState {
 }
 
 /// What the store told of a grant from the queue.
-#[derive(Clone, Copy, Debug)]
+#[derive(Clone, Debug)]
 pub(super) struct Granting {
     pub(super) token: FencingToken,
     pub(super) term: Duration,
+    pub(super) session: Option<Session>,
 }
 
 impl Stake {
@@ -103,8 +105,8 @@ impl Stake {
         if self.unsure {
             return None;
         }
-        let (granting, (from, newest)) = self.notice.zip(self.blocked)?;
-        (granting.token > newest).then_some((granting, from))
+        let (granting, (from, newest)) = self.notice.as_ref().zip(self.blocked)?;
+        (granting.token > newest).then(|| (granting.clone(), from))
     }
 
     /// Whether it may be carried out after it was taken back.

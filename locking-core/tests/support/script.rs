@@ -7,8 +7,8 @@ use locking_core::line::{
     Answer, Ask, AskId, Blocked, ClientId, LineStore, Lines, Manner, Notice, Standing,
 };
 use locking_core::{
-    AcquireRequest, Error, Expiry, FencingToken, KeySet, Lease, LeasedKey, LockKey, LossSignal,
-    OwnerId, ProviderId, Result, WaitUntil,
+    AcquireRequest, Error, Expiry, FencingToken, Grant, KeySet, Lease, LeasedKey, LockKey,
+    LossSignal, OwnerId, ProviderId, Result, WaitUntil,
 };
 use tokio::runtime::Handle;
 use tokio::sync::mpsc::{UnboundedReceiver, UnboundedSender, unbounded_channel};
@@ -117,7 +117,7 @@ pub(crate) fn reentered(ask: &Ask, token: u64) -> Result<Answer> {
 
 fn granted(ask: &Ask, leased: impl Fn(LockKey) -> LeasedKey) -> Result<Answer> {
     let keys = ask.request.keys.iter().cloned().map(leased);
-    Ok(Answer::Granted(Lease::new(id(), ask.request.owner.clone(), keys)))
+    Ok(Answer::Granted(Grant::new(Lease::new(id(), ask.request.owner.clone(), keys))))
 }
 
 /// Somebody holds the first key for a minute; `newest` is the greatest token so far.

@@ -1,0 +1,395 @@
+-- Asking for keys, and handing them on.
+
+-- Hands a key without a live hold to the first in its queue who lives. Under the key's guard.
+--
+-- The grant lasts 400 ms until its client confirms it: that is what a stopped client costs those behind it.
+-- A request for several keys is kept the key for as long, and told to ask again: its other keys aren't
+-- under guard here. Told by NOTIFY, which arrives after the commit, if at all: who isn't told asks anyway.
+-- p_asking: the request on whose behalf this runs. It is told by the answer, and has its whole expiry.
+CREATE FUNCTION locking_hand_on(
+    p_key text, p_asking text, p_grants_from timestamptz, p_least bigint
+) RETURNS void
+    LANGUAGE plpgsql AS $$
+DECLARE
+    v_first locking_queue;
+    v_ms    bigint;
+    v_token bigint;
+BEGIN
+    IF p_grants_from > clock_timestamp() THEN
+        RETURN;
+    END IF;
+    LOOP
+        DELETE FROM locking_queue WHERE key = p_key
+            AND seat = (SELECT q.seat FROM locking_queue q WHERE q.key = p_key ORDER BY q.seat LIMIT 1)
+            RETURNING * INTO v_first;
+        IF NOT FOUND THEN
+            RETURN;
+        END IF;
+        EXIT WHEN v_first.request = p_asking
+            OR NOT locking_is_dead(v_first.client)
+               -- Nothing tells whether a client without a session lives, but that it asks.
+               AND (v_first.client <> 0 OR v_first.asked > clock_timestamp() - interval '5 s');
+    END LOOP;
+    v_ms := CASE WHEN v_first.request = p_asking THEN v_first.ms ELSE least(v_first.ms, 400) END;
+    IF v_first.several THEN
+        INSERT INTO locking_guard
+            VALUES (p_key, v_first.moves, 'r', v_first.request, '', locking_expiry(400), v_first.client);
+    ELSE
+        v_token := locking_draw(p_least);
+        IF v_first.logged THEN
+            INSERT INTO locking
+                VALUES (p_key, v_token, v_first.kind, v_first.request, v_first.owner, locking_expiry(v_ms));
+        ELSE
+            INSERT INTO locking_guard
+                VALUES (p_key, v_token, v_first.kind, v_first.request, v_first.owner, locking_expiry(v_ms),
+                        v_first.client);
+        END IF;
+    END IF;
+    IF v_first.client <> 0 AND v_first.request IS DISTINCT FROM p_asking THEN
+        PERFORM pg_notify('locking_' || left(v_first.request, 16),
+            CASE WHEN v_first.several THEN 'look ' || v_first.request || ' ' || p_key
+                 ELSE concat_ws(' ', 'grant', v_token, v_ms, v_first.request, p_key) END);
+    END IF;
+END $$;
+
+-- Hands on keys that were just freed. Under their guards.
+CREATE FUNCTION locking_hand_on_all(p_keys text[]) RETURNS void
+    LANGUAGE plpgsql AS $$
+DECLARE
+    v_key         text;
+    v_grants_from timestamptz;
+    v_least       bigint;
+BEGIN
+    FOR v_key IN
+        SELECT k FROM unnest(p_keys) k
+            WHERE (SELECT true FROM locking_queue q WHERE q.key = k LIMIT 1)
+    LOOP
+        IF v_least IS NULL THEN
+            SELECT e.grants_from, e.least_token INTO v_grants_from, v_least
+                FROM locking_epoch e WHERE e.one;
+            IF NOT FOUND THEN
+                SELECT * INTO v_grants_from, v_least FROM locking_begin_epoch();
+            END IF;
+        END IF;
+        PERFORM locking_hand_on(v_key, NULL, v_grants_from, v_least);
+    END LOOP;
+END $$;
+
+-- Takes all keys of a request, or none. Under their guards; keys in byte order, without repetition.
+--
+-- p_manner 'once'    leaves nothing behind if a key is held
+--          'queue'   then waits in the queue of the first key that blocks
+--          'again'   asks once more, keeping its place: first in the queue if it has lost it, because it was
+--                    popped by a grant that its client couldn't hear
+--          'reenter' only where the owner's lease holds every key
+--
+-- blocked: 0 if all are held now, with the token of each and whether it was taken or re-entered; else the
+-- number of the first key that blocks, with the ms until that hold ends (NULL: never), the owner if it is an
+-- owner's lease, and the greatest token given so far; -1 if the request was taken back.
+--
+-- Asking twice is asking once: what the request holds already is answered as taken. A request that was taken
+-- back is never granted, also when it arrives after that. p_repeated: the answer to an earlier copy was
+-- lost, so that one may still be on its way. Once this one is granted it takes nothing any more: it could
+-- come when all is released.
+CREATE FUNCTION locking_ask(
+    p_client integer, p_logged boolean, p_manner text, p_repeated boolean, p_request text, p_kind "char",
+    p_owner text, p_ms bigint, p_keys text[], p_grants_from timestamptz, p_least bigint,
+    OUT blocked integer, OUT tokens bigint[], OUT taken boolean[], OUT ends_in bigint, OUT holder text,
+    OUT newest bigint
+)
+    LANGUAGE plpgsql AS $$
+DECLARE
+    v_count     integer := cardinality(p_keys);
+    v_withdrawn boolean;
+    v_held      locking_held;
+    v_blocking  locking_held;
+    v_is        text;
+    v_free      text[] := '{}';
+    v_kept      text[] := '{}';
+    v_mine      text[] := '{}';
+    v_own       text[] := '{}';
+    v_moves     integer := 0;
+    v_token     bigint;
+    v_freed     text[] := '{}';
+BEGIN
+    v_withdrawn := EXISTS (SELECT FROM locking_withdrawn w WHERE w.request = p_request);
+    blocked := 0;
+    FOR i IN 1..v_count LOOP
+        v_held := locking_holder(p_keys[i]);
+        IF v_held.key IS NULL AND p_manner <> 'reenter' AND NOT v_withdrawn
+           AND EXISTS (SELECT FROM locking_queue q WHERE q.key = p_keys[i]) THEN
+            -- Others wait for it: they come first, in their order.
+            IF p_manner = 'again' AND NOT EXISTS (SELECT FROM locking_queue q WHERE q.request = p_request) THEN
+                PERFORM locking_wait(p_keys[i], true, p_client, p_logged, p_request, p_kind, p_owner, p_ms,
+                                     v_count > 1, v_moves);
+            END IF;
+            PERFORM locking_hand_on(p_keys[i], p_request, p_grants_from, p_least);
+            v_held := locking_holder(p_keys[i]);
+        END IF;
+        v_is := CASE
+            WHEN v_held.key IS NULL THEN CASE WHEN p_grants_from > clock_timestamp() THEN 'unknown' ELSE 'free' END
+            WHEN v_held.request = p_request THEN CASE v_held.kind WHEN 'r' THEN 'kept' ELSE 'mine' END
+            WHEN v_held.kind = 'o' AND p_kind = 'o' AND v_held.owner = p_owner THEN 'own'
+            ELSE 'blocks' END;
+        tokens[i] := v_held.token;
+        taken[i] := v_is <> 'own';
+        CASE v_is
+            WHEN 'free' THEN v_free := v_free || p_keys[i];
+            WHEN 'mine' THEN v_mine := v_mine || p_keys[i];
+            WHEN 'own' THEN v_own := v_own || p_keys[i];
+            WHEN 'kept' THEN
+                v_kept := v_kept || p_keys[i];
+                v_moves := greatest(v_moves, v_held.token);
+            ELSE NULL;
+        END CASE;
+        IF blocked = 0 AND (v_is IN ('blocks', 'unknown') OR p_manner = 'reenter' AND v_is <> 'own') THEN
+            blocked := i;
+            v_blocking := v_held;
+        END IF;
+    END LOOP;
+    IF v_withdrawn AND cardinality(v_mine) < v_count THEN
+        blocked := -1;
+        RETURN;
+    END IF;
+
+    IF blocked = 0 THEN
+        v_free := v_free || v_kept;
+        IF v_free <> '{}' THEN
+            DELETE FROM locking_guard WHERE key = ANY (v_kept);
+            v_token := locking_draw(p_least);
+            IF p_logged THEN
+                INSERT INTO locking
+                    SELECT k, v_token, p_kind, p_request, p_owner, locking_expiry(p_ms) FROM unnest(v_free) k;
+            ELSE
+                INSERT INTO locking_guard
+                    SELECT k, v_token, p_kind, p_request, p_owner, locking_expiry(p_ms), p_client
+                        FROM unnest(v_free) k;
+            END IF;
+            FOR i IN 1..v_count LOOP
+                IF p_keys[i] = ANY (v_free) THEN
+                    tokens[i] := v_token;
+                END IF;
+            END LOOP;
+        END IF;
+        -- A grant from the queue was short, and one whose answer got lost was earlier: confirmed, it has
+        -- its whole expiry from now.
+        IF v_mine <> '{}' THEN
+            UPDATE locking SET expires = locking_expiry(p_ms) WHERE key = ANY (v_mine) AND request = p_request;
+            UPDATE locking_guard SET expires = locking_expiry(p_ms)
+                WHERE key = ANY (v_mine) AND request = p_request;
+        END IF;
+        IF v_own <> '{}' AND p_ms IS NOT NULL THEN
+            UPDATE locking SET expires = locking_expiry(p_ms)
+                WHERE key = ANY (v_own) AND expires < locking_expiry(p_ms);
+        END IF;
+        IF p_manner IN ('queue', 'again') THEN
+            DELETE FROM locking_queue WHERE request = p_request;
+        END IF;
+        IF p_repeated THEN
+            PERFORM locking_refuse(p_request);
+        END IF;
+        RETURN;
+    END IF;
+
+    -- A grant of several keys of which one was lost before it was confirmed.
+    IF v_mine <> '{}' THEN
+        DELETE FROM locking WHERE key = ANY (v_mine) AND request = p_request;
+        DELETE FROM locking_guard WHERE key = ANY (v_mine) AND request = p_request;
+        v_freed := v_mine;
+    END IF;
+    ends_in := CASE WHEN v_blocking.key IS NULL THEN ceil(extract(epoch FROM p_grants_from - clock_timestamp()) * 1000)
+                    WHEN v_blocking.expires <> 'infinity'
+                    THEN ceil(extract(epoch FROM v_blocking.expires - clock_timestamp()) * 1000) END;
+    ends_in := greatest(ends_in, 0);
+    IF p_manner IN ('queue', 'again') THEN
+        IF v_kept <> '{}' THEN
+            v_moves := v_moves + 1;
+        END IF;
+        UPDATE locking_queue SET asked = clock_timestamp(), client = p_client WHERE request = p_request;
+        IF NOT FOUND THEN
+            PERFORM locking_wait(p_keys[blocked], p_manner = 'again', p_client, p_logged, p_request, p_kind,
+                                 p_owner, p_ms, v_count > 1, v_moves);
+        END IF;
+        IF v_moves >= 16 THEN
+            -- It was sent from queue to queue: requests for one key would pass it for ever. What is free is
+            -- kept for it for a moment; never for long, so that two such requests can't block each other.
+            -- It asks again when that is over, which hands on all of it.
+            DELETE FROM locking_guard WHERE key = ANY (v_kept);
+            INSERT INTO locking_guard
+                SELECT k, v_moves, 'r', p_request, '', locking_expiry(25), p_client
+                    FROM unnest(v_kept || v_free) k;
+            v_kept := '{}';
+            ends_in := least(ends_in, 25);
+        END IF;
+    END IF;
+    IF v_kept <> '{}' THEN
+        DELETE FROM locking_guard WHERE key = ANY (v_kept);
+        v_freed := v_freed || v_kept;
+    END IF;
+    FOR i IN 1..cardinality(v_freed) LOOP
+        PERFORM locking_hand_on(v_freed[i], NULL, p_grants_from, p_least);
+    END LOOP;
+    holder := CASE WHEN v_blocking.kind = 'o' THEN v_blocking.owner ELSE '' END;
+    SELECT last_value INTO newest FROM locking_token;
+END $$;
+
+-- Gives a request a place in a key's queue: the last, or the first.
+CREATE FUNCTION locking_wait(
+    p_key text, p_first boolean, p_client integer, p_logged boolean, p_request text, p_kind "char",
+    p_owner text, p_ms bigint, p_several boolean, p_moves integer
+) RETURNS void
+    LANGUAGE plpgsql AS $$
+BEGIN
+    INSERT INTO locking_queue VALUES (
+        p_key,
+        CASE WHEN p_first
+             THEN coalesce((SELECT min(q.seat) - 1 FROM locking_queue q WHERE q.key = p_key), 0)
+             ELSE nextval('locking_seat') END,
+        p_request, p_kind, p_owner, p_ms, p_client, p_logged, p_several, p_moves, clock_timestamp());
+END $$;
+
+-- From here on a request takes nothing any more, also where it arrives late.
+CREATE FUNCTION locking_refuse(p_request text) RETURNS void
+    LANGUAGE plpgsql AS $$
+BEGIN
+    INSERT INTO locking_withdrawn VALUES (p_request, clock_timestamp() + interval '10 s')
+        ON CONFLICT (request) DO UPDATE SET until = excluded.until;
+END $$;
+
+-- One request. Where its one key is plainly free (no row, nobody waits, the request wasn't taken back), that is
+-- all there is to it.
+--
+-- p_logged: into which table the holds go. What goes into the durable one is on disk when this answers.
+CREATE FUNCTION locking_acquire(
+    p_most integer, p_patience integer, p_client integer, p_logged boolean, p_manner text,
+    p_repeated boolean, p_request text, p_kind text, p_owner text, p_ms bigint, p_keys text[],
+    OUT request text, OUT blocked integer, OUT tokens bigint[], OUT taken boolean[], OUT ends_in bigint,
+    OUT holder text, OUT newest bigint
+)
+    LANGUAGE plpgsql
+    SET search_path FROM CURRENT SET enable_seqscan = off SET plan_cache_mode = force_generic_plan SET jit = off
+AS $$
+#variable_conflict use_column
+DECLARE
+    v_key         text := p_keys[1];
+    v_token       bigint;
+    v_grants_from timestamptz;
+    v_least       bigint;
+    v_plain       boolean;
+BEGIN
+    request := p_request;
+    PERFORM locking_commit_safely(p_logged);
+    PERFORM locking_enter(p_keys, p_most, p_patience);
+    SELECT e.grants_from, e.least_token,
+           NOT (EXISTS (SELECT FROM locking l WHERE l.key = v_key)
+                OR EXISTS (SELECT FROM locking_guard g WHERE g.key = v_key)
+                OR EXISTS (SELECT FROM locking_queue q WHERE q.key = v_key)
+                OR EXISTS (SELECT FROM locking_withdrawn w WHERE w.request = p_request))
+        INTO v_grants_from, v_least, v_plain
+        FROM locking_epoch e WHERE e.one;
+    IF NOT FOUND THEN
+        SELECT * INTO v_grants_from, v_least FROM locking_begin_epoch();
+    ELSIF v_plain AND v_grants_from <= clock_timestamp() AND p_manner IN ('once', 'queue') AND NOT p_repeated
+          AND cardinality(p_keys) = 1 THEN
+        v_token := locking_draw(v_least);
+        IF p_logged THEN
+            INSERT INTO locking
+                VALUES (v_key, v_token, p_kind::"char", p_request, p_owner, locking_expiry(p_ms));
+        ELSE
+            INSERT INTO locking_guard
+                VALUES (v_key, v_token, p_kind::"char", p_request, p_owner, locking_expiry(p_ms), p_client);
+        END IF;
+        blocked := 0;
+        tokens := ARRAY[v_token];
+        taken := '{true}';
+        RETURN;
+    END IF;
+    SELECT * INTO blocked, tokens, taken, ends_in, holder, newest FROM locking_ask(
+        p_client, p_logged, p_manner, p_repeated, p_request, p_kind::"char", p_owner, p_ms, p_keys,
+        v_grants_from, v_least);
+END $$;
+
+-- Any number of requests for one key each: what many tasks of a client ask at the same moment. Those whose
+-- key is plainly free are granted in one statement; the others are asked for one after another.
+CREATE FUNCTION locking_acquire_many(
+    p_most integer, p_patience integer, p_client integer, p_logged boolean, p_manners text[],
+    p_repeated boolean[], p_requests text[], p_kinds text[], p_owners text[], p_ms bigint[], p_keys text[]
+) RETURNS TABLE (
+    request text, blocked integer, tokens bigint[], taken boolean[], ends_in bigint, holder text, newest bigint
+)
+    LANGUAGE plpgsql
+    SET search_path FROM CURRENT SET enable_seqscan = off SET plan_cache_mode = force_generic_plan SET jit = off
+AS $$
+#variable_conflict use_column
+DECLARE
+    v_grants_from timestamptz;
+    v_least       bigint;
+    v_plain       text[];
+    v_granted     text[];
+    v_tokens      bigint[];
+BEGIN
+    PERFORM locking_commit_safely(p_logged);
+    PERFORM locking_enter(p_keys, p_most, p_patience);
+    SELECT e.grants_from, e.least_token INTO v_grants_from, v_least FROM locking_epoch e WHERE e.one;
+    IF NOT FOUND THEN
+        SELECT * INTO v_grants_from, v_least FROM locking_begin_epoch();
+    END IF;
+    IF v_grants_from <= clock_timestamp() THEN
+        -- Subqueries on one key each: a plan that looks every key up by its index, whatever the statistics say.
+        SELECT array_agg(a.request) INTO v_plain
+            FROM unnest(p_keys, p_manners, p_repeated, p_requests) AS a (key, manner, repeated, request)
+            WHERE a.manner IN ('once', 'queue') AND NOT a.repeated
+                AND (SELECT true FROM locking l WHERE l.key = a.key) IS NULL
+                AND (SELECT true FROM locking_guard g WHERE g.key = a.key) IS NULL
+                AND (SELECT true FROM locking_queue q WHERE q.key = a.key LIMIT 1) IS NULL
+                AND (SELECT true FROM locking_withdrawn w WHERE w.request = a.request) IS NULL;
+        -- Of two requests for one key the first has it.
+        IF p_logged THEN
+            WITH granted AS (
+                INSERT INTO locking
+                    SELECT a.key, locking_draw(v_least), a.kind::"char", a.request, a.owner, locking_expiry(a.ms)
+                    FROM unnest(p_keys, p_requests, p_kinds, p_owners, p_ms) AS a (key, request, kind, owner, ms)
+                    WHERE a.request = ANY (v_plain)
+                    ON CONFLICT (key) DO NOTHING
+                    RETURNING request, token
+            ) SELECT array_agg(g.request), array_agg(g.token) INTO v_granted, v_tokens FROM granted g;
+        ELSE
+            WITH granted AS (
+                INSERT INTO locking_guard
+                    SELECT a.key, locking_draw(v_least), a.kind::"char", a.request, a.owner, locking_expiry(a.ms),
+                           p_client
+                    FROM unnest(p_keys, p_requests, p_kinds, p_owners, p_ms) AS a (key, request, kind, owner, ms)
+                    WHERE a.request = ANY (v_plain)
+                    ON CONFLICT (key) DO NOTHING
+                    RETURNING request, token
+            ) SELECT array_agg(g.request), array_agg(g.token) INTO v_granted, v_tokens FROM granted g;
+        END IF;
+    END IF;
+    FOR i IN 1..coalesce(cardinality(v_granted), 0) LOOP
+        request := v_granted[i]; blocked := 0; tokens := ARRAY[v_tokens[i]]; taken := '{true}';
+        RETURN NEXT;
+    END LOOP;
+    IF cardinality(v_granted) = cardinality(p_requests) THEN
+        RETURN;
+    END IF;
+    FOR i IN 1..cardinality(p_requests) LOOP
+        CONTINUE WHEN p_requests[i] = ANY (v_granted);
+        request := p_requests[i];
+        SELECT * INTO blocked, tokens, taken, ends_in, holder, newest FROM locking_ask(
+            p_client, p_logged, p_manners[i], p_repeated[i], p_requests[i], p_kinds[i]::"char", p_owners[i],
+            p_ms[i], ARRAY[p_keys[i]], v_grants_from, v_least);
+        RETURN NEXT;
+    END LOOP;
+END $$;
+
+-- Whether the commit waits for the disk. A durable hold must be there after a crash; for one that a crash
+-- takes away in any case there is nothing to wait for.
+CREATE FUNCTION locking_commit_safely(p_safely boolean) RETURNS void
+    LANGUAGE plpgsql AS $$
+BEGIN
+    IF NOT p_safely THEN
+        PERFORM set_config('synchronous_commit', 'off', true);
+    ELSIF current_setting('synchronous_commit') = 'off' THEN
+        PERFORM set_config('synchronous_commit', 'on', true);
+    END IF;
+END $$;

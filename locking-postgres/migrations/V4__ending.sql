@@ -1,0 +1,197 @@
+-- Giving back, extending and taking back.
+--
+-- Which hold a lease means: by its token, which no other hold of the key has; or, for a guard that was passed
+-- on inside its process and so has got a newer token than is known here, by the request that was granted
+-- (p_origins, '' for none). A lease with an older token than is known here was passed on.
+
+-- A release waits for the disk unless everything that it frees would have ended within a minute: what a
+-- crash brings back then ends by itself.
+CREATE FUNCTION locking_commit_release(p_last timestamptz) RETURNS void
+    LANGUAGE plpgsql AS $$
+BEGIN
+    PERFORM locking_commit_safely(p_last > clock_timestamp() + interval '60 s');
+END $$;
+
+-- Gives back one key of a lease, as that lease; answers whether it was held by it. p_logged: where it most
+-- likely is.
+CREATE FUNCTION locking_release_one(
+    p_most integer, p_patience integer, p_logged boolean, p_key text, p_token bigint, p_origin text
+) RETURNS boolean
+    LANGUAGE plpgsql
+    SET search_path FROM CURRENT SET enable_seqscan = off SET plan_cache_mode = force_generic_plan SET jit = off
+AS $$
+DECLARE
+    v_expires timestamptz;
+    v_waits   boolean;
+BEGIN
+    PERFORM locking_enter(ARRAY[p_key], p_most, p_patience);
+    IF p_logged THEN
+        DELETE FROM locking WHERE key = p_key AND (token = p_token OR request = p_origin AND token < p_token)
+            RETURNING expires, EXISTS (SELECT FROM locking_queue q WHERE q.key = p_key)
+            INTO v_expires, v_waits;
+        IF FOUND THEN
+            PERFORM locking_commit_release(v_expires);
+        END IF;
+    ELSE
+        DELETE FROM locking_guard
+            WHERE key = p_key AND kind <> 'r' AND (token = p_token OR request = p_origin AND token < p_token)
+            RETURNING expires, EXISTS (SELECT FROM locking_queue q WHERE q.key = p_key)
+            INTO v_expires, v_waits;
+    END IF;
+    IF v_waits THEN
+        PERFORM locking_hand_on_all(ARRAY[p_key]);
+    END IF;
+    RETURN coalesce(v_expires > clock_timestamp(), false);
+END $$;
+
+-- Gives keys back, whatever number of leases they are of. p_owners: NULL for the release of just the hold
+-- with that token; else whose leases may be freed, '' for anonymous ones. Tries every key; answers for each
+-- whether it was held so. All are removed before the first is handed on.
+CREATE FUNCTION locking_release(
+    p_most integer, p_patience integer, p_keys text[], p_owners text[], p_tokens bigint[], p_origins text[]
+) RETURNS boolean[]
+    LANGUAGE plpgsql
+    SET search_path FROM CURRENT SET enable_seqscan = off SET plan_cache_mode = force_generic_plan SET jit = off
+AS $$
+DECLARE
+    v_at     bigint[];
+    v_logged text[];
+    v_guards text[];
+    v_last   timestamptz;
+    v_done   boolean[] := array_fill(false, ARRAY[cardinality(p_keys)]);
+BEGIN
+    PERFORM locking_enter(p_keys, p_most, p_patience);
+    SELECT array_agg(m.at), array_agg(m.key) FILTER (WHERE h.logged), array_agg(m.key) FILTER (WHERE NOT h.logged),
+           max(h.expires) FILTER (WHERE h.logged)
+        INTO v_at, v_logged, v_guards, v_last
+        FROM unnest(p_keys, p_owners, p_tokens, p_origins) WITH ORDINALITY AS m (key, owner, token, origin, at)
+        CROSS JOIN LATERAL (
+            (SELECT l.token, l.kind, l.request, l.owner, l.expires, true AS logged
+                FROM locking l WHERE l.key = m.key LIMIT 1)
+            UNION ALL
+            (SELECT g.token, g.kind, g.request, g.owner, g.expires, false
+                FROM locking_guard g WHERE g.key = m.key LIMIT 1)
+        ) h
+        WHERE h.expires > clock_timestamp() AND h.kind <> 'r' AND CASE
+            WHEN m.owner IS NULL THEN h.token = m.token OR (h.request = m.origin AND h.token < m.token)
+            WHEN m.owner = '' THEN h.kind = 'a'
+            ELSE h.kind = 'o' AND h.owner = m.owner END;
+    IF v_at IS NULL THEN
+        RETURN v_done;
+    END IF;
+    PERFORM locking_commit_release(v_last);
+    IF v_logged IS NOT NULL THEN
+        DELETE FROM locking WHERE key = ANY (v_logged);
+    END IF;
+    IF v_guards IS NOT NULL THEN
+        DELETE FROM locking_guard WHERE key = ANY (v_guards);
+    END IF;
+    FOR i IN 1..cardinality(v_at) LOOP
+        v_done[v_at[i]] := true;
+    END LOOP;
+    PERFORM locking_hand_on_all(v_logged || v_guards);
+    RETURN v_done;
+END $$;
+
+-- Sets the remaining time of leases: of all keys of one, or of none. p_leases: which lease a key is of, by
+-- numbers from 1. A guard that was passed on is written down as its new holder's. Answers for each key
+-- whether it was held so.
+CREATE FUNCTION locking_extend(
+    p_most integer, p_patience integer, p_leases integer[], p_keys text[], p_tokens bigint[], p_origins text[],
+    p_owners text[], p_ms bigint[]
+) RETURNS boolean[]
+    LANGUAGE plpgsql
+    SET search_path FROM CURRENT SET enable_seqscan = off SET plan_cache_mode = force_generic_plan SET jit = off
+AS $$
+DECLARE
+    v_done   boolean[];
+    v_logged boolean;
+    v_at     integer[];
+BEGIN
+    PERFORM locking_enter(p_keys, p_most, p_patience);
+    SELECT array_agg(h.logged IS NOT NULL ORDER BY m.at), bool_or(h.logged) INTO v_done, v_logged
+        FROM unnest(p_keys, p_tokens, p_origins) WITH ORDINALITY AS m (key, token, origin, at)
+        LEFT JOIN LATERAL (
+            SELECT b.logged FROM (
+                (SELECT l.token, l.kind, l.request, l.expires, 0 AS client, true AS logged
+                    FROM locking l WHERE l.key = m.key LIMIT 1)
+                UNION ALL
+                (SELECT g.token, g.kind, g.request, g.expires, g.client, false
+                    FROM locking_guard g WHERE g.key = m.key LIMIT 1)
+            ) b
+            WHERE b.expires > clock_timestamp() AND b.kind <> 'r' AND NOT locking_is_dead(b.client)
+                AND (b.token = m.token OR (b.request = m.origin AND b.token < m.token))
+            LIMIT 1
+        ) h ON true;
+    PERFORM locking_commit_safely(v_logged);
+    -- Those of leases of which every key is held.
+    SELECT array_agg(m.at) INTO v_at
+        FROM unnest(p_leases, v_done) WITH ORDINALITY AS m (lease, done, at)
+        WHERE m.lease NOT IN (
+            SELECT n.lease FROM unnest(p_leases, v_done) AS n (lease, done) WHERE NOT n.done);
+    FOR i IN 1..coalesce(cardinality(v_at), 0) LOOP
+        IF v_logged THEN
+            UPDATE locking SET expires = locking_expiry(p_ms[v_at[i]]),
+                    token = p_tokens[v_at[i]],
+                    owner = CASE kind WHEN 'g' THEN p_owners[v_at[i]] ELSE owner END
+                WHERE key = p_keys[v_at[i]]
+                    AND (token = p_tokens[v_at[i]] OR request = p_origins[v_at[i]]);
+        END IF;
+        UPDATE locking_guard SET expires = locking_expiry(p_ms[v_at[i]]),
+                token = p_tokens[v_at[i]], owner = p_owners[v_at[i]]
+            WHERE key = p_keys[v_at[i]]
+                AND (token = p_tokens[v_at[i]] OR request = p_origins[v_at[i]]);
+    END LOOP;
+    RETURN v_done;
+END $$;
+
+-- Writes down who holds a key that was passed on inside a process; its time stays. What comes late, after a
+-- later holder was written down, changes nothing.
+CREATE FUNCTION locking_rename(
+    p_most integer, p_patience integer, p_key text, p_origin text, p_token bigint, p_owner text
+) RETURNS void
+    LANGUAGE plpgsql
+    SET search_path FROM CURRENT SET enable_seqscan = off SET plan_cache_mode = force_generic_plan SET jit = off
+AS $$
+BEGIN
+    PERFORM locking_commit_safely(false);
+    PERFORM locking_enter(ARRAY[p_key], p_most, p_patience);
+    UPDATE locking SET token = p_token, owner = p_owner
+        WHERE key = p_key AND request = p_origin AND token <= p_token;
+    UPDATE locking_guard SET token = p_token, owner = p_owner
+        WHERE key = p_key AND request = p_origin AND token <= p_token;
+END $$;
+
+-- Takes a request back: out of the queue, and what it was granted. p_unsure: an answer to it was lost, so it
+-- may still be on its way, and is refused when it comes.
+CREATE FUNCTION locking_withdraw(
+    p_most integer, p_patience integer, p_unsure boolean, p_request text, p_keys text[]
+) RETURNS void
+    LANGUAGE plpgsql
+    SET search_path FROM CURRENT SET enable_seqscan = off SET plan_cache_mode = force_generic_plan SET jit = off
+AS $$
+DECLARE
+    v_freed text[] := '{}';
+    v_key   text;
+    v_last  timestamptz;
+    v_until timestamptz;
+BEGIN
+    PERFORM locking_enter(p_keys, p_most, p_patience);
+    DELETE FROM locking_queue WHERE request = p_request;
+    IF p_unsure THEN
+        PERFORM locking_refuse(p_request);
+    END IF;
+    FOR v_key, v_until IN
+        DELETE FROM locking WHERE key = ANY (p_keys) AND request = p_request RETURNING key, expires
+    LOOP
+        v_freed := v_freed || v_key;
+        v_last := greatest(v_last, v_until);
+    END LOOP;
+    FOR v_key IN
+        DELETE FROM locking_guard WHERE key = ANY (p_keys) AND request = p_request RETURNING key
+    LOOP
+        v_freed := v_freed || v_key;
+    END LOOP;
+    PERFORM locking_commit_release(v_last);
+    PERFORM locking_hand_on_all(v_freed);
+END $$;
