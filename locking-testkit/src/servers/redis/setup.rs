@@ -1,6 +1,6 @@
 use super::handle::Redis;
-use super::start;
 use crate::servers::error::ServerError;
+use crate::servers::start;
 
 /// How a Redis server is set up. Without more, it keeps nothing on disk.
 ///
