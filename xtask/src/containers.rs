@@ -11,9 +11,11 @@ struct Suite {
 }
 
 /// Those that are run against servers in containers too. A package that isn't there has none.
-const SUITES: [Suite; 2] = [
+const SUITES: [Suite; 4] = [
     Suite { package: "locking-testkit", test: "redis", features: &["--features", "servers"] },
+    Suite { package: "locking-testkit", test: "postgres", features: &["--features", "servers"] },
     Suite { package: "locking-redis", test: "contract", features: &[] },
+    Suite { package: "locking-postgres", test: "contract", features: &[] },
 ];
 
 /// Runs the suites once against servers in containers; elsewhere they may have run against
@@ -29,7 +31,8 @@ pub(crate) fn run(steps: &mut Steps) -> Result {
         let mut command = cargo(&["test", "--package", suite.package, "--test", suite.test]);
         command.args(suite.features);
         command.env("LOCKING_TEST_SERVERS", "container").envs(images.iter().copied());
-        steps.run(&format!("{} in containers", suite.package), &mut command)?;
+        let name = format!("{} ({}) in containers", suite.package, suite.test);
+        steps.run(&name, &mut command)?;
     }
     engine.clean()
 }

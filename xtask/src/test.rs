@@ -1,6 +1,6 @@
 use crate::command::{Result, cargo};
 use crate::engine;
-use crate::packages::Package;
+use crate::packages::{PGBOUNCER, POSTGRES, Package, REDIS};
 use crate::steps::Steps;
 
 /// The feature sets of the facade. Each is built alone: in a build of the whole workspace one
@@ -13,7 +13,7 @@ const FEATURE_SETS: [&[&str]; 4] = [
 ];
 
 /// The programs of servers under test.
-const SERVERS: [Package; 1] = [Package { program: "redis-server", name: "redis-server" }];
+const SERVERS: [Package; 3] = [REDIS, POSTGRES, PGBOUNCER];
 
 /// The variable by which the testkit is told where servers come from.
 const SOURCE: &str = "LOCKING_TEST_SERVERS";
