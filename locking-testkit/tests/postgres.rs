@@ -21,6 +21,8 @@ async fn a_server_answers_where_it_says() {
     assert!(address.ip().is_loopback());
     let error = postgres.command("SELECT nothing").await.expect_err("no such column");
     assert!(error.to_string().contains("\"nothing\" does not exist (42703)"), "{error}");
+    let error = postgres.command("ALTER ROLE nobody PASSWORD 'secret'").await;
+    assert!(!error.expect_err("no such role").to_string().contains("secret"));
 }
 
 #[tokio::test]

@@ -1,6 +1,9 @@
 use std::fmt;
+use std::net::SocketAddr;
 use std::pin::Pin;
 
+use super::error::ServerError;
+use super::port;
 use super::server::Server;
 
 /// What a kind of server is called, and how one knows that it answers.
@@ -27,6 +30,18 @@ pub(super) enum Unready {
     Yet(String),
     /// It is there, and says no.
     Refused(String),
+}
+
+impl Kind {
+    /// A port of 127.0.0.1 for a server.
+    pub(super) fn free_port(&self) -> Result<SocketAddr, ServerError> {
+        port::free().map_err(|error| self.failed("no free port", &error))
+    }
+
+    /// The error of a server that didn't start.
+    pub(super) fn failed(&self, what: &str, error: &dyn fmt::Display) -> ServerError {
+        ServerError::Failed { server: self.name, problem: format!("{what}: {error}") }
+    }
 }
 
 impl fmt::Debug for Kind {

@@ -5,8 +5,8 @@ use super::process::ServerProcess;
 /// A server that was started here, whatever it is a server of.
 #[derive(Debug)]
 pub(super) enum Owned {
-    Process(ServerProcess),
-    // Boxed: it is much larger.
+    // Both are large, and not equally so.
+    Process(Box<ServerProcess>),
     Container(Box<ServerContainer>),
 }
 

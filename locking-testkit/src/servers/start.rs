@@ -1,12 +1,10 @@
 //! Finding a server, from the first source that has one.
 
-use std::net::SocketAddr;
-
+use super::container;
 use super::error::{ServerError, Tried};
 use super::kind::Kind;
 use super::server::Server;
 use super::source::Source;
-use super::{container, port};
 
 /// A port can be taken by somebody else between the look and the start.
 const ATTEMPTS: usize = 5;
@@ -116,15 +114,4 @@ where
 /// Whether somebody else has the port, in the words of a server or of Docker.
 fn is_taken(problem: &str) -> bool {
     problem.contains("already in use") || problem.contains("already allocated")
-}
-
-impl Kind {
-    /// A port of 127.0.0.1 for a server.
-    pub(super) fn free_port(&self) -> Result<SocketAddr, ServerError> {
-        port::free().map_err(|error| self.failed("no free port", &error))
-    }
-
-    pub(super) fn failed(&self, what: &str, error: &dyn std::fmt::Display) -> ServerError {
-        ServerError::Failed { server: self.name, problem: format!("{what}: {error}") }
-    }
 }

@@ -4,7 +4,7 @@ use super::CONSOLE;
 use super::setup::PgBouncerSetup;
 use crate::servers::error::ServerError;
 use crate::servers::kind::Probe;
-use crate::servers::postgres::{Asked, Postgres, Problem, ask};
+use crate::servers::postgres::{Asked, Postgres, Problem, ask, execute};
 use crate::servers::server::Server;
 
 /// A PgBouncer before a PostgreSQL server, for tests. What it has in common with servers:
@@ -36,9 +36,7 @@ impl PgBouncer {
     /// [`ServerError::Command`] if it refuses the command, can't be reached, or takes longer than
     /// 10 s.
     pub async fn console(&self, command: &str) -> Result<String, ServerError> {
-        let asked = Asked { database: Some(CONSOLE), sql: command };
-        let asked = async { ask(self, asked).await.map_err(|problem| problem.to_string()) };
-        self.answer(command, asked).await
+        execute(self, Asked { database: Some(CONSOLE), sql: command }).await
     }
 }
 

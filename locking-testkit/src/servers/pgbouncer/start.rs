@@ -46,7 +46,8 @@ impl Setup for Before<'_> {
         folder.write(ACCOUNTS, format!("{} {}\n", quoted(&address.user), quoted(password)))?;
         folder.write(CONFIGURATION, self.configuration(&address))?;
         let process = ServerProcess::new(&KIND, program.clone(), [CONFIGURATION], folder);
-        Server::started(address, Owned::Process(process)).await.map(PgBouncer::new)
+        let owned = Owned::Process(Box::new(process));
+        Server::started(address, owned).await.map(PgBouncer::new)
     }
 }
 

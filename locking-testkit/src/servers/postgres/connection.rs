@@ -3,6 +3,7 @@ use tokio_postgres::error::SqlState;
 use tokio_postgres::{Client, Config, Error, NoTls, SimpleQueryMessage};
 
 use super::POSTGRES;
+use crate::servers::error::ServerError;
 use crate::servers::kind::{Probe, Unready};
 use crate::servers::server::{ANSWER, Server};
 
@@ -29,6 +30,21 @@ pub(in crate::servers) enum Problem {
     Failed(Error),
 }
 
+/// Has a server execute statements, as [`ask`] does. Errors show no more than the first word: there
+/// may be a password in the rest.
+pub(in crate::servers) async fn execute(
+    server: &Server,
+    asked: Asked<'_>,
+) -> Result<String, ServerError> {
+    let word = first_word(asked.sql);
+    let answer = async { ask(server, asked).await.map_err(|problem| problem.to_string()) };
+    server.answer(word, answer).await
+}
+
+pub(super) fn first_word(sql: &str) -> &str {
+    sql.split_whitespace().next().unwrap_or_default()
+}
+
 /// Has a server execute statements. The answer is the first column of all rows, as lines.
 pub(in crate::servers) async fn ask(server: &Server, asked: Asked<'_>) -> Result<String, Problem> {
     if is_tls(server) {
@@ -36,11 +52,11 @@ pub(in crate::servers) async fn ask(server: &Server, asked: Asked<'_>) -> Result
     }
     let (client, connection) = config(server, asked.database).connect(NoTls).await?;
     // The connection ends by itself when there is no client any more.
-    let (answer, _) = tokio::join!(execute(client, asked.sql), connection);
+    let (answer, _) = tokio::join!(answered(client, asked.sql), connection);
     Ok(answer?)
 }
 
-async fn execute(client: Client, sql: &str) -> Result<String, Error> {
+async fn answered(client: Client, sql: &str) -> Result<String, Error> {
     let answer = client.simple_query(sql).await?;
     let rows = answer.iter().filter_map(|message| match message {
         SimpleQueryMessage::Row(row) => Some(row.try_get(0).ok().flatten().unwrap_or_default()),

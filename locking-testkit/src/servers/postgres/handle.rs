@@ -2,7 +2,7 @@ use std::ops::Deref;
 
 use tokio_postgres::error::SqlState;
 
-use super::connection::{APPLICATION, Asked, Problem, ask};
+use super::connection::{APPLICATION, Asked, Problem, ask, execute, first_word};
 use super::setup::PostgresSetup;
 use crate::servers::address::Address;
 use crate::servers::error::ServerError;
@@ -68,7 +68,7 @@ impl Postgres {
     /// [`ServerError::Command`] if the server refuses it, can't be reached, takes longer than 10 s, or
     /// is the environment's and speaks TLS only.
     pub async fn command(&self, sql: &str) -> Result<String, ServerError> {
-        self.execute(Asked { database: None, sql }).await
+        execute(self, Asked { database: None, sql }).await
     }
 
     /// The same in another database.
@@ -77,7 +77,7 @@ impl Postgres {
     ///
     /// As [`command`](Self::command).
     pub async fn command_in(&self, database: &str, sql: &str) -> Result<String, ServerError> {
-        self.execute(Asked { database: Some(database), sql }).await
+        execute(self, Asked { database: Some(database), sql }).await
     }
 
     /// Creates an empty database, and answers its address.
@@ -143,7 +143,7 @@ impl Postgres {
                 other => other,
             }
         };
-        let answer = self.answer(COMMANDS, async {
+        let answer = self.answer(first_word(COMMANDS), async {
             question.await.map_err(|problem: Problem| problem.to_string())
         });
         self.parsed(COMMANDS, &answer.await?)
@@ -155,15 +155,9 @@ impl Postgres {
     }
 
     fn parsed(&self, sql: &str, answer: &str) -> Result<u64, ServerError> {
-        answer
-            .parse()
-            .map_err(|_| self.refused(sql, format!("there is no number in the answer: {answer}")))
-    }
-
-    async fn execute(&self, asked: Asked<'_>) -> Result<String, ServerError> {
-        let sql = asked.sql;
-        let asked = async { ask(self, asked).await.map_err(|problem| problem.to_string()) };
-        self.answer(sql, asked).await
+        answer.parse().map_err(|_| {
+            self.refused(first_word(sql), format!("there is no number in the answer: {answer}"))
+        })
     }
 }
 

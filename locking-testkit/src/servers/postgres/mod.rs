@@ -8,7 +8,7 @@ mod template;
 pub use handle::Postgres;
 pub use setup::PostgresSetup;
 
-pub(super) use connection::{Asked, Problem, ask, is_tls};
+pub(super) use connection::{Asked, Problem, ask, execute, is_tls};
 
 use super::kind::Kind;
 

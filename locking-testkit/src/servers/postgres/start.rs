@@ -55,7 +55,7 @@ Docker, or install the server (Debian, Ubuntu: apt-get install postgresql)";
         let process = ServerProcess::new(&KIND, programs.postgres.clone(), arguments, folder);
         // A fast shutdown; and an immediate one, which gives back the shared memory.
         let process = process.ended_by(Signal::Interrupt, "QUIT");
-        self.started(socket, Owned::Process(process)).await
+        self.started(socket, Owned::Process(Box::new(process))).await
     }
 }
 

@@ -60,7 +60,7 @@ pub(super) async fn protect(
     let mut command = folder.command(programs.postgres.as_os_str());
     command.args(["--single", "-F", "-j", "-D", DATA, POSTGRES]);
     let sql = format!("ALTER ROLE {POSTGRES} PASSWORD {};\n\n", super::handle::literal(password));
-    execute(command.into(), &sql).await
+    finish(command.into(), &sql).await.map(drop)
 }
 
 /// Where the packed one of this version and account is kept.
@@ -98,10 +98,7 @@ async fn run(
     finish(command.into(), "").await
 }
 
-async fn execute(command: Command, input: &str) -> Result<(), ServerError> {
-    finish(command, input).await.map(drop)
-}
-
+/// Runs a command to its end with this input; what it printed.
 async fn finish(mut command: Command, input: &str) -> Result<String, ServerError> {
     let program = command.as_std().get_program().to_string_lossy().into_owned();
     let failed = |problem: &dyn std::fmt::Display| KIND.failed(&format!("`{program}`"), problem);

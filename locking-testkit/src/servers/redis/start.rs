@@ -42,7 +42,7 @@ or install `redis-server` (Debian, Ubuntu: apt-get install redis-server)";
         }
         folder.write(CONFIGURATION, lines)?;
         let process = ServerProcess::new(&KIND, program.clone(), [CONFIGURATION], folder);
-        self.started(ports, Owned::Process(process)).await
+        self.started(ports, Owned::Process(Box::new(process))).await
     }
 }
 
