@@ -14,7 +14,7 @@ pub(super) struct Account {
 impl Account {
     /// The account that a server has to be run by; `None`: that of this process will do.
     pub(super) fn unprivileged() -> Result<Option<Self>, String> {
-        if !is_root() {
+        if own() != 0 {
             return Ok(None);
         }
         let accounts = std::fs::read_to_string(ACCOUNTS);
@@ -28,6 +28,11 @@ impl Account {
         })
     }
 
+    /// The number of the user that this account is, or of this process's.
+    pub(super) fn runs_by(account: Option<Self>) -> u32 {
+        account.map_or_else(own, |account| account.user)
+    }
+
     fn named(name: &str, accounts: &str) -> Option<Self> {
         // NAME:PASSWORD:USER:GROUP:...
         let mut fields = accounts.lines().map(|line| line.split(':'));
@@ -38,13 +43,14 @@ impl Account {
 }
 
 #[cfg(unix)]
-pub(super) fn is_root() -> bool {
-    rustix::process::geteuid().is_root()
+fn own() -> u32 {
+    rustix::process::geteuid().as_raw()
 }
 
+/// Elsewhere nobody is root.
 #[cfg(not(unix))]
-pub(super) fn is_root() -> bool {
-    false
+fn own() -> u32 {
+    1
 }
 
 #[cfg(test)]

@@ -9,6 +9,7 @@ use tokio::process::Command;
 
 use super::programs::Programs;
 use super::{KIND, POSTGRES};
+use crate::servers::account::Account;
 use crate::servers::error::ServerError;
 use crate::servers::folder::Folder;
 
@@ -68,7 +69,7 @@ async fn kept(programs: &Programs, folder: &Folder) -> Result<PathBuf, ServerErr
     let version = run(folder, programs.postgres.as_os_str(), ["--version"]).await?;
     // `postgres (PostgreSQL) 16.4 (Debian 16.4-1)`
     let version = version.split_whitespace().nth(2).unwrap_or("unknown").replace('/', "-");
-    let user = programs.account.map_or("own".to_owned(), |account| account.user.to_string());
+    let user = Account::runs_by(programs.account);
     Ok(std::env::temp_dir().join(format!("locking-postgres-{version}-{user}.tar")))
 }
 
@@ -77,8 +78,7 @@ async fn kept(programs: &Programs, folder: &Folder) -> Result<PathBuf, ServerErr
 fn is_ours(kept: &Path, programs: &Programs) -> bool {
     use std::os::unix::fs::MetadataExt;
 
-    let own = || rustix::process::geteuid().as_raw();
-    let user = programs.account.map_or_else(own, |account| account.user);
+    let user = Account::runs_by(programs.account);
     kept.symlink_metadata().is_ok_and(|file| file.is_file() && file.uid() == user)
 }
 
