@@ -1,6 +1,6 @@
 //! What the tests need of the system, and where it comes from.
 
-use std::path::Path;
+use std::path::{Path, PathBuf};
 use std::process::Command;
 
 use crate::command::{self, Result, answers};
@@ -8,6 +8,15 @@ use crate::command::{self, Result, answers};
 /// Keeps the services of packages from being started while these are installed. A system that has
 /// such a rule already keeps its own.
 const POLICY: &str = "/usr/sbin/policy-rc.d";
+
+/// Where Debian and Ubuntu keep programs that are in nobody's `PATH`: those of each version of
+/// PostgreSQL.
+const VERSIONS: &str = "/usr/lib/postgresql";
+
+/// The programs of servers under test.
+pub(crate) const REDIS: Package = Package { program: "redis-server", name: "redis-server" };
+pub(crate) const POSTGRES: Package = Package { program: "postgres", name: "postgresql" };
+pub(crate) const PGBOUNCER: Package = Package { program: "pgbouncer", name: "pgbouncer" };
 
 /// A program, and the package of Debian and Ubuntu that has it.
 #[derive(Debug)]
@@ -19,7 +28,12 @@ pub(crate) struct Package {
 impl Package {
     /// Whether the program can be started.
     pub(crate) fn is_there(&self) -> bool {
-        answers(Command::new(self.program).arg("--version"))
+        let versions = Path::new(VERSIONS).read_dir().into_iter().flatten().flatten();
+        let versions = versions.map(|version| version.path().join("bin").join(self.program));
+        // Those of administrators aren't in everybody's either.
+        let usual = Path::new("/usr/sbin").join(self.program);
+        let mut programs = [self.program.into(), usual].into_iter().chain(versions);
+        programs.any(|program: PathBuf| answers(Command::new(program).arg("--version")))
     }
 
     /// Installs it where it is missing; the error says what to install where this may not.

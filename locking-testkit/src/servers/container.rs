@@ -32,11 +32,11 @@ const START: Duration = Duration::from_secs(180);
 const END: i32 = 20;
 
 /// What a container is made of.
-#[derive(Debug)]
 pub(super) struct ContainerSetup {
     pub(super) server: &'static str,
     /// Its image with the tag, such as `redis:7`.
     pub(super) image: String,
+    pub(super) environment: Vec<(String, String)>,
     pub(super) command: Vec<String>,
     /// Paths in the container, with what stands there.
     pub(super) files: Vec<(String, Vec<u8>)>,
@@ -155,6 +155,9 @@ impl ContainerSetup {
         for (path, contents) in self.files {
             request = request.with_copy_to(path, contents);
         }
+        for (variable, value) in self.environment {
+            request = request.with_env_var(variable, value);
+        }
         let ports = self.ports;
         request
             .with_cmd(self.command)
@@ -174,6 +177,12 @@ impl ContainerSetup {
                 host.port_bindings = Some(bindings.collect());
             })
     }
+}
+
+/// The image that a variable names, or else this one.
+pub(super) fn image(variable: &str, default: &str) -> String {
+    let named = std::env::var(variable).ok().filter(|image| !image.is_empty());
+    named.unwrap_or_else(|| default.to_owned())
 }
 
 /// Whether containers can be started here; the error says why not.

@@ -1,13 +1,12 @@
 use super::container::ServerContainer;
 use super::error::ServerError;
 use super::process::ServerProcess;
-use crate::signal::Signal;
 
 /// A server that was started here, whatever it is a server of.
 #[derive(Debug)]
 pub(super) enum Owned {
-    Process(ServerProcess),
-    // Boxed: it is much larger.
+    // Both are large, and not equally so.
+    Process(Box<ServerProcess>),
     Container(Box<ServerContainer>),
 }
 
@@ -24,7 +23,7 @@ impl Owned {
     /// Ends it at once.
     pub(super) async fn kill(&self) -> Result<(), ServerError> {
         match self {
-            Self::Process(process) => process.end(Signal::Kill).await,
+            Self::Process(process) => process.kill().await,
             Self::Container(container) => container.kill().await,
         }
     }
@@ -32,21 +31,21 @@ impl Owned {
     /// Has it end.
     pub(super) async fn stop(&self) -> Result<(), ServerError> {
         match self {
-            Self::Process(process) => process.end(Signal::End).await,
+            Self::Process(process) => process.stop().await,
             Self::Container(container) => container.stop().await,
         }
     }
 
     pub(super) async fn pause(&self) -> Result<(), ServerError> {
         match self {
-            Self::Process(process) => process.signal(Signal::Stop).await,
+            Self::Process(process) => process.pause().await,
             Self::Container(container) => container.pause().await,
         }
     }
 
     pub(super) async fn resume(&self) -> Result<(), ServerError> {
         match self {
-            Self::Process(process) => process.signal(Signal::Continue).await,
+            Self::Process(process) => process.resume().await,
             Self::Container(container) => container.resume().await,
         }
     }

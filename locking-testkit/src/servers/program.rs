@@ -5,6 +5,11 @@ use std::path::PathBuf;
 pub(super) fn find(name: &str) -> Option<PathBuf> {
     let path = std::env::var_os("PATH").unwrap_or_default();
     let usual = ["/usr/local/sbin", "/usr/sbin", "/sbin"].map(PathBuf::from);
-    let mut folders = std::env::split_paths(&path).chain(usual);
-    folders.find_map(|folder| Some(folder.join(name)).filter(|file| file.is_file()))
+    find_in(std::env::split_paths(&path).chain(usual), name)
+}
+
+/// A program in the first of these folders that has it.
+pub(super) fn find_in(folders: impl IntoIterator<Item = PathBuf>, name: &str) -> Option<PathBuf> {
+    let mut files = folders.into_iter().map(|folder| folder.join(name));
+    files.find(|file| file.is_file())
 }
