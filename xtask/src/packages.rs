@@ -4,10 +4,19 @@ use std::path::{Path, PathBuf};
 use std::process::Command;
 
 use crate::command::{self, Result, answers};
+use crate::rule::Rule;
 
-/// Keeps the services of packages from being started while these are installed. A system that has
-/// such a rule already keeps its own.
-const POLICY: &str = "/usr/sbin/policy-rc.d";
+/// Keeps the services of packages from being started.
+const NO_SERVICE: Rule =
+    Rule { path: "/usr/sbin/policy-rc.d", text: "#!/bin/sh\nexit 101\n", mode: 0o755 };
+
+/// Keeps PostgreSQL's package from making databases of the system's own, with a port and a place in the
+/// list of what is started: tests make theirs.
+const NO_CLUSTER: Rule = Rule {
+    path: "/etc/postgresql-common/createcluster.d/locking-tests.conf",
+    text: "create_main_cluster = false\n",
+    mode: 0o644,
+};
 
 /// Where Debian and Ubuntu keep programs that are in nobody's `PATH`: those of each version of
 /// PostgreSQL.
@@ -15,7 +24,8 @@ const VERSIONS: &str = "/usr/lib/postgresql";
 
 /// The programs of servers under test.
 pub(crate) const REDIS: Package = Package { program: "redis-server", name: "redis-server" };
-pub(crate) const POSTGRES: Package = Package { program: "postgres", name: "postgresql" };
+/// The server itself lies beside the program that makes its data.
+pub(crate) const POSTGRES: Package = Package { program: "initdb", name: "postgresql" };
 pub(crate) const PGBOUNCER: Package = Package { program: "pgbouncer", name: "pgbouncer" };
 
 /// A program, and the package of Debian and Ubuntu that has it.
@@ -49,7 +59,7 @@ impl Package {
             ));
         }
         eprintln!("\n=== installing {}", self.name);
-        let _policy = Policy::new()?;
+        let _rules = [NO_SERVICE.set()?, NO_CLUSTER.set()?];
         if self.install().is_err() {
             // On a fresh machine the lists of packages are missing or old.
             command::run(&mut apt(&["update", "--quiet", "--quiet"]))?;
@@ -75,34 +85,4 @@ fn apt(arguments: &[&str]) -> Command {
     let mut command = Command::new("apt-get");
     command.args(arguments).env("DEBIAN_FRONTEND", "noninteractive");
     command
-}
-
-/// The rule that no service is started, as long as this is there.
-struct Policy {
-    is_ours: bool,
-}
-
-impl Policy {
-    fn new() -> Result<Self> {
-        use std::os::unix::fs::PermissionsExt;
-
-        if Path::new(POLICY).exists() {
-            return Ok(Self { is_ours: false });
-        }
-        let unwritten = |error| format!("{POLICY}: {error}");
-        std::fs::write(POLICY, "#!/bin/sh\nexit 101\n").map_err(unwritten)?;
-        let policy = Self { is_ours: true };
-        let executable = std::fs::Permissions::from_mode(0o755);
-        std::fs::set_permissions(POLICY, executable).map_err(unwritten)?;
-        Ok(policy)
-    }
-}
-
-impl Drop for Policy {
-    fn drop(&mut self) {
-        if self.is_ours {
-            // It was written a moment ago; whoever removed it meanwhile meant the same.
-            let _ = std::fs::remove_file(POLICY);
-        }
-    }
 }

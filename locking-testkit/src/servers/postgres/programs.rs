@@ -16,14 +16,21 @@ pub(in crate::servers) struct Programs {
 impl Programs {
     /// The installed ones, or what is missing.
     pub(super) fn find() -> Result<Self, String> {
-        let initdb = program::find("initdb").or_else(|| program::find_in(versions(), "initdb"));
-        let initdb =
-            initdb.ok_or_else(|| format!("there is no `initdb` in PATH or below `{VERSIONS}`"))?;
-        let folder = initdb.parent().map(Path::to_owned);
-        let postgres = program::find_in(folder, "postgres")
-            .ok_or_else(|| format!("there is no `postgres` beside `{}`", initdb.display()))?;
+        let mut folders = program::folders().into_iter().chain(versions());
+        let (initdb, postgres) = folders.find_map(|folder| together(&folder)).ok_or_else(|| {
+            format!(
+                "there is no `initdb` with a `postgres` beside it in PATH or below `{VERSIONS}`"
+            )
+        })?;
         Ok(Self { initdb, postgres, account: Account::unprivileged()? })
     }
+}
+
+/// Both programs of one version. In `PATH` there may be links to one of them.
+fn together(folder: &Path) -> Option<(PathBuf, PathBuf)> {
+    let initdb = folder.join("initdb").canonicalize().ok()?;
+    let postgres = initdb.with_file_name("postgres");
+    (initdb.is_file() && postgres.is_file()).then_some((initdb, postgres))
 }
 
 /// The folders of all installed versions, the newest first.
