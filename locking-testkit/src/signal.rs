@@ -9,6 +9,8 @@ pub(crate) enum Signal {
     End,
     #[cfg(feature = "servers")]
     Interrupt,
+    #[cfg(feature = "servers")]
+    Quit,
 }
 
 /// Sends a signal to a child that hasn't been waited for: its number is nobody else's.
@@ -23,6 +25,8 @@ pub(crate) fn send(process: u32, signal: Signal) -> io::Result<()> {
         Signal::End => Number::TERM,
         #[cfg(feature = "servers")]
         Signal::Interrupt => Number::INT,
+        #[cfg(feature = "servers")]
+        Signal::Quit => Number::QUIT,
     };
     let process = i32::try_from(process).ok().and_then(Pid::from_raw);
     let process = process.ok_or(io::ErrorKind::InvalidInput)?;

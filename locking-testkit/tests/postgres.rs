@@ -1,7 +1,9 @@
 //! PostgreSQL servers for tests, from every source that is there.
 
+use std::net::SocketAddr;
 use std::time::{Duration, Instant};
 
+use locking_testkit::faults::{Cut, Direction, Fault, Proxy};
 use locking_testkit::servers::{
     PgBouncer, PgBouncerSetup, Postgres, PostgresSetup, ServerError, Source,
 };
@@ -48,6 +50,25 @@ async fn what_is_committed_is_there_after_a_crash() {
 }
 
 #[tokio::test]
+async fn what_is_not_logged_outlives_a_stop_and_nothing_else() {
+    let postgres = PostgresSetup::new().start().await.expect("a server");
+    postgres.command("CREATE UNLOGGED TABLE kept (name text)").await.expect("answered");
+    let count = "SELECT count(*) FROM kept";
+    for (end, left) in [("fast", "1"), ("immediate", "0"), ("crash", "0")] {
+        postgres.command("TRUNCATE kept").await.expect("answered");
+        postgres.command("INSERT INTO kept VALUES ('1')").await.expect("answered");
+        match end {
+            "fast" => postgres.stop().await,
+            "immediate" => postgres.stop_immediately().await,
+            _ => postgres.kill().await,
+        }
+        .expect("it ends");
+        postgres.start_again().await.expect("started");
+        assert_eq!(postgres.command(count).await.expect("answered"), left, "{end}");
+    }
+}
+
+#[tokio::test]
 async fn open_sessions_end_when_it_is_killed_or_stopped() {
     let postgres = PostgresSetup::new().start().await.expect("a server");
     let mut session = session(&postgres, "idle").await;
@@ -55,6 +76,12 @@ async fn open_sessions_end_when_it_is_killed_or_stopped() {
     postgres.stop().await.expect("stopped");
     assert!(began.elapsed() < Duration::from_secs(15), "it doesn't wait for its clients");
     assert!(ended(&mut session).await.contains("57P01"), "they are told");
+    postgres.start_again().await.expect("started");
+    let mut session = self::session(&postgres, "idle").await;
+    postgres.stop_immediately().await.expect("stopped");
+    postgres.stop_immediately().await.expect("stopped already");
+    // By versions before 14, 57P02.
+    assert!(ended(&mut session).await.contains("57P0"), "they are told");
     postgres.start_again().await.expect("started");
     let mut session = self::session(&postgres, "idle").await;
     postgres.kill().await.expect("killed");
@@ -70,7 +97,7 @@ async fn a_paused_server_answers_when_it_is_resumed() {
     let waiting = tokio::time::timeout(Duration::from_millis(300), waiting).await;
     assert!(waiting.is_err(), "{waiting:?}");
     // Sessions are processes of their own.
-    session.write_all(b"Q\0\0\0\x0dSELECT 1\0").await.expect("written");
+    ask(&mut session, "SELECT 1").await;
     let mut answer = [0; 64];
     let waiting = session.read(&mut answer);
     let waiting = tokio::time::timeout(Duration::from_millis(300), waiting).await;
@@ -116,6 +143,57 @@ async fn a_server_is_set_up_as_told() {
     let address = postgres.address();
     let wrong = greeted(address, "nobody").await;
     assert!(wrong.starts_with('R') && wrong.contains("SCRAM-SHA-256"), "{wrong}");
+}
+
+#[tokio::test]
+async fn the_sizes_of_its_memory_and_its_log_are_settings() {
+    let settings = [
+        ("max_locks_per_transaction", "10"),
+        ("max_wal_senders", "0"),
+        ("wal_level", "minimal"),
+        ("synchronous_commit", "off"),
+    ];
+    let mut setup = PostgresSetup::new().max_connections(12);
+    for (name, value) in settings {
+        setup = setup.setting(name, value);
+    }
+    let postgres = setup.start().await.expect("a server");
+    for _ in 0..2 {
+        for (name, value) in settings {
+            let shown = postgres.command(&format!("SHOW {name}")).await.expect("answered");
+            assert_eq!(shown, value, "{name}");
+        }
+        postgres.kill().await.expect("killed");
+        postgres.start_again().await.expect("started, as it was set up");
+    }
+}
+
+#[tokio::test]
+async fn a_proxy_before_it_comes_between_it_and_its_sessions() {
+    let postgres = PostgresSetup::new().start().await.expect("a server");
+    postgres.command("CREATE TABLE done (name text)").await.expect("answered");
+    let proxy = Proxy::to(postgres.address()).await.expect("a proxy");
+    let elsewhere = postgres.child_environment_at(proxy.address());
+    let url = postgres.url_at(proxy.address());
+    assert!(elsewhere.contains(&("LOCKING_TEST_POSTGRES_URL".to_owned(), url)));
+    let mut session = session_at(proxy.address(), "behind a proxy").await;
+    ask(&mut session, "SELECT 1").await;
+    until_ready(&mut session).await;
+    proxy.inject(Fault::Hold { direction: Direction::ToServer });
+    ask(&mut session, "SELECT 1").await;
+    let waiting = tokio::time::timeout(Duration::from_millis(200), until_ready(&mut session)).await;
+    assert!(waiting.is_err(), "nothing arrives");
+    proxy.restore();
+    until_ready(&mut session).await;
+    proxy.inject(Fault::LoseReply { cut: Cut::Reset });
+    ask(&mut session, "INSERT INTO done VALUES ('1')").await;
+    assert_eq!(ended(&mut session).await, "", "nobody hears of it");
+    let done = "SELECT count(*) FROM done";
+    assert_eq!(postgres.command(done).await.expect("answered"), "1", "and it was done");
+    // It finds the server that was started again.
+    postgres.kill().await.expect("killed");
+    postgres.start_again().await.expect("started");
+    session_at(proxy.address(), "after a crash").await;
 }
 
 #[tokio::test]
@@ -208,7 +286,7 @@ async fn a_pgbouncer_is_set_up_as_told() {
         let mut client = TcpStream::connect(pool.address()).await.expect("connected");
         client.write_all(&startup("pooled")).await.expect("written");
         until_ready(&mut client).await;
-        client.write_all(b"Q\0\0\0\x0dSELECT 1\0").await.expect("written");
+        ask(&mut client, "SELECT 1").await;
         until_ready(&mut client).await;
         clients.push(client);
     }
@@ -278,14 +356,24 @@ async fn holds_a_server_until_it_is_killed() {
 
 /// A session that does nothing, of this application.
 async fn session(postgres: &Postgres, application: &str) -> TcpStream {
-    let mut session = TcpStream::connect(postgres.address()).await.expect("connected");
+    session_at(postgres.address(), application).await
+}
+
+async fn session_at(address: SocketAddr, application: &str) -> TcpStream {
+    let mut session = TcpStream::connect(address).await.expect("connected");
     session.write_all(&startup(application)).await.expect("written");
     until_ready(&mut session).await;
     session
 }
 
+async fn ask(session: &mut TcpStream, sql: &str) {
+    let length = u32::try_from(sql.len() + 5).expect("a short statement");
+    let question = [b"Q", &length.to_be_bytes()[..], sql.as_bytes(), b"\0"].concat();
+    session.write_all(&question).await.expect("written");
+}
+
 /// What a server says to this application first.
-async fn greeted(address: std::net::SocketAddr, application: &str) -> String {
+async fn greeted(address: SocketAddr, application: &str) -> String {
     let mut session = TcpStream::connect(address).await.expect("connected");
     session.write_all(&startup(application)).await.expect("written");
     let mut answer = [0; 64];

@@ -84,10 +84,15 @@ impl ServerContainer {
     }
 
     pub(super) async fn kill(&self) -> Result<(), ServerError> {
+        self.end_by("SIGKILL").await
+    }
+
+    /// Sends it a signal that ends it, and returns when it has ended.
+    pub(super) async fn end_by(&self, signal: &str) -> Result<(), ServerError> {
         let mut runs = self.runs.lock().await;
         if *runs {
             let docker = docker_client_instance().await.map_err(|error| self.failed(error))?;
-            let signal = KillContainerOptionsBuilder::new().signal("SIGKILL").build();
+            let signal = KillContainerOptionsBuilder::new().signal(signal).build();
             docker
                 .kill_container(&self.name, Some(signal))
                 .await

@@ -1,6 +1,7 @@
 use super::container::ServerContainer;
 use super::error::ServerError;
 use super::process::ServerProcess;
+use crate::signal::Signal;
 
 /// A server that was started here, whatever it is a server of.
 #[derive(Debug)]
@@ -33,6 +34,14 @@ impl Owned {
         match self {
             Self::Process(process) => process.stop().await,
             Self::Container(container) => container.stop().await,
+        }
+    }
+
+    /// Has it end by the signal QUIT, which servers take for a demand to hurry.
+    pub(super) async fn quit(&self) -> Result<(), ServerError> {
+        match self {
+            Self::Process(process) => process.end_by(Signal::Quit).await,
+            Self::Container(container) => container.end_by("SIGQUIT").await,
         }
     }
 

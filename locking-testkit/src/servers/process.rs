@@ -92,10 +92,15 @@ impl ServerProcess {
 
     /// Has it end, and returns when it has ended.
     pub(super) async fn stop(&self) -> Result<(), ServerError> {
+        self.end_by(self.stop).await
+    }
+
+    /// The same by another signal.
+    pub(super) async fn end_by(&self, signal: Signal) -> Result<(), ServerError> {
         let mut running = self.running.lock().await;
         if let Some(process) = running.as_ref() {
             // One that ended by itself meanwhile is what was asked for.
-            let _ = send(process.id, self.stop);
+            let _ = send(process.id, signal);
             self.until_ended(process).await?;
         }
         *running = None;

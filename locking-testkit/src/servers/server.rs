@@ -140,6 +140,11 @@ impl Server {
         self.owned("resume")?.resume().await
     }
 
+    /// Has it end by the signal QUIT, and returns when it has ended.
+    pub(super) async fn quit(&self) -> Result<(), ServerError> {
+        self.owned("stop")?.quit().await
+    }
+
     pub(super) const fn kind(&self) -> &'static Kind {
         self.address.kind
     }

@@ -14,8 +14,14 @@ const COMMANDS: &str = "SELECT coalesce(sum(calls), 0)::bigint FROM pg_stat_stat
 
 /// A PostgreSQL server for tests. What it has in common with others: [`Server`].
 ///
-/// [`stop`](Server::stop) is a fast shutdown: sessions are ended and told so.
-/// [`kill`](Server::kill) is a crash: connections end without a word, and the next start recovers.
+/// It ends in three ways, and is started again after each of them:
+///
+/// - [`stop`](Server::stop), a fast shutdown: sessions are told of it, and all data is written.
+/// - [`stop_immediately`](Self::stop_immediately): sessions are told of it, and the next start
+///   recovers.
+/// - [`kill`](Server::kill), a crash of the server with all its processes: connections end without a
+///   word, and the next start recovers.
+///
 /// [`pause`](Server::pause) stops the processes of all sessions too.
 #[derive(Debug)]
 pub struct Postgres {
@@ -88,6 +94,17 @@ impl Postgres {
     pub async fn create_database(&self, name: &str) -> Result<String, ServerError> {
         self.command(&format!("CREATE DATABASE {} TEMPLATE template0", identifier(name))).await?;
         Ok(self.database_url(name))
+    }
+
+    /// Has it end at once, by an immediate shutdown, and returns when it has ended. What is committed
+    /// stays; tables that aren't logged are empty after the next start.
+    ///
+    /// # Errors
+    ///
+    /// - [`ServerError::NotOurs`] if it is the environment's.
+    /// - [`ServerError::Failed`] or [`ServerError::TimedOut`] if it doesn't end.
+    pub async fn stop_immediately(&self) -> Result<(), ServerError> {
+        self.server.quit().await
     }
 
     /// Ends the connections of clients with this application name, or of all clients. Answers how
