@@ -8,7 +8,9 @@ pub(crate) enum Signal {
     #[cfg(feature = "servers")]
     End,
     #[cfg(feature = "servers")]
-    Kill,
+    Interrupt,
+    #[cfg(feature = "servers")]
+    Quit,
 }
 
 /// Sends a signal to a child that hasn't been waited for: its number is nobody else's.
@@ -22,7 +24,9 @@ pub(crate) fn send(process: u32, signal: Signal) -> io::Result<()> {
         #[cfg(feature = "servers")]
         Signal::End => Number::TERM,
         #[cfg(feature = "servers")]
-        Signal::Kill => Number::KILL,
+        Signal::Interrupt => Number::INT,
+        #[cfg(feature = "servers")]
+        Signal::Quit => Number::QUIT,
     };
     let process = i32::try_from(process).ok().and_then(Pid::from_raw);
     let process = process.ok_or(io::ErrorKind::InvalidInput)?;

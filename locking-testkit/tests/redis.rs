@@ -4,6 +4,8 @@ use std::time::{Duration, Instant};
 
 use locking_testkit::servers::{Redis, RedisSetup, ServerError, Source};
 
+mod leashed;
+
 #[tokio::test]
 async fn a_server_answers_where_it_says() {
     let redis = RedisSetup::new().start().await.expect("a server");
@@ -128,32 +130,13 @@ async fn a_server_for_everybody_is_had_too() {
 
 #[test]
 fn a_server_ends_when_its_test_is_killed() {
-    use std::io::{BufRead, BufReader};
-    use std::net::{SocketAddr, TcpStream};
-    use std::process::{Command, Stdio};
-
-    let mut test = Command::new(std::env::current_exe().expect("a path"));
-    test.args(["--exact", "holds_a_server_until_it_is_killed", "--ignored", "--nocapture"]);
-    let mut test = test.stdout(Stdio::piped()).spawn().expect("started");
-    let lines = BufReader::new(test.stdout.take().expect("piped")).lines();
-    let mut said = lines.map_while(Result::ok).filter_map(|line| {
-        line.strip_prefix("listening on ").and_then(|said| said.parse::<SocketAddr>().ok())
-    });
-    let address = said.next().expect("it says where");
-    TcpStream::connect(address).expect("it runs");
-    test.kill().expect("killed");
-    test.wait().expect("it is gone");
-    let give_up = Instant::now() + Duration::from_secs(20);
-    while TcpStream::connect(address).is_ok() {
-        assert!(Instant::now() < give_up, "the server at {address} was left behind");
-        std::thread::sleep(Duration::from_millis(5));
-    }
+    leashed::ends_with_its_test("holds_a_server_until_it_is_killed");
 }
 
 #[tokio::test]
 #[ignore = "the part of `a_server_ends_when_its_test_is_killed` that is killed"]
 async fn holds_a_server_until_it_is_killed() {
     let redis = RedisSetup::new().start().await.expect("a server");
-    println!("\nlistening on {}", redis.address());
-    tokio::time::sleep(Duration::from_secs(60)).await;
+    redis.pause().await.expect("paused");
+    leashed::wait_at(redis.address()).await;
 }

@@ -5,7 +5,7 @@ use crate::steps::Steps;
 
 /// The tests that are run against servers in containers too, by the names of their targets: those of the
 /// testkit's servers, and the contract suites of providers that have one.
-const SUITES: [&str; 2] = ["redis", "contract"];
+const SUITES: [&str; 3] = ["redis", "postgres", "contract"];
 
 /// The provider whose contract suite needs no server.
 const WITHOUT_SERVER: &str = "locking-memory";

@@ -3,7 +3,7 @@ use std::time::Duration;
 
 use crate::command::{self, Result, answers, answers_within, root, target};
 use crate::engine::Engine;
-use crate::packages::Package;
+use crate::packages::{POSTGRES, Package, REDIS};
 
 /// Registries that can't be reached mostly say so at once, but not all of them.
 const PULL: Duration = Duration::from_secs(120);
@@ -23,13 +23,23 @@ pub(crate) struct Image {
 }
 
 /// All of them.
-pub(crate) const IMAGES: [Image; 1] = [Image {
-    official: "redis:7",
-    own: "locking-test/redis:7",
-    folder: "redis",
-    package: Package { program: "redis-server", name: "redis-server" },
-    variable: "LOCKING_TEST_REDIS_IMAGE",
-}];
+pub(crate) const IMAGES: [Image; 2] = [
+    Image {
+        official: "redis:7",
+        own: "locking-test/redis:7",
+        folder: "redis",
+        package: REDIS,
+        variable: "LOCKING_TEST_REDIS_IMAGE",
+    },
+    Image {
+        official: "postgres:16",
+        // Whichever version Debian has.
+        own: "locking-test/postgres:debian",
+        folder: "postgres",
+        package: POSTGRES,
+        variable: "LOCKING_TEST_POSTGRES_IMAGE",
+    },
+];
 
 /// Makes or pulls all images, and says how tests find them.
 pub(crate) fn run() -> Result {

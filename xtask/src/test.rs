@@ -1,6 +1,6 @@
 use crate::command::{Result, cargo};
 use crate::engine;
-use crate::packages::Package;
+use crate::packages::{PGBOUNCER, POSTGRES, Package, REDIS};
 use crate::steps::Steps;
 
 /// The feature sets of the facade. Each is built alone: in a build of the whole workspace one
@@ -13,7 +13,7 @@ const FEATURE_SETS: [&[&str]; 4] = [
 ];
 
 /// The programs of servers under test.
-const SERVERS: [Package; 1] = [Package { program: "redis-server", name: "redis-server" }];
+const SERVERS: [Package; 2] = [REDIS, POSTGRES];
 
 /// The variable by which the testkit is told where servers come from.
 const SOURCE: &str = "LOCKING_TEST_SERVERS";
@@ -38,6 +38,8 @@ pub(crate) fn run(steps: &mut Steps) -> Result {
 /// Tests start their servers themselves. What has to be there is their programs, or else Docker;
 /// answers the source that is the fastest, unless somebody chose one already.
 fn set_up() -> Result<Option<&'static str>> {
+    // It is a process wherever the server behind it comes from.
+    PGBOUNCER.ensure()?;
     if std::env::var_os(SOURCE).is_some() {
         return Ok(None);
     }

@@ -32,11 +32,11 @@ const START: Duration = Duration::from_secs(180);
 const END: i32 = 20;
 
 /// What a container is made of.
-#[derive(Debug)]
 pub(super) struct ContainerSetup {
     pub(super) server: &'static str,
     /// Its image with the tag, such as `redis:7`.
     pub(super) image: String,
+    pub(super) environment: Vec<(String, String)>,
     pub(super) command: Vec<String>,
     /// Paths in the container, with what stands there.
     pub(super) files: Vec<(String, Vec<u8>)>,
@@ -84,10 +84,15 @@ impl ServerContainer {
     }
 
     pub(super) async fn kill(&self) -> Result<(), ServerError> {
+        self.end_by("SIGKILL").await
+    }
+
+    /// Sends it a signal that ends it, and returns when it has ended.
+    pub(super) async fn end_by(&self, signal: &str) -> Result<(), ServerError> {
         let mut runs = self.runs.lock().await;
         if *runs {
             let docker = docker_client_instance().await.map_err(|error| self.failed(error))?;
-            let signal = KillContainerOptionsBuilder::new().signal("SIGKILL").build();
+            let signal = KillContainerOptionsBuilder::new().signal(signal).build();
             docker
                 .kill_container(&self.name, Some(signal))
                 .await
@@ -155,6 +160,9 @@ impl ContainerSetup {
         for (path, contents) in self.files {
             request = request.with_copy_to(path, contents);
         }
+        for (variable, value) in self.environment {
+            request = request.with_env_var(variable, value);
+        }
         let ports = self.ports;
         request
             .with_cmd(self.command)
@@ -174,6 +182,12 @@ impl ContainerSetup {
                 host.port_bindings = Some(bindings.collect());
             })
     }
+}
+
+/// The image that a variable names, or else this one.
+pub(super) fn image(variable: &str, default: &str) -> String {
+    let named = std::env::var(variable).ok().filter(|image| !image.is_empty());
+    named.unwrap_or_else(|| default.to_owned())
 }
 
 /// Whether containers can be started here; the error says why not.

@@ -6,8 +6,8 @@ use crate::signal::Signal;
 /// A server that was started here, whatever it is a server of.
 #[derive(Debug)]
 pub(super) enum Owned {
-    Process(ServerProcess),
-    // Boxed: it is much larger.
+    // Both are large, and not equally so.
+    Process(Box<ServerProcess>),
     Container(Box<ServerContainer>),
 }
 
@@ -24,7 +24,7 @@ impl Owned {
     /// Ends it at once.
     pub(super) async fn kill(&self) -> Result<(), ServerError> {
         match self {
-            Self::Process(process) => process.end(Signal::Kill).await,
+            Self::Process(process) => process.kill().await,
             Self::Container(container) => container.kill().await,
         }
     }
@@ -32,21 +32,29 @@ impl Owned {
     /// Has it end.
     pub(super) async fn stop(&self) -> Result<(), ServerError> {
         match self {
-            Self::Process(process) => process.end(Signal::End).await,
+            Self::Process(process) => process.stop().await,
             Self::Container(container) => container.stop().await,
+        }
+    }
+
+    /// Has it end by the signal QUIT, which servers take for a demand to hurry.
+    pub(super) async fn quit(&self) -> Result<(), ServerError> {
+        match self {
+            Self::Process(process) => process.end_by(Signal::Quit).await,
+            Self::Container(container) => container.end_by("SIGQUIT").await,
         }
     }
 
     pub(super) async fn pause(&self) -> Result<(), ServerError> {
         match self {
-            Self::Process(process) => process.signal(Signal::Stop).await,
+            Self::Process(process) => process.pause().await,
             Self::Container(container) => container.pause().await,
         }
     }
 
     pub(super) async fn resume(&self) -> Result<(), ServerError> {
         match self {
-            Self::Process(process) => process.signal(Signal::Continue).await,
+            Self::Process(process) => process.resume().await,
             Self::Container(container) => container.resume().await,
         }
     }

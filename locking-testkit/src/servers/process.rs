@@ -1,19 +1,24 @@
 use std::ffi::OsString;
 use std::io::{BufRead, BufReader};
 use std::path::PathBuf;
-use std::process::{Child, Command, Stdio};
+use std::process::{Child, Stdio};
 use std::sync::{MutexGuard, PoisonError};
 use std::time::{Duration, Instant};
 
-use tempfile::TempDir;
+use tokio::process::Command;
 use tokio::sync::Mutex;
 use tokio::time::sleep;
 
 use super::error::ServerError;
+use super::folder::Folder;
+use super::kind::Kind;
 use crate::signal::{Signal, send};
 
 /// Ends its server when the test is gone.
-const LEASH: &str = include_str!("leash.sh");
+const LEASH: &str = concat!(include_str!("family.sh"), include_str!("leash.sh"));
+
+/// Tells a server and the processes that it started.
+const TELL: &str = concat!(include_str!("family.sh"), "tell \"$1\" \"$2\"\n");
 
 /// How long a server may take to end when it is told to.
 const END: Duration = Duration::from_secs(20);
@@ -21,12 +26,14 @@ const END: Duration = Duration::from_secs(20);
 /// A server as a process, in a folder of its own, on a leash.
 #[derive(Debug)]
 pub(super) struct ServerProcess {
-    server: &'static str,
+    kind: &'static Kind,
     program: PathBuf,
     arguments: Vec<OsString>,
+    stop: Signal,
+    drop: &'static str,
     running: Mutex<Option<Running>>,
     // Behind the process: fields are dropped in their order.
-    folder: TempDir,
+    folder: Folder,
 }
 
 /// Dropped, it ends the server.
@@ -40,13 +47,20 @@ struct Running {
 impl ServerProcess {
     /// A server that runs in `folder`; not started yet.
     pub(super) fn new(
-        server: &'static str,
+        kind: &'static Kind,
         program: PathBuf,
         arguments: impl IntoIterator<Item = impl Into<OsString>>,
-        folder: TempDir,
+        folder: Folder,
     ) -> Self {
         let arguments = arguments.into_iter().map(Into::into).collect();
-        Self { server, program, arguments, running: Mutex::new(None), folder }
+        let (stop, drop) = (Signal::End, "KILL");
+        Self { kind, program, arguments, stop, drop, running: Mutex::new(None), folder }
+    }
+
+    /// The same, but `stop` has it end, and at last it gets the signal of the name `drop`, by which
+    /// it leaves nothing behind in the system.
+    pub(super) fn ended_by(self, stop: Signal, drop: &'static str) -> Self {
+        Self { stop, drop, ..self }
     }
 
     /// Starts it where it doesn't run. It needs a moment more until it answers.
@@ -59,9 +73,9 @@ impl ServerProcess {
     }
 
     fn spawn(&self) -> std::io::Result<Running> {
-        let mut command = Command::new("sh");
-        command.args(["-c", LEASH, "leash"]).arg(self.folder.path());
-        command.arg(&self.program).args(&self.arguments).current_dir(self.folder.path());
+        let mut command = self.folder.command("sh".as_ref());
+        command.args(["-c", LEASH, "leash"]).arg(self.folder.path()).arg(self.drop);
+        command.arg(&self.program).args(&self.arguments);
         // What the server says is in its log.
         command.stdin(Stdio::piped()).stdout(Stdio::piped()).stderr(Stdio::null());
         // An interrupt from the keyboard is for the test; the leash cleans up after it.
@@ -76,35 +90,69 @@ impl ServerProcess {
         Ok(Running { leash: leash.into(), id })
     }
 
-    /// Ends it by this signal, and returns when it has ended.
-    pub(super) async fn end(&self, signal: Signal) -> Result<(), ServerError> {
+    /// Has it end, and returns when it has ended.
+    pub(super) async fn stop(&self) -> Result<(), ServerError> {
+        self.end_by(self.stop).await
+    }
+
+    /// The same by another signal.
+    pub(super) async fn end_by(&self, signal: Signal) -> Result<(), ServerError> {
         let mut running = self.running.lock().await;
-        let Some(process) = running.as_ref() else { return Ok(()) };
-        // One that ended by itself meanwhile is what was asked for.
-        let _ = send(process.id, signal);
-        let give_up = Instant::now() + END;
-        while process.is_alive() {
-            if Instant::now() > give_up {
-                return Err(ServerError::TimedOut {
-                    server: self.server,
-                    what: "to end",
-                    within: END,
-                });
-            }
-            sleep(Duration::from_millis(2)).await;
+        if let Some(process) = running.as_ref() {
+            // One that ended by itself meanwhile is what was asked for.
+            let _ = send(process.id, signal);
+            self.until_ended(process).await?;
         }
         *running = None;
         Ok(())
     }
 
-    /// Sends a signal to it.
-    pub(super) async fn signal(&self, signal: Signal) -> Result<(), ServerError> {
-        match self.running.lock().await.as_ref() {
-            Some(process) if process.is_alive() => {
-                send(process.id, signal).map_err(|error| self.failed(&error.to_string()))
+    /// Kills it with what it started, and returns when it is gone.
+    pub(super) async fn kill(&self) -> Result<(), ServerError> {
+        let mut running = self.running.lock().await;
+        if let Some(process) = running.as_ref() {
+            self.tell("KILL", process).await?;
+            self.until_ended(process).await?;
+        }
+        *running = None;
+        Ok(())
+    }
+
+    /// Stops all its processes.
+    pub(super) async fn pause(&self) -> Result<(), ServerError> {
+        self.tell_running("STOP").await
+    }
+
+    /// Has all its processes go on.
+    pub(super) async fn resume(&self) -> Result<(), ServerError> {
+        self.tell_running("CONT").await
+    }
+
+    async fn until_ended(&self, process: &Running) -> Result<(), ServerError> {
+        let give_up = Instant::now() + END;
+        while process.is_alive() {
+            if Instant::now() > give_up {
+                let (server, what) = (self.kind.name, "to end");
+                return Err(ServerError::TimedOut { server, what, within: END });
             }
+            sleep(Duration::from_millis(2)).await;
+        }
+        Ok(())
+    }
+
+    async fn tell_running(&self, signal: &str) -> Result<(), ServerError> {
+        match self.running.lock().await.as_ref() {
+            Some(process) if process.is_alive() => self.tell(signal, process).await,
             _ => Err(self.failed("it doesn't run")),
         }
+    }
+
+    async fn tell(&self, signal: &str, process: &Running) -> Result<(), ServerError> {
+        let mut command = Command::new("sh");
+        command.args(["-c", TELL, "tell", signal, &process.id.to_string()]);
+        // What ended by itself meanwhile can't be told anything.
+        let told = command.stdin(Stdio::null()).status().await;
+        told.map(drop).map_err(|error| self.failed(&format!("sh: {error}")))
     }
 
     /// An error if it ended by itself, with what it said last.
@@ -122,7 +170,7 @@ impl ServerProcess {
 
     fn failed(&self, problem: &str) -> ServerError {
         let problem = format!("`{}`: {problem}", self.program.display());
-        ServerError::Failed { server: self.server, problem }
+        ServerError::Failed { server: self.kind.name, problem }
     }
 }
 

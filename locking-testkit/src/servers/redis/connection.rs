@@ -4,7 +4,7 @@ use std::net::SocketAddr;
 use tokio::io::{AsyncBufReadExt, AsyncReadExt, AsyncWriteExt, BufReader};
 use tokio::net::TcpStream;
 
-use super::address::Address;
+use crate::servers::address::Address;
 
 /// No answer of a server under test is longer; more is a mistake.
 const LONGEST: u64 = 64 << 20;

@@ -1,49 +1,33 @@
-use std::fmt;
 use std::io;
 use std::net::SocketAddr;
-use std::time::{Duration, Instant};
+use std::ops::Deref;
 
 use tokio::net::TcpStream;
-use tokio::time::{sleep, timeout};
 
-use super::address::Address;
+use super::TLS;
 use super::connection::{Answer, Connection};
-use super::{NAME, URL, start};
+use super::setup::RedisSetup;
+use crate::servers::address::Address;
 use crate::servers::error::ServerError;
-use crate::servers::owned::Owned;
-use crate::servers::source::Source;
+use crate::servers::kind::{Probe, Unready};
+use crate::servers::server::Server;
+use crate::servers::start;
 
-/// How long a server may take until it answers.
-const READY: Duration = Duration::from_secs(30);
-
-/// How long one command may take.
-const ANSWER: Duration = Duration::from_secs(10);
-
-/// A Redis server for tests.
-///
-/// Where it was started here, it ends when it is dropped, and with the test's process at the latest;
-/// no runtime is needed for that. Its methods may be called from any runtime, and by several tasks.
+/// A Redis server for tests. What it has in common with others: [`Server`].
+#[derive(Debug)]
 pub struct Redis {
-    address: Address,
-    socket: SocketAddr,
+    server: Server,
     tls: Option<SocketAddr>,
-    owned: Option<Owned>,
 }
 
 impl Redis {
-    pub(super) const fn new(
-        address: Address,
-        socket: SocketAddr,
-        tls: Option<SocketAddr>,
-        owned: Option<Owned>,
-    ) -> Self {
-        Self { address, socket, tls, owned }
+    pub(super) const fn new(server: Server, tls: Option<SocketAddr>) -> Self {
+        Self { server, tls }
     }
 
     /// The server of `LOCKING_TEST_REDIS_URL`, else one in a container, else one as a process.
     ///
-    /// What it is set up like is known only of servers of one's own:
-    /// [`RedisSetup`](super::RedisSetup).
+    /// What it is set up like is known only of servers of one's own: [`RedisSetup`].
     ///
     /// # Errors
     ///
@@ -52,107 +36,17 @@ impl Redis {
     /// - [`ServerError::Variable`] if a variable can't be understood.
     /// - [`ServerError::Failed`] or [`ServerError::TimedOut`] if it doesn't start or doesn't answer.
     pub async fn start() -> Result<Self, ServerError> {
-        start::any().await
-    }
-
-    /// The server's address with its password, as clients take it: `redis://:password@127.0.0.1:1234`.
-    #[must_use]
-    pub fn url(&self) -> String {
-        self.address.url()
-    }
-
-    /// The same server's at another address: that of a proxy before it.
-    #[must_use]
-    pub fn url_at(&self, address: SocketAddr) -> String {
-        self.address.at(address).url()
-    }
-
-    /// Its address for TLS, where it was [set up](super::RedisSetup::tls) with a certificate:
-    /// `rediss://127.0.0.1:1234`.
-    #[must_use]
-    pub fn tls_url(&self) -> Option<String> {
-        let tls = self.tls?;
-        Some(Address { tls: true, ..self.address.at(tls) }.url())
-    }
-
-    /// Where it listens. It stays the same when the server is started again.
-    #[must_use]
-    pub fn address(&self) -> SocketAddr {
-        self.socket
-    }
-
-    /// Where it comes from.
-    #[must_use]
-    pub fn source(&self) -> Source {
-        match &self.owned {
-            None => Source::Environment,
-            Some(Owned::Container(_)) => Source::Container,
-            Some(Owned::Process(_)) => Source::Process,
+        match start::named::<RedisSetup>().await? {
+            Some(server) => Ok(Self::new(server, None)),
+            None => RedisSetup::new().start().await,
         }
     }
 
-    /// What a process finds in its environment so that [`Redis::start`] finds this server there.
+    /// Its address for TLS, where it was [set up](RedisSetup::tls) with a certificate:
+    /// `rediss://127.0.0.1:1234`.
     #[must_use]
-    pub fn child_environment(&self) -> Vec<(String, String)> {
-        self.child_environment_at(self.socket)
-    }
-
-    /// The same server at another address: that of a proxy before it.
-    #[must_use]
-    pub fn child_environment_at(&self, address: SocketAddr) -> Vec<(String, String)> {
-        let url = if address == self.socket { self.url() } else { self.url_at(address) };
-        let source = Source::Environment.name().to_owned();
-        vec![(URL.to_owned(), url), (Source::VARIABLE.to_owned(), source)]
-    }
-
-    /// Kills it at once, and returns when it is gone. What it hasn't written is lost.
-    ///
-    /// # Errors
-    ///
-    /// - [`ServerError::NotOurs`] if it is the environment's.
-    /// - [`ServerError::Failed`] or [`ServerError::TimedOut`] if it doesn't end.
-    pub async fn kill(&self) -> Result<(), ServerError> {
-        self.owned("kill")?.kill().await
-    }
-
-    /// Has it end, and returns when it has ended.
-    ///
-    /// # Errors
-    ///
-    /// As [`kill`](Self::kill).
-    pub async fn stop(&self) -> Result<(), ServerError> {
-        self.owned("stop")?.stop().await
-    }
-
-    /// Starts it again after [`kill`](Self::kill) or [`stop`](Self::stop), on the same port and with
-    /// the data that it had on disk, and returns when it answers. One that runs goes on as it is.
-    ///
-    /// # Errors
-    ///
-    /// - [`ServerError::NotOurs`] if it is the environment's.
-    /// - [`ServerError::Failed`] or [`ServerError::TimedOut`] if it doesn't start.
-    pub async fn start_again(&self) -> Result<(), ServerError> {
-        self.owned("start")?.start().await?;
-        self.until_ready().await
-    }
-
-    /// Stops it from doing anything, with all connections open, as a machine that hangs does.
-    ///
-    /// # Errors
-    ///
-    /// - [`ServerError::NotOurs`] if it is the environment's.
-    /// - [`ServerError::Failed`] if it doesn't run.
-    pub async fn pause(&self) -> Result<(), ServerError> {
-        self.owned("pause")?.pause().await
-    }
-
-    /// The end of [`pause`](Self::pause).
-    ///
-    /// # Errors
-    ///
-    /// As [`pause`](Self::pause).
-    pub async fn resume(&self) -> Result<(), ServerError> {
-        self.owned("resume")?.resume().await
+    pub fn tls_url(&self) -> Option<String> {
+        Some(Address { scheme: TLS, ..self.parts().at(self.tls?) }.url())
     }
 
     /// Has it execute a command, over a connection of its own. The answer is text: a number's digits,
@@ -164,15 +58,10 @@ impl Redis {
     /// is the environment's and speaks TLS only.
     pub async fn command(&self, words: &[&str]) -> Result<String, ServerError> {
         let asked = async {
-            self.ask(words).await.map_err(|error| error.to_string()).and_then(Answer::into_text)
+            let answer = ask(self, words).await.map_err(|error| error.to_string());
+            answer.and_then(Answer::into_text)
         };
-        let answer = timeout(ANSWER, asked).await;
-        let answer = answer.unwrap_or_else(|_| Err(format!("no answer within {ANSWER:?}")));
-        answer.map_err(|problem| ServerError::Command {
-            server: NAME,
-            command: (*words.first().unwrap_or(&"")).to_owned(),
-            problem,
-        })
+        self.answer(words.first().unwrap_or(&""), asked).await
     }
 
     /// Has it forget all scripts.
@@ -231,70 +120,46 @@ impl Redis {
         read: impl Fn(&str) -> Option<u64>,
     ) -> Result<u64, ServerError> {
         let answer = self.command(words).await?;
-        read(&answer).ok_or_else(|| ServerError::Command {
-            server: NAME,
-            command: words.join(" "),
-            problem: format!("there is no number in the answer: {answer}"),
+        read(&answer).ok_or_else(|| {
+            self.refused(&words.join(" "), format!("there is no number in the answer: {answer}"))
         })
-    }
-
-    async fn ask(&self, words: &[&str]) -> io::Result<Answer> {
-        if self.address.tls {
-            return Err(io::Error::new(io::ErrorKind::Unsupported, "it speaks TLS only"));
-        }
-        Connection::open(self.socket, &self.address).await?.ask(words).await
-    }
-
-    /// Waits until it answers.
-    pub(super) async fn until_ready(&self) -> Result<(), ServerError> {
-        let give_up = Instant::now() + READY;
-        loop {
-            let answer = timeout(ANSWER, self.is_ready()).await;
-            let problem = match answer {
-                Ok(Ok(true)) => return Ok(()),
-                Ok(Ok(false)) => "it loads its data".to_owned(),
-                Ok(Err(error)) if error.kind() == io::ErrorKind::PermissionDenied => {
-                    return Err(self.unready(&error.to_string()));
-                }
-                Ok(Err(error)) => error.to_string(),
-                Err(_) => format!("no answer within {ANSWER:?}"),
-            };
-            match &self.owned {
-                Some(owned) => owned.check().await?,
-                // Whoever names a server says that it is there.
-                None => return Err(self.unready(&problem)),
-            }
-            if Instant::now() > give_up {
-                let what = "to answer";
-                return Err(ServerError::TimedOut { server: NAME, what, within: READY });
-            }
-            sleep(Duration::from_millis(5)).await;
-        }
-    }
-
-    async fn is_ready(&self) -> io::Result<bool> {
-        if self.address.tls {
-            return TcpStream::connect(self.socket).await.map(|_| true);
-        }
-        match self.ask(&["PING"]).await? {
-            // Whoever set it up knows who may ask.
-            Answer::Refused(why) => Ok(why.starts_with("NOAUTH") || why.starts_with("NOPERM")),
-            _ => Ok(true),
-        }
-    }
-
-    fn unready(&self, problem: &str) -> ServerError {
-        ServerError::Failed { server: NAME, problem: format!("{:?}: {problem}", self.address) }
-    }
-
-    fn owned(&self, operation: &'static str) -> Result<&Owned, ServerError> {
-        self.owned.as_ref().ok_or(ServerError::NotOurs { server: NAME, operation })
     }
 }
 
-/// Without the password.
-impl fmt::Debug for Redis {
-    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
-        f.debug_struct("Redis").field("address", &self.address).finish_non_exhaustive()
+impl Deref for Redis {
+    type Target = Server;
+
+    fn deref(&self) -> &Server {
+        &self.server
     }
+}
+
+async fn ask(server: &Server, words: &[&str]) -> io::Result<Answer> {
+    if server.parts().scheme == TLS {
+        return Err(io::Error::new(io::ErrorKind::Unsupported, "it speaks TLS only"));
+    }
+    Connection::open(server.address(), server.parts()).await?.ask(words).await
+}
+
+/// Whether it answers.
+pub(super) fn probe(server: &Server) -> Probe<'_> {
+    Box::pin(async move {
+        let answer = if server.parts().scheme == TLS {
+            TcpStream::connect(server.address()).await.map(|_| Answer::Nothing)
+        } else {
+            ask(server, &["PING"]).await
+        };
+        match answer {
+            // Whoever set it up knows who may ask.
+            Ok(Answer::Refused(why)) if why.starts_with("NOAUTH") || why.starts_with("NOPERM") => {
+                Ok(())
+            }
+            Ok(Answer::Refused(why)) => Err(Unready::Yet(why)),
+            Ok(_) => Ok(()),
+            Err(error) if error.kind() == io::ErrorKind::PermissionDenied => {
+                Err(Unready::Refused(error.to_string()))
+            }
+            Err(error) => Err(Unready::Yet(error.to_string())),
+        }
+    })
 }

@@ -1,4 +1,3 @@
-mod address;
 mod connection;
 mod handle;
 mod setup;
@@ -7,17 +6,16 @@ mod start;
 pub use handle::Redis;
 pub use setup::RedisSetup;
 
-/// The server's name in errors.
-const NAME: &str = "Redis";
+use super::kind::Kind;
 
-/// The variable that names a server.
-const URL: &str = "LOCKING_TEST_REDIS_URL";
+pub(super) const KIND: Kind = Kind {
+    name: "Redis",
+    variable: "LOCKING_TEST_REDIS_URL",
+    schemes: &[("redis", "redis"), ("valkey", "redis"), ("rediss", TLS), ("valkeys", TLS)],
+    example: "`redis://127.0.0.1:6379` or `rediss://user:password@host`",
+    port: 6379,
+    probe: handle::probe,
+};
 
-/// The variable that names the image of containers.
-const IMAGE: &str = "LOCKING_TEST_REDIS_IMAGE";
-
-const DEFAULT_IMAGE: &str = "redis:7";
-
-/// What to do where no server is to be had.
-const ADVICE: &str = "set LOCKING_TEST_REDIS_URL to a server's address, or start Docker, or install \
-`redis-server` (Debian, Ubuntu: apt-get install redis-server)";
+/// How addresses for TLS begin.
+const TLS: &str = "rediss";

@@ -1,6 +1,6 @@
 use super::handle::Redis;
-use super::start;
 use crate::servers::error::ServerError;
+use crate::servers::start;
 
 /// How a Redis server is set up. Without more, it keeps nothing on disk.
 ///
@@ -45,7 +45,8 @@ impl RedisSetup {
         self.argument("appendonly", "yes").argument("appendfsync", "always")
     }
 
-    /// The same with a password: `requirepass`. It is part of [`Redis::url`].
+    /// The same with a password: `requirepass`. It is part of
+    /// [`url`](crate::servers::Server::url).
     pub fn password(self, password: &str) -> Self {
         let setup = self.argument("requirepass", &quoted(password));
         Self { password: Some(password.to_owned()), ..setup }
