@@ -46,9 +46,8 @@ BEGIN
         END IF;
     END IF;
     IF v_first.client <> 0 AND v_first.request IS DISTINCT FROM p_asking THEN
-        PERFORM pg_notify('locking_' || left(v_first.request, 16),
-            CASE WHEN v_first.several THEN 'look ' || v_first.request || ' ' || p_key
-                 ELSE concat_ws(' ', 'grant', v_token, v_ms, v_first.request, p_key) END);
+        PERFORM pg_notify('locking_' || v_first.client,
+            concat_ws(' ', 'grant', coalesce(v_token, 0), coalesce(v_ms, 400), v_first.request, p_key));
     END IF;
 END $$;
 
@@ -175,7 +174,7 @@ BEGIN
         -- its whole expiry from now.
         IF v_mine <> '{}' THEN
             UPDATE locking SET expires = locking_expiry(p_ms) WHERE key = ANY (v_mine) AND request = p_request;
-            UPDATE locking_guard SET expires = locking_expiry(p_ms)
+            UPDATE locking_guard SET expires = locking_expiry(p_ms), client = p_client
                 WHERE key = ANY (v_mine) AND request = p_request;
         END IF;
         IF v_own <> '{}' AND p_ms IS NOT NULL THEN

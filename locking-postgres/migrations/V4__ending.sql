@@ -12,10 +12,9 @@ BEGIN
     PERFORM locking_commit_safely(p_last > clock_timestamp() + interval '60 s');
 END $$;
 
--- Gives back one key of a lease, as that lease; answers whether it was held by it. p_logged: where it most
--- likely is.
+-- Gives back one key, like locking_release. p_logged: in which table to look first.
 CREATE FUNCTION locking_release_one(
-    p_most integer, p_patience integer, p_logged boolean, p_key text, p_token bigint, p_origin text
+    p_most integer, p_patience integer, p_logged boolean, p_key text, p_owner text, p_token bigint, p_origin text
 ) RETURNS boolean
     LANGUAGE plpgsql
     SET search_path FROM CURRENT SET enable_seqscan = off SET plan_cache_mode = force_generic_plan SET jit = off
@@ -25,19 +24,25 @@ DECLARE
     v_waits   boolean;
 BEGIN
     PERFORM locking_enter(ARRAY[p_key], p_most, p_patience);
-    IF p_logged THEN
-        DELETE FROM locking WHERE key = p_key AND (token = p_token OR request = p_origin AND token < p_token)
-            RETURNING expires, EXISTS (SELECT FROM locking_queue q WHERE q.key = p_key)
-            INTO v_expires, v_waits;
-        IF FOUND THEN
-            PERFORM locking_commit_release(v_expires);
+    FOR i IN 1..2 LOOP
+        IF p_logged = (i = 1) THEN
+            DELETE FROM locking WHERE key = p_key AND CASE
+                    WHEN p_owner IS NULL THEN token = p_token OR request = p_origin AND token < p_token
+                    WHEN p_owner = '' THEN kind = 'a'
+                    ELSE kind = 'o' AND owner = p_owner END
+                RETURNING expires, EXISTS (SELECT FROM locking_queue q WHERE q.key = p_key)
+                INTO v_expires, v_waits;
+            IF FOUND THEN
+                PERFORM locking_commit_release(v_expires);
+            END IF;
+        ELSIF p_owner IS NULL THEN
+            DELETE FROM locking_guard
+                WHERE key = p_key AND kind <> 'r' AND (token = p_token OR request = p_origin AND token < p_token)
+                RETURNING expires, EXISTS (SELECT FROM locking_queue q WHERE q.key = p_key)
+                INTO v_expires, v_waits;
         END IF;
-    ELSE
-        DELETE FROM locking_guard
-            WHERE key = p_key AND kind <> 'r' AND (token = p_token OR request = p_origin AND token < p_token)
-            RETURNING expires, EXISTS (SELECT FROM locking_queue q WHERE q.key = p_key)
-            INTO v_expires, v_waits;
-    END IF;
+        EXIT WHEN v_expires IS NOT NULL;
+    END LOOP;
     IF v_waits THEN
         PERFORM locking_hand_on_all(ARRAY[p_key]);
     END IF;

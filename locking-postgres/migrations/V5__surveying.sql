@@ -82,7 +82,7 @@ BEGIN
             IF v_row.expires > clock_timestamp() AND NOT locking_is_dead(v_row.client) THEN
                 freed := freed + 1;
                 IF v_row.client <> 0 THEN
-                    PERFORM pg_notify('locking_' || left(v_row.request, 16),
+                    PERFORM pg_notify('locking_' || v_row.client,
                                       concat_ws(' ', 'revoked', v_row.request, v_row.key));
                 END IF;
             END IF;

@@ -57,11 +57,11 @@ pub struct Lines<S> {
 #[derive(Clone, Debug)]
 #[non_exhaustive]
 pub struct Notice<'a> {
-    /// The first key of the ask.
+    /// The key, or one of several of the ask.
     pub key: &'a str,
     /// The ask that was granted.
     pub ask: &'a str,
-    /// The token.
+    /// The token; of no matter to an ask for several keys, which asks again in any case.
     pub token: FencingToken,
     /// How long the grant lasts unless it is confirmed.
     pub term: Duration,

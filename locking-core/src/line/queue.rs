@@ -36,7 +36,7 @@ pub(super) struct LocalQueue {
     /// Requests for several keys that wait for this one too, each with a place of its own at the
     /// store. While there are some, the key isn't passed on past them.
     pub(super) several: usize,
-    /// Those of them that are told through this key: it is their first.
+    /// Where they are told.
     pub(super) inboxes: Vec<Arc<Inbox>>,
     /// Why the store was last asked in vain.
     trouble: Option<Arc<Error>>,

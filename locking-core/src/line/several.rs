@@ -122,8 +122,7 @@ async fn give_up<S: LineStore>(
     })
 }
 
-/// Its mark in the lines of its keys: they aren't passed on past it, and the first knows where it is
-/// told.
+/// Its mark in the lines of its keys: they aren't passed on past it, and know where it is told.
 struct Waiting<'a, S: LineStore> {
     lines: &'a Arc<Lines<S>>,
     keys: KeySet,
@@ -137,9 +136,7 @@ impl<'a, S: LineStore> Waiting<'a, S> {
         for key in &keys {
             lines.with(key, |queue| {
                 queue.several += 1;
-                if key == keys.first() {
-                    queue.inboxes.push(Arc::clone(&inbox));
-                }
+                queue.inboxes.push(Arc::clone(&inbox));
             });
         }
         Self { lines, keys, inbox }

@@ -1,0 +1,163 @@
+use std::collections::HashMap;
+use std::sync::Arc;
+
+use locking_core::Session;
+use locking_core::line::{Ask, Manner};
+use locking_core::{Expiry, HoldKind, OwnerId};
+use tokio_postgres::{Error as DriverError, Row};
+
+use crate::database::Database;
+use crate::failure::Failure;
+use crate::lane::Batch;
+use crate::sessions::{Joined, Sessions};
+use crate::statement::Values;
+
+/// An acquisition, as the database is asked for it.
+#[derive(Clone, Debug)]
+pub(crate) struct Acquire {
+    manner: &'static str,
+    repeated: bool,
+    request: String,
+    kind: &'static str,
+    owner: String,
+    ms: Option<i64>,
+    keys: Vec<String>,
+}
+
+impl Acquire {
+    /// `None` for a manner that isn't known here.
+    pub(crate) fn new(ask: &Ask, manner: Manner, repeated: bool) -> Option<Self> {
+        let request = &ask.request;
+        Some(Self {
+            manner: match manner {
+                Manner::Once => "once",
+                Manner::Queue => "queue",
+                Manner::Again => "again",
+                Manner::Reenter => "reenter",
+                _ => return None,
+            },
+            repeated,
+            request: ask.id.as_str().to_owned(),
+            kind: match (request.hold.kind(), &request.owner) {
+                (HoldKind::Lease, Some(_)) => "o",
+                (HoldKind::Lease, None) => "a",
+                _ => "g",
+            },
+            owner: owner(request.owner.as_ref()),
+            ms: request.expiry.map(millis),
+            keys: request.keys.iter().map(|key| key.as_str().to_owned()).collect(),
+        })
+    }
+}
+
+/// What the database answers.
+#[derive(Debug)]
+pub(crate) struct Acquired {
+    /// 0: granted. -1: it was taken back. Else the number of the first key that blocks.
+    pub(crate) blocked: i32,
+    pub(crate) tokens: Vec<Option<i64>>,
+    pub(crate) taken: Vec<bool>,
+    pub(crate) ends_in: Option<i64>,
+    pub(crate) holder: Option<String>,
+    pub(crate) newest: Option<i64>,
+    /// The session that a guard hangs on.
+    pub(crate) session: Option<Session>,
+}
+
+impl Acquired {
+    fn read(row: &Row, session: Option<&Session>) -> Result<Self, DriverError> {
+        Ok(Self {
+            blocked: row.try_get(1)?,
+            tokens: row.try_get::<_, Option<_>>(2)?.unwrap_or_default(),
+            taken: row.try_get::<_, Option<_>>(3)?.unwrap_or_default(),
+            ends_in: row.try_get(4)?,
+            holder: row.try_get(5)?,
+            newest: row.try_get(6)?,
+            session: session.cloned(),
+        })
+    }
+}
+
+/// Acquisitions whose holds go into one of the two tables.
+pub(crate) struct Acquiring {
+    pub(crate) database: Arc<Database>,
+    pub(crate) sessions: Arc<Sessions>,
+    /// Whether they are durable; if not, they hang on this process's session.
+    pub(crate) logged: bool,
+}
+
+impl Batch for Acquiring {
+    type Operation = Acquire;
+    type Reply = Acquired;
+
+    fn keys(operation: &Acquire) -> usize {
+        operation.keys.len()
+    }
+
+    fn is_alone(operation: &Acquire) -> bool {
+        operation.keys.len() > 1
+    }
+
+    async fn send(&self, asked: &[Acquire]) -> Result<Vec<Acquired>, Failure> {
+        let joined = if self.logged {
+            self.sessions.joined()
+        } else {
+            Some(self.sessions.wait(self.database.command_timeout).await?)
+        };
+        let number = joined.as_ref().map_or(0, |joined| joined.number);
+        let session = joined.filter(|_| !self.logged).map(|Joined { session, .. }| session);
+        let (database, logged) = (&self.database, self.logged);
+        let rows = if let [one] = asked {
+            let values: Values = vec![
+                Box::new(database.most),
+                Box::new(database.patience()),
+                Box::new(number),
+                Box::new(logged),
+                Box::new(one.manner),
+                Box::new(one.repeated),
+                Box::new(one.request.clone()),
+                Box::new(one.kind),
+                Box::new(one.owner.clone()),
+                Box::new(one.ms),
+                Box::new(one.keys.clone()),
+            ];
+            database.run(&database.statements.acquire, values).await?
+        } else {
+            let all = |part: fn(&Acquire) -> String| asked.iter().map(part).collect::<Vec<_>>();
+            let manners: Vec<_> = asked.iter().map(|one| one.manner).collect();
+            let repeated: Vec<_> = asked.iter().map(|one| one.repeated).collect();
+            let kinds: Vec<_> = asked.iter().map(|one| one.kind).collect();
+            let ms: Vec<_> = asked.iter().map(|one| one.ms).collect();
+            let values: Values = vec![
+                Box::new(database.most),
+                Box::new(database.patience()),
+                Box::new(number),
+                Box::new(logged),
+                Box::new(manners),
+                Box::new(repeated),
+                Box::new(all(|one| one.request.clone())),
+                Box::new(kinds),
+                Box::new(all(|one| one.owner.clone())),
+                Box::new(ms),
+                Box::new(all(|one| one.keys[0].clone())),
+            ];
+            database.run(&database.statements.acquire_many, values).await?
+        };
+        let mut answers = HashMap::with_capacity(rows.len());
+        for row in &rows {
+            let answer = Acquired::read(row, session.as_ref())?;
+            answers.insert(row.try_get::<_, &str>(0)?, answer);
+        }
+        let answer = |one: &Acquire| answers.remove(one.request.as_str());
+        let answers: Option<Vec<_>> = asked.iter().map(answer).collect();
+        answers.ok_or_else(Failure::unexpected)
+    }
+}
+
+pub(crate) fn owner(owner: Option<&OwnerId>) -> String {
+    owner.map_or_else(String::new, |owner| owner.as_str().to_owned())
+}
+
+pub(crate) fn millis(expiry: Expiry) -> i64 {
+    i64::try_from(expiry.as_millis_rounded_up()).unwrap_or(i64::MAX)
+}

@@ -1,0 +1,134 @@
+use std::sync::Arc;
+use std::time::Duration;
+
+use deadpool_postgres::{Object, Pool};
+use tokio::runtime::Handle;
+use tokio::time::timeout;
+use tokio_postgres::types::ToSql;
+use tokio_postgres::{Error as DriverError, Row};
+
+use crate::connect::Connector;
+use crate::failure::Failure;
+use crate::statement::{Statement, Statements, Values};
+
+/// Where the functions are, and the connections to call them over.
+///
+/// A connection is never given back to the pool with something under way on it, whoever is dropped:
+/// every call runs in a task of its own.
+pub(crate) struct Database {
+    pool: Pool,
+    /// Opens what the pool opens; none for a pool of the application's own.
+    connector: Option<Connector>,
+    pub(crate) statements: Statements,
+    /// Whether a pooler lies between, which keeps no prepared statements.
+    pooled: bool,
+    pub(crate) command_timeout: Duration,
+    /// Of how many keys one statement takes the guards at most.
+    pub(crate) most: i32,
+    pub(crate) runtime: Handle,
+}
+
+impl Database {
+    pub(crate) fn new(
+        pool: Pool,
+        connector: Option<Connector>,
+        statements: Statements,
+        pooled: bool,
+        command_timeout: Duration,
+    ) -> Self {
+        let runtime = Handle::current();
+        Self { pool, connector, statements, pooled, command_timeout, most: LEAST_GUARDS, runtime }
+    }
+
+    /// The same, for a server that reserves so many locks for each connection: no statement takes more than
+    /// half of them, so that all connections together leave its lock table half empty.
+    pub(crate) fn with_locks_per_connection(self, locks: i32) -> Self {
+        Self { most: (locks / 2).max(LEAST_GUARDS), ..self }
+    }
+
+    /// For how many milliseconds a statement waits for a guard: less than we wait for the statement.
+    pub(crate) fn patience(&self) -> i32 {
+        i32::try_from(self.command_timeout.as_millis() * 3 / 4).unwrap_or(i32::MAX).max(1)
+    }
+
+    /// Calls a function, whatever becomes of the caller: a future that is dropped leaves open whether it was
+    /// called.
+    pub(crate) async fn call(
+        self: &Arc<Self>,
+        statement: impl FnOnce(&Statements) -> &Statement + Send + 'static,
+        values: Values,
+    ) -> Result<Vec<Row>, Failure> {
+        let database = Arc::clone(self);
+        let called = self.runtime.spawn(async move {
+            let statement = statement(&database.statements);
+            database.run(statement, values).await
+        });
+        called.await.unwrap_or_else(|_| Err(Failure::cut_off()))
+    }
+
+    /// The same in a task that nobody drops.
+    pub(crate) async fn run(
+        &self,
+        statement: &Statement,
+        values: Values,
+    ) -> Result<Vec<Row>, Failure> {
+        let connection = match timeout(self.command_timeout, self.pool.get()).await {
+            Ok(connection) => connection?,
+            Err(_) => return Err(Failure::not_connected_in_time()),
+        };
+        match timeout(self.command_timeout, self.send(&connection, statement, values)).await {
+            Ok(answer) => {
+                if connection.is_closed() {
+                    drop(Object::take(connection));
+                }
+                answer
+            }
+            Err(_) => {
+                self.abandon(connection);
+                Err(Failure::late())
+            }
+        }
+    }
+
+    async fn send(
+        &self,
+        connection: &Object,
+        statement: &Statement,
+        values: Values,
+    ) -> Result<Vec<Row>, Failure> {
+        if self.pooled {
+            let values: Vec<_> = values
+                .iter()
+                .map(|value| &**value as &(dyn ToSql + Sync))
+                .zip(statement.types.iter().cloned())
+                .collect();
+            return Ok(connection.query_typed(&statement.text, &values).await?);
+        }
+        // Not sent before it is prepared.
+        let prepared = connection.prepare_typed_cached(&statement.text, statement.types).await;
+        let prepared = prepared.map_err(Failure::not_connected)?;
+        let values: Vec<_> = values.iter().map(|value| &**value as &(dyn ToSql + Sync)).collect();
+        let answer: Result<_, DriverError> = connection.query(&prepared, &values).await;
+        Ok(answer?)
+    }
+
+    /// Ends a connection on which something is under way for too long: it must not go on holding guards.
+    fn abandon(&self, connection: Object) {
+        let client = Object::take(connection);
+        let Some(connector) = self.connector.clone() else { return };
+        self.runtime.spawn(async move {
+            if let Err(error) = connector.cancel(&client).await {
+                tracing::debug!(%error, "a statement that takes too long couldn't be cancelled");
+            }
+        });
+    }
+
+    pub(crate) fn close(&self) {
+        if self.connector.is_some() {
+            self.pool.close();
+        }
+    }
+}
+
+/// A statement takes the guards of so many keys in any case.
+const LEAST_GUARDS: i32 = 16;

@@ -1,0 +1,185 @@
+use std::sync::{Arc, Weak};
+use std::time::Duration;
+
+use locking_core::line::{Lines, Notice};
+use locking_core::{Backoff, FencingToken, Moment, Session};
+use tokio::task::JoinHandle;
+use tokio::time::{Instant, interval_at, sleep, timeout};
+use tokio_postgres::types::ToSql;
+use tokio_postgres::{AsyncMessage, Client};
+
+use crate::connect::Connector;
+use crate::connection::Connection;
+use crate::database::Database;
+use crate::failure::Failure;
+use crate::options::TakeoverOptions;
+use crate::sessions::{Joined, Sessions};
+use crate::store::Store;
+
+/// How the process's session is opened and kept.
+///
+/// The session is the sign that the process lives: it holds the lock of its number. On it the server tells
+/// of grants. Nothing else is asked on it, so that nothing holds its heartbeats up.
+pub(crate) struct Listener {
+    pub(crate) connector: Connector,
+    pub(crate) database: Arc<Database>,
+    pub(crate) takeover: TakeoverOptions,
+    pub(crate) sessions: Arc<Sessions>,
+}
+
+/// An open session.
+pub(crate) struct Open {
+    client: Client,
+    connection: Connection,
+}
+
+impl Listener {
+    /// Opens a session: it takes a number, and hears what is told to it.
+    pub(crate) async fn open(&self) -> Result<Open, Failure> {
+        let (client, mut connection) = self.connector.session().await?;
+        let joined = {
+            let join = self.join(&client);
+            tokio::pin!(join);
+            let limit = sleep(self.database.command_timeout);
+            tokio::pin!(limit);
+            loop {
+                tokio::select! {
+                    joined = &mut join => break joined?,
+                    message = connection.message() => match message {
+                        Some(Ok(_)) => {}
+                        Some(Err(error)) => return Err(Failure::not_connected(error)),
+                        None => return Err(Failure::closed()),
+                    },
+                    () = &mut limit => return Err(Failure::not_connected_in_time()),
+                }
+            }
+        };
+        self.sessions.begin(joined);
+        Ok(Open { client, connection })
+    }
+
+    async fn join(&self, client: &Client) -> Result<Joined, Failure> {
+        let bound = self.bound();
+        let asked = Moment::now();
+        client.batch_execute(&self.settings()).await?;
+        let join = &self.database.statements.join;
+        let bound_ms = i64::try_from(bound.as_millis()).unwrap_or(i64::MAX);
+        let values: &[&(dyn ToSql + Sync)] = &[&bound_ms];
+        let number: i32 = client.query_one(&join.text, values).await?.try_get(0)?;
+        client.batch_execute(&format!("LISTEN locking_{number}")).await?;
+        Ok(Joined { number, session: Session::new(asked.saturating_add(bound)) })
+    }
+
+    /// For how long after an answered heartbeat the session is believed in: less than the server keeps it.
+    fn bound(&self) -> Duration {
+        self.takeover.session_timeout * 4 / 5
+    }
+
+    /// Has the server end the session when it hears nothing for `session_timeout`, and not before nine tenths
+    /// of that: whether the process is stopped, or its machine is gone.
+    fn settings(&self) -> String {
+        let limit = self.takeover.session_timeout;
+        let (ms, seconds) = (limit.as_millis(), limit.as_secs().max(1));
+        format!(
+            "SET idle_session_timeout = {ms}; SET tcp_user_timeout = {ms}; \
+             SET tcp_keepalives_idle = {}; SET tcp_keepalives_interval = {}; SET tcp_keepalives_count = 2; \
+             SET statement_timeout = {ms}; SET idle_in_transaction_session_timeout = {ms}",
+            seconds.div_ceil(2),
+            seconds.div_ceil(4),
+        )
+    }
+
+    /// Keeps a session as long as there are lines: heartbeats, notices, and another one where it ends.
+    pub(crate) async fn run(self, mut open: Option<Open>, lines: Weak<Lines<Store>>) {
+        let mut backoff = Backoff::new(Duration::from_millis(20), Duration::from_millis(500));
+        loop {
+            if let Some(open) = open.take() {
+                backoff = Backoff::new(Duration::from_millis(20), Duration::from_millis(500));
+                self.keep(open, &lines).await;
+                self.sessions.end();
+            }
+            if lines.strong_count() == 0 {
+                return;
+            }
+            sleep(backoff.next_delay()).await;
+            match self.open().await {
+                Ok(opened) => {
+                    open = Some(opened);
+                    // What was told meanwhile is lost.
+                    let Some(lines) = lines.upgrade() else { return };
+                    lines.look();
+                }
+                Err(failure) => {
+                    tracing::debug!(?failure, "the PostgreSQL server can't be reached");
+                }
+            }
+        }
+    }
+
+    /// Until the session ends, or is believed to have.
+    async fn keep(&self, open: Open, lines: &Weak<Lines<Store>>) {
+        let Open { client, mut connection } = open;
+        let client = Arc::new(client);
+        let Some(Joined { session, .. }) = self.sessions.joined() else { return };
+        let every = self.takeover.heartbeat;
+        let mut due = interval_at(Instant::now() + every, every);
+        due.set_missed_tick_behavior(tokio::time::MissedTickBehavior::Delay);
+        let mut beat: Option<JoinHandle<bool>> = None;
+        loop {
+            tokio::select! {
+                biased;
+                message = connection.message() => match message {
+                    Some(Ok(AsyncMessage::Notification(told))) => {
+                        let Some(lines) = lines.upgrade() else { return };
+                        take_in(&lines, told.payload(), &session);
+                    }
+                    Some(Ok(_)) => {}
+                    _ => return,
+                },
+                _ = due.tick() => {
+                    if beat.as_ref().is_some_and(|beat| !beat.is_finished()) {
+                        // The last one isn't answered yet.
+                        if !session.is_alive() {
+                            return;
+                        }
+                        continue;
+                    }
+                    beat = Some(tokio::spawn(beat_once(Arc::clone(&client), session.clone(), self.bound())));
+                }
+            }
+        }
+    }
+}
+
+/// A heartbeat: its answer moves the session's deadline, counted from before it was sent.
+async fn beat_once(client: Arc<Client>, session: Session, bound: Duration) -> bool {
+    let sent = Moment::now();
+    let answered = timeout(bound, client.batch_execute("")).await;
+    let is_answered = matches!(answered, Ok(Ok(())));
+    if is_answered {
+        session.prolong(sent.saturating_add(bound));
+    }
+    is_answered
+}
+
+/// Takes in what the server tells: a word, and what follows it. Keys may have spaces, and come last.
+fn take_in(lines: &Arc<Lines<Store>>, told: &str, session: &Session) {
+    let Some((word, rest)) = told.split_once(' ') else { return };
+    match word {
+        "grant" => {
+            let mut parts = rest.splitn(4, ' ');
+            let mut number = || parts.next().and_then(|part| part.parse().ok());
+            let (Some(token), Some(ms)) = (number(), number()) else { return };
+            let (Some(ask), Some(key)) = (parts.next(), parts.next()) else { return };
+            let term = Duration::from_millis(ms);
+            let notice = Notice::new(key, ask, FencingToken::new(token), term);
+            lines.notice(&notice.with_session(session.clone()));
+        }
+        "revoked" => {
+            if let Some((ask, key)) = rest.split_once(' ') {
+                lines.revoked(key, ask);
+            }
+        }
+        _ => {}
+    }
+}

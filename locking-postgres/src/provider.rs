@@ -1,0 +1,311 @@
+use std::fmt;
+use std::sync::Arc;
+use std::time::Duration;
+
+use deadpool_postgres::Pool;
+use locking_core::line::{ClientId, Lines, Standing};
+use locking_core::{
+    AcquireRequest, Backoff, Capabilities, ConfigurationError, Error, Expiry, Grant, KeySet, Lease,
+    LockInfo, LockKey, LockingProvider, LossReason, Moment, OwnerId, ProviderId, ReleaseScope,
+    Result, async_trait,
+};
+use tokio::runtime::Handle;
+use tokio::task::JoinHandle;
+use tokio::time::{Instant, interval, sleep, timeout};
+
+use crate::connect::Connector;
+use crate::database::Database;
+use crate::failure::Failure;
+use crate::listener::Listener;
+use crate::options::PostgresOptions;
+use crate::sessions::Sessions;
+use crate::statement::Statements;
+use crate::store::Store;
+use crate::{capabilities, migrate, survey};
+
+/// For how long a close waits for what is still being taken back.
+const CLOSING: Duration = Duration::from_secs(1);
+
+/// How often what is over is cleared away, by one of all clients.
+const SWEEP: Duration = Duration::from_secs(10);
+
+/// Locks in a PostgreSQL database.
+///
+/// The connections of a small pool, and one session: whatever is held, however many wait. All of them are
+/// made again by themselves.
+pub struct PostgresProvider {
+    id: ProviderId,
+    lines: Arc<Lines<Store>>,
+    database: Arc<Database>,
+    sessions: Arc<Sessions>,
+    connector: Connector,
+    schema: String,
+    capabilities: Capabilities,
+    wait_locking_timeout: Duration,
+    tasks: Vec<JoinHandle<()>>,
+    runtime: Handle,
+}
+
+impl PostgresProvider {
+    /// Connects to the server. The provider's tasks run on the runtime that polls this.
+    ///
+    /// # Errors
+    ///
+    /// - [`Error::Unavailable`] if the server isn't there, doesn't answer, or refuses the credentials.
+    /// - [`Error::Configuration`] if an option won't do, or the migrations haven't run.
+    ///
+    /// # Panics
+    ///
+    /// Outside a tokio runtime.
+    pub async fn connect(id: ProviderId, options: PostgresOptions) -> Result<Self> {
+        let connector = Connector::new(&options)?;
+        let pool = connector.pool();
+        Self::begin(id, options, connector.clone(), pool, Some(connector)).await
+    }
+
+    /// The same on the application's own pool: statements go over its connections, a few at a time and never
+    /// for long. The options say how to reach the same database for the one session beside it, and for
+    /// migrations.
+    ///
+    /// # Errors
+    ///
+    /// Those of [`connect`](Self::connect).
+    ///
+    /// # Panics
+    ///
+    /// Outside a tokio runtime.
+    pub async fn with_pool(id: ProviderId, pool: Pool, options: PostgresOptions) -> Result<Self> {
+        let connector = Connector::new(&options)?;
+        Self::begin(id, options, connector, pool, None).await
+    }
+
+    async fn begin(
+        id: ProviderId,
+        options: PostgresOptions,
+        connector: Connector,
+        pool: Pool,
+        of_pool: Option<Connector>,
+    ) -> Result<Self> {
+        let runtime = Handle::current();
+        let schema = options.schema().to_owned();
+        let refused = |failure: Failure| failure.into_error(&id);
+        if options.migrate_at_start {
+            migrate::migrate(&connector, &id, &schema).await?;
+        }
+        let statements = Statements::new(&schema);
+        let (pooled, limit) = (options.pgbouncer, options.command_timeout);
+        let database = Database::new(pool, of_pool, statements, pooled, limit);
+        let (database, settings) = database.prepare(&id, &schema).await?;
+        let database = Arc::new(database);
+        let sessions = Arc::new(Sessions::none());
+        let looks =
+            Backoff::new(options.default_retry_interval, options.maximum_retry_interval);
+        let looks = pooled.then_some(looks);
+        let store = Store::new(id.clone(), Arc::clone(&database), &sessions, looks);
+        let lines = Lines::new(store, ClientId::fresh(), runtime.clone());
+        let mut tasks = Vec::new();
+        if !pooled {
+            let takeover = options.takeover.clone();
+            let listener = Listener {
+                connector: connector.clone(),
+                database: Arc::clone(&database),
+                takeover,
+                sessions: Arc::clone(&sessions),
+            };
+            let open = listener.open().await.map_err(refused)?;
+            tasks.push(runtime.spawn(listener.run(Some(open), Arc::downgrade(&lines))));
+        }
+        tasks.push(runtime.spawn(sweep(Arc::downgrade(&database))));
+        tracing::info!("Connection to PostgreSQL in \"{id}\" provider established");
+        Ok(Self {
+            id,
+            lines,
+            database,
+            sessions,
+            connector,
+            schema,
+            capabilities: capabilities(&options, &settings),
+            wait_locking_timeout: options.wait_locking_timeout,
+            tasks,
+            runtime,
+        })
+    }
+
+    fn open(&self) -> Result<()> {
+        if self.lines.is_closed() { Err(Error::closed(&self.id)) } else { Ok(()) }
+    }
+
+    fn failed(&self) -> impl Fn(Failure) -> Error + use<'_> {
+        |failure| failure.into_error(&self.id)
+    }
+
+    /// The truth about a guard of this client that was passed on since the database was told.
+    fn named(&self, (info, request): (LockInfo, String)) -> LockInfo {
+        match self.lines.holder(&info.key) {
+            Some((origin, lease)) if origin.as_str() == request => {
+                let mut now = LockInfo::new(info.key, lease.token(), info.kind);
+                now.expires_in = info.expires_in;
+                now.with_owner(lease.owner)
+            }
+            _ => info,
+        }
+    }
+}
+
+#[async_trait]
+impl LockingProvider for PostgresProvider {
+    fn id(&self) -> &ProviderId {
+        &self.id
+    }
+
+    fn capabilities(&self) -> Capabilities {
+        self.capabilities
+    }
+
+    async fn acquire(&self, request: AcquireRequest) -> Result<Grant> {
+        self.lines.acquire(request).await
+    }
+
+    async fn extend(&self, lease: &Lease, expiry: Expiry) -> Result<()> {
+        self.open()?;
+        let give_up = Instant::now() + self.database.command_timeout;
+        let mut backoff = Backoff::default();
+        loop {
+            let standing = self.lines.standing(lease);
+            if standing == Standing::Superseded {
+                return Err(lost(lease, 0));
+            }
+            let asked = Moment::now();
+            match self.lines.store().extend(lease, expiry, &standing).await {
+                Ok(None) => {
+                    self.lines.extended(lease, asked, expiry);
+                    return Ok(());
+                }
+                Ok(Some(at)) => {
+                    // It isn't passed on any more either.
+                    self.lines.ended(lease);
+                    return Err(lost(lease, at));
+                }
+                // Setting the time twice is setting it once.
+                Err(Error::UnknownOutcome { .. }) if Instant::now() < give_up => {
+                    sleep(backoff.next_delay()).await;
+                }
+                Err(error) => return Err(error),
+            }
+        }
+    }
+
+    async fn release(&self, keys: KeySet, owner: Option<OwnerId>) -> Result<bool> {
+        self.open()?;
+        self.lines.store().release(&keys, owner.as_ref()).await
+    }
+
+    async fn release_lease(&self, lease: &Lease) -> Result<()> {
+        let standing = self.lines.end(lease);
+        let give_up = Instant::now() + self.database.command_timeout;
+        let mut backoff = Backoff::default();
+        let mut unknown = None;
+        loop {
+            match self.lines.store().release_lease(lease, &standing).await {
+                Err(error @ Error::UnknownOutcome { .. }) if Instant::now() < give_up => {
+                    unknown = Some(error);
+                    sleep(backoff.next_delay()).await;
+                }
+                Err(error @ Error::Lost { .. }) => {
+                    self.lines.ended(lease);
+                    // The earlier try, whose answer was lost, may have been the one that freed it.
+                    return Err(unknown.unwrap_or(error));
+                }
+                Ok(()) => {
+                    self.lines.ended(lease);
+                    return Ok(());
+                }
+                Err(error) => {
+                    self.lines.abandoned(lease);
+                    let closed = self.lines.is_closed().then(|| Error::closed(&self.id));
+                    return Err(closed.or(unknown).unwrap_or(error));
+                }
+            }
+        }
+    }
+
+    async fn release_all(&self, scope: ReleaseScope) -> Result<u64> {
+        self.open()?;
+        survey::release_all(&self.database, &scope).await.map_err(self.failed())
+    }
+
+    fn wait_locking_timeout(&self) -> Duration {
+        self.wait_locking_timeout
+    }
+
+    /// Passes a guard's key on to the next of this process who waits for it; else it takes I/O.
+    fn release_now(&self, lease: &Lease) -> Option<Result<()>> {
+        self.lines.pass_on(lease).then_some(Ok(()))
+    }
+
+    async fn inspect(&self, key: &LockKey) -> Result<Option<LockInfo>> {
+        self.open()?;
+        let found = survey::inspect(&self.database, key).await.map_err(self.failed())?;
+        Ok(found.map(|found| self.named(found)))
+    }
+
+    async fn list(&self) -> Result<Vec<LockInfo>> {
+        self.open()?;
+        let found = survey::list(&self.database).await.map_err(self.failed())?;
+        Ok(found.into_iter().map(|found| self.named(found)).collect())
+    }
+
+    async fn migrate(&self) -> Result<()> {
+        self.open()?;
+        migrate::migrate(&self.connector, &self.id, &self.schema).await
+    }
+
+    async fn close(&self) -> Result<()> {
+        let taken_back = timeout(CLOSING, self.lines.close()).await;
+        self.tasks.iter().for_each(JoinHandle::abort);
+        self.sessions.end();
+        self.database.close();
+        taken_back.map_err(|_| {
+            Error::unavailable(&self.id, "what was asked for couldn't be taken back in time")
+        })
+    }
+}
+
+/// The connections live until they are ended.
+impl Drop for PostgresProvider {
+    fn drop(&mut self) {
+        let (lines, database) = (Arc::clone(&self.lines), Arc::clone(&self.database));
+        let (sessions, tasks) = (Arc::clone(&self.sessions), std::mem::take(&mut self.tasks));
+        self.runtime.spawn(async move {
+            // What is being given back is let finish.
+            let _ = timeout(CLOSING, lines.close()).await;
+            tasks.iter().for_each(JoinHandle::abort);
+            sessions.end();
+            database.close();
+        });
+    }
+}
+
+impl fmt::Debug for PostgresProvider {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        f.debug_struct("PostgresProvider").field("id", &self.id).finish_non_exhaustive()
+    }
+}
+
+/// Clears what is over, as long as there is a database.
+async fn sweep(database: std::sync::Weak<Database>) {
+    let mut due = interval(SWEEP / 4);
+    due.set_missed_tick_behavior(tokio::time::MissedTickBehavior::Delay);
+    loop {
+        due.tick().await;
+        let Some(database) = database.upgrade() else { return };
+        if let Err(failure) = survey::sweep(&database, SWEEP).await {
+            tracing::debug!(?failure, "what is over couldn't be cleared away");
+        }
+    }
+}
+
+fn lost(lease: &Lease, at: usize) -> Error {
+    let key = lease.keys()[at.min(lease.keys().len() - 1)].key.clone();
+    Error::lost(&lease.provider, key, LossReason::Expired)
+}

@@ -1,0 +1,216 @@
+use std::fmt;
+use std::sync::Arc;
+use std::time::Duration;
+
+use locking_core::line::{Answer, Ask, AskId, Blocked, LineStore, Manner, Standing};
+use locking_core::{
+    Backoff, Error, Expiry, FencingToken, Grant, Hold, KeySet, Lease, LeasedKey, LossReason,
+    OwnerId, ProviderId, Result,
+};
+
+use crate::acquiring::{Acquire, Acquired, Acquiring, owner};
+use crate::database::Database;
+use crate::ending::{Extend, Extending, Release, Releasing, token};
+use crate::failure::Failure;
+use crate::lane::Lane;
+use crate::sessions::Sessions;
+use crate::statement::Values;
+
+/// How many statements of a kind are under way at once.
+const WIDTH: usize = 2;
+
+/// The database's side of the lines.
+pub(crate) struct Store {
+    pub(crate) id: ProviderId,
+    pub(crate) database: Arc<Database>,
+    /// How a lock is looked at where nobody tells of its release; `None`: the server tells.
+    looks: Option<Backoff>,
+    leases: Arc<Lane<Acquiring>>,
+    /// `None`: guards are durable, as leases are.
+    guards: Option<Arc<Lane<Acquiring>>>,
+    lease_ends: Arc<Lane<Releasing>>,
+    guard_ends: Arc<Lane<Releasing>>,
+    extensions: Arc<Lane<Extending>>,
+}
+
+impl Store {
+    pub(crate) fn new(
+        id: ProviderId,
+        database: Arc<Database>,
+        sessions: &Arc<Sessions>,
+        looks: Option<Backoff>,
+    ) -> Self {
+        let runtime = database.runtime.clone();
+        let most = usize::try_from(database.most).unwrap_or(1);
+        let acquiring = |logged| {
+            let (database, sessions) = (Arc::clone(&database), Arc::clone(sessions));
+            Lane::new(Acquiring { database, sessions, logged }, WIDTH, most, runtime.clone())
+        };
+        let releasing = |logged| {
+            let database = Arc::clone(&database);
+            Lane::new(Releasing { database, logged }, WIDTH, most, runtime.clone())
+        };
+        let extending = Extending { database: Arc::clone(&database) };
+        Self {
+            id,
+            leases: acquiring(true),
+            guards: looks.is_none().then(|| acquiring(false)),
+            lease_ends: releasing(true),
+            guard_ends: releasing(looks.is_some()),
+            extensions: Lane::new(extending, 1, most, runtime.clone()),
+            looks,
+            database,
+        }
+    }
+
+    /// Gives back what a lease took.
+    ///
+    /// # Errors
+    ///
+    /// [`Error::Lost`] with the first key that it didn't hold.
+    pub(crate) async fn release_lease(&self, lease: &Lease, standing: &Standing) -> Result<()> {
+        let taken: Vec<_> = lease.taken().collect();
+        let Some(first) = taken.first() else { return Ok(()) };
+        let lane = match standing {
+            Standing::Superseded => {
+                return Err(Error::lost(&self.id, first.key.clone(), LossReason::Released));
+            }
+            Standing::Current(_) => &self.guard_ends,
+            _ => &self.lease_ends,
+        };
+        let done = lane.call(Release::of_lease(&taken, standing)).await;
+        let done = done.map_err(|failure| failure.into_error(&self.id))?;
+        match done.iter().position(|done| !done) {
+            Some(at) => Err(Error::lost(&self.id, taken[at].key.clone(), LossReason::Expired)),
+            None => Ok(()),
+        }
+    }
+
+    /// Gives back the keys that an owner's leases hold, or any anonymous one; answers whether all were held.
+    pub(crate) async fn release(&self, keys: &KeySet, of: Option<&OwnerId>) -> Result<bool> {
+        let done = self.lease_ends.call(Release::of_owner(keys, of)).await;
+        let done = done.map_err(|failure| failure.into_error(&self.id))?;
+        Ok(done.iter().all(|done| *done))
+    }
+
+    /// Sets the time of a lease; answers the first of its keys that it doesn't hold, if there is one.
+    pub(crate) async fn extend(
+        &self,
+        lease: &Lease,
+        expiry: Expiry,
+        standing: &Standing,
+    ) -> Result<Option<usize>> {
+        let done = self.extensions.call(Extend::new(lease, expiry, standing)).await;
+        let done = done.map_err(|failure| failure.into_error(&self.id))?;
+        Ok(done.iter().position(|done| !done))
+    }
+
+    fn answer(&self, ask: &Ask, answered: Acquired) -> Result<Answer, Failure> {
+        let keys = &ask.request.keys;
+        match usize::try_from(answered.blocked) {
+            Ok(0) => {
+                let mut leased = Vec::with_capacity(keys.len());
+                for (at, key) in keys.iter().enumerate() {
+                    let token = answered.tokens.get(at).copied().flatten();
+                    let token = token.and_then(|token| u64::try_from(token).ok());
+                    let token = FencingToken::new(token.ok_or_else(Failure::unexpected)?);
+                    leased.push(if answered.taken.get(at) == Some(&false) {
+                        LeasedKey::reentered(key.clone(), token)
+                    } else {
+                        LeasedKey::taken(key.clone(), token)
+                    });
+                }
+                let owner = ask.request.owner.clone();
+                let grant = Grant::new(Lease::new(self.id.clone(), owner, leased));
+                Ok(Answer::Granted(Grant { session: answered.session, ..grant }))
+            }
+            Ok(at) => {
+                let key = keys.get(at - 1).ok_or_else(Failure::unexpected)?;
+                let ends_in = answered.ends_in.and_then(|ms| u64::try_from(ms).ok());
+                let newest = answered.newest.and_then(|newest| u64::try_from(newest).ok());
+                let owner = answered.holder.and_then(|holder| OwnerId::new(holder).ok());
+                let newest = FencingToken::new(newest.ok_or_else(Failure::unexpected)?);
+                Ok(Answer::Blocked(
+                    Blocked::on(key.clone(), newest)
+                        .with_ends_in(ends_in.map(Duration::from_millis))
+                        .with_owner(owner)
+                        .with_looks(self.looks.clone()),
+                ))
+            }
+            // Taken back by its own client, which waits for no answer any more.
+            Err(_) => Err(Failure::closed()),
+        }
+    }
+
+    /// A call whose answer says no more than that it was carried out.
+    async fn tell(
+        &self,
+        statement: fn(&crate::statement::Statements) -> &crate::statement::Statement,
+        values: Values,
+    ) -> Result<()> {
+        let done = self.database.call(statement, values).await;
+        done.map(drop).map_err(|failure| failure.into_error(&self.id))
+    }
+}
+
+impl LineStore for Store {
+    fn id(&self) -> &ProviderId {
+        &self.id
+    }
+
+    fn patience(&self) -> Duration {
+        self.database.command_timeout
+    }
+
+    async fn ask(&self, ask: &Ask, manner: Manner, repeated: bool) -> Result<Answer> {
+        let lane = match (&ask.request.hold, &self.guards) {
+            (Hold::Guard(_), Some(guards)) => guards,
+            _ => &self.leases,
+        };
+        let answer = match Acquire::new(ask, manner, repeated) {
+            Some(acquire) => lane.call(acquire).await,
+            None => Err(Failure::closed()),
+        };
+        answer
+            .and_then(|answered| self.answer(ask, answered))
+            .map_err(|failure| failure.into_error(&self.id))
+    }
+
+    async fn withdraw(&self, ask: &Ask, unsure: bool) -> Result<()> {
+        let keys = ask.request.keys.iter().map(|key| key.as_str().to_owned());
+        let values: Values = vec![
+            Box::new(self.database.most),
+            Box::new(self.database.patience()),
+            Box::new(unsure),
+            Box::new(ask.id.as_str().to_owned()),
+            Box::new(keys.collect::<Vec<_>>()),
+        ];
+        self.tell(|statements| &statements.withdraw, values).await
+    }
+
+    async fn give_back(&self, lease: &Lease, standing: &Standing) -> Result<()> {
+        match self.release_lease(lease, standing).await {
+            Err(Error::Lost { .. }) => Ok(()),
+            done => done,
+        }
+    }
+
+    async fn rename(&self, origin: &AskId, lease: &Lease) -> Result<()> {
+        let leased = &lease.keys()[0];
+        let values: Values = vec![
+            Box::new(self.database.most),
+            Box::new(self.database.patience()),
+            Box::new(leased.key.as_str().to_owned()),
+            Box::new(origin.as_str().to_owned()),
+            Box::new(token(leased)),
+            Box::new(owner(lease.owner.as_ref())),
+        ];
+        self.tell(|statements| &statements.rename, values).await
+    }
+}
+
+impl fmt::Debug for Store {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        f.debug_struct("Store").field("id", &self.id).finish_non_exhaustive()
+    }
+}
