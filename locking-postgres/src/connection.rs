@@ -1,0 +1,60 @@
+use std::future::poll_fn;
+use std::task::{Context, Poll};
+
+use tokio::io::{AsyncRead, AsyncWrite};
+use tokio_postgres::{AsyncMessage, Connection as DriverConnection, Error as DriverError};
+
+/// A connection to the server: what makes a client's statements go on, while it is polled.
+pub(crate) struct Connection(Box<dyn Messages + Send>);
+
+impl Connection {
+    pub(crate) fn new<S, T>(connection: DriverConnection<S, T>) -> Self
+    where
+        S: AsyncRead + AsyncWrite + Unpin + Send + 'static,
+        T: AsyncRead + AsyncWrite + Unpin + Send + 'static,
+    {
+        Self(Box::new(connection))
+    }
+
+    /// What the server tells next; none once the connection has ended. It may be dropped at any time.
+    pub(crate) async fn message(&mut self) -> Option<Result<AsyncMessage, DriverError>> {
+        poll_fn(|context| self.0.poll(context)).await
+    }
+
+    /// To its end. Whatever the server tells is of no interest.
+    pub(crate) async fn run(mut self) {
+        while let Some(message) = self.message().await {
+            match message {
+                Ok(AsyncMessage::Notice(notice)) => {
+                    tracing::debug!(%notice, "the PostgreSQL server says");
+                }
+                Ok(_) => {}
+                Err(error) => {
+                    tracing::debug!(%error, "a connection to the PostgreSQL server has ended");
+                    return;
+                }
+            }
+        }
+    }
+}
+
+/// The driver's connection, whatever carries it.
+trait Messages {
+    fn poll(
+        &mut self,
+        context: &mut Context<'_>,
+    ) -> Poll<Option<Result<AsyncMessage, DriverError>>>;
+}
+
+impl<S, T> Messages for DriverConnection<S, T>
+where
+    S: AsyncRead + AsyncWrite + Unpin,
+    T: AsyncRead + AsyncWrite + Unpin,
+{
+    fn poll(
+        &mut self,
+        context: &mut Context<'_>,
+    ) -> Poll<Option<Result<AsyncMessage, DriverError>>> {
+        self.poll_message(context)
+    }
+}

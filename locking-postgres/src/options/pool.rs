@@ -1,0 +1,26 @@
+use locking_core::ConfigurationError;
+use serde::Deserialize;
+
+/// The connections on which statements run. One more tells of releases.
+#[derive(Clone, Debug, Deserialize)]
+#[serde(default, deny_unknown_fields)]
+#[non_exhaustive]
+pub struct PoolOptions {
+    /// How many there are at most; they are opened when they are needed. Default: 4.
+    pub max_size: usize,
+}
+
+impl Default for PoolOptions {
+    fn default() -> Self {
+        Self { max_size: 4 }
+    }
+}
+
+impl PoolOptions {
+    pub(super) fn check(&self) -> Result<(), ConfigurationError> {
+        if self.max_size == 0 {
+            return Err(ConfigurationError::option("pool.max_size", "it has to be at least 1"));
+        }
+        Ok(())
+    }
+}

@@ -1,0 +1,43 @@
+use std::time::Duration;
+
+use locking_core::{ConfigurationError, config};
+use serde::Deserialize;
+
+/// How soon what a dead process held is free: its session is ended by the server, and its guards with it.
+#[derive(Clone, Debug, Deserialize)]
+#[serde(default, deny_unknown_fields)]
+#[non_exhaustive]
+pub struct TakeoverOptions {
+    /// How often a process that holds something says that it lives. Default: 1 s.
+    #[serde(with = "config::duration")]
+    pub heartbeat: Duration,
+    /// How long the server keeps the session of a process that says nothing. At least 1 s, and three
+    /// heartbeats. Default: 10 s.
+    #[serde(with = "config::duration")]
+    pub session_timeout: Duration,
+}
+
+impl Default for TakeoverOptions {
+    fn default() -> Self {
+        Self { heartbeat: Duration::from_secs(1), session_timeout: Duration::from_secs(10) }
+    }
+}
+
+impl TakeoverOptions {
+    pub(super) fn check(&self) -> Result<(), ConfigurationError> {
+        let refuse = |option: &str, problem: &str| Err(ConfigurationError::option(option, problem));
+        if self.heartbeat.is_zero() {
+            return refuse("takeover.heartbeat", "it has to be longer than zero");
+        }
+        if self.session_timeout < Duration::from_secs(1) {
+            return refuse("takeover.session_timeout", "it has to be at least 1 s");
+        }
+        if self.session_timeout < self.heartbeat.saturating_mul(3) {
+            return refuse(
+                "takeover.session_timeout",
+                "it has to be at least three times `takeover.heartbeat`",
+            );
+        }
+        Ok(())
+    }
+}
