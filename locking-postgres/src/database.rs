@@ -1,7 +1,8 @@
 use std::sync::Arc;
 use std::time::Duration;
 
-use deadpool_postgres::{Object, Pool};
+use deadpool_postgres::{Object, Pool, PoolError, TimeoutType};
+use locking_core::{ProviderId, Result};
 use tokio::runtime::Handle;
 use tokio::time::timeout;
 use tokio_postgres::types::ToSql;
@@ -9,6 +10,8 @@ use tokio_postgres::{Error as DriverError, Row};
 
 use crate::connect::Connector;
 use crate::failure::Failure;
+use crate::migrate;
+use crate::settings::Settings;
 use crate::statement::{Statement, Statements, Values};
 
 /// Where the functions are, and the connections to call them over.
@@ -40,10 +43,19 @@ impl Database {
         Self { pool, connector, statements, pooled, command_timeout, most: LEAST_GUARDS, runtime }
     }
 
-    /// The same, for a server that reserves so many locks for each connection: no statement takes more than
-    /// half of them, so that all connections together leave its lock table half empty.
-    pub(crate) fn with_locks_per_connection(self, locks: i32) -> Self {
-        Self { most: (locks / 2).max(LEAST_GUARDS), ..self }
+    /// The same, once the server is seen to have what is called there.
+    ///
+    /// No statement takes more guards than half the locks that the server reserves for each connection: so
+    /// all connections together leave its lock table half empty.
+    pub(crate) async fn prepare(self, id: &ProviderId, schema: &str) -> Result<(Self, Settings)> {
+        let connection = timeout(self.command_timeout, self.pool.get()).await;
+        let connection = connection.unwrap_or(Err(PoolError::Timeout(TimeoutType::Wait)));
+        let connection = connection.map_err(|error| Failure::from(error).into_error(id))?;
+        let settings = Settings::of(&connection, id).await?;
+        migrate::check(id, &connection, schema).await?;
+        drop(connection);
+        let most = (settings.locks_per_connection / 2).max(LEAST_GUARDS);
+        Ok((Self { most, ..self }, settings))
     }
 
     /// For how many milliseconds a statement waits for a guard: less than we wait for the statement.

@@ -1,15 +1,94 @@
-//! The PostgreSQL provider of `locking`.
+//! The PostgreSQL provider of `locking`: locks from the database you already have.
+//!
+//! One statement per call, several keys included; leases are durable rows; waiting in a queue in the database,
+//! first come, first served, handed on in the very statement that releases; fencing tokens that grow over
+//! crashes. PostgreSQL 14 and up. It registers itself as `locking-postgres`.
+//!
+//! ```no_run
+//! use std::sync::Arc;
+//! use locking_core::{LockingModule, ProviderId, Result};
+//! use locking_postgres::{PostgresOptions, PostgresProvider};
+//!
+//! # #[tokio::main(flavor = "current_thread")] async fn main() -> Result<()> {
+//! let mut options = PostgresOptions::new("postgres://localhost/shop")?;
+//! options.migrate_at_start = true;
+//! let provider = PostgresProvider::connect(ProviderId::new("locking-postgres")?, options).await?;
+//! let module = LockingModule::with_provider(Arc::new(provider));
+//! let sold = module.execute("prod_123", |_| async { 1 }).await?;
+//! assert_eq!(sold, 1);
+//! # Ok(()) }
+//! ```
 
-// Until the provider is there that calls it.
-#![allow(dead_code)]
-
+mod acquiring;
 mod connect;
 mod connection;
+mod database;
+mod ending;
 mod failure;
+mod lane;
+mod listener;
+mod migrate;
 mod options;
+mod provider;
+mod sessions;
+mod settings;
+mod statement;
+mod store;
+mod survey;
 #[cfg(feature = "tls")]
 mod tls;
 #[cfg(feature = "tls")]
 mod verification;
 
+use std::sync::Arc;
+use std::time::Duration;
+
+use locking_core::{Capabilities, Capability, LockingProvider, ProviderRegistration};
+
+pub use crate::migrate::MIGRATIONS;
 pub use crate::options::{PoolOptions, PostgresOptions, TakeoverOptions, TlsMode, TlsOptions};
+pub use crate::provider::PostgresProvider;
+use crate::settings::Settings;
+
+/// The identifier under which this provider is registered.
+pub const IDENTIFIER: &str = "locking-postgres";
+
+/// What this provider promises beyond the baseline by default, on a server that keeps what it commits
+/// (`fsync` and `full_page_writes` on). Behind a pooler (`pgbouncer: true`) waiters ask rather than being told,
+/// and a dead process's guards end with their leases: neither [`Capability::Notified`] nor
+/// [`Capability::Takeover`] is claimed there. With another `takeover.session_timeout` the bound is another.
+pub const CAPABILITIES: Capabilities =
+    PLAIN.with(Capability::Notified).with(Capability::SurvivesRestart).with_takeover(takeover(10));
+
+const PLAIN: Capabilities = Capabilities::none()
+    .with(Capability::Fencing)
+    .with(Capability::Fair)
+    .with(Capability::SharedBetweenProcesses)
+    .with(Capability::AtomicMultiKey)
+    .with(Capability::Lists);
+
+/// A dead process's guards are free when the server has ended its session, and a waiter has looked.
+const fn takeover(session_timeout: u64) -> Duration {
+    Duration::from_secs(session_timeout + 1)
+}
+
+/// What is claimed with these options, on this server.
+fn capabilities(options: &PostgresOptions, settings: &Settings) -> Capabilities {
+    let plain = if settings.is_durable { PLAIN.with(Capability::SurvivesRestart) } else { PLAIN };
+    if options.pgbouncer {
+        return plain;
+    }
+    let bound = options.takeover.session_timeout + Duration::from_secs(1);
+    plain.with(Capability::Notified).with_takeover(bound)
+}
+
+/// For platforms without code before `main`: give this to `LockingModuleBuilder::register`.
+pub const REGISTRATION: ProviderRegistration =
+    ProviderRegistration::new(IDENTIFIER, |id, options| {
+        Box::pin(async move {
+            let provider = PostgresProvider::connect(id, options.parse()?).await?;
+            Ok(Arc::new(provider) as Arc<dyn LockingProvider>)
+        })
+    });
+
+locking_core::inventory::submit! { REGISTRATION }

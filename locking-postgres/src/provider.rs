@@ -5,7 +5,7 @@ use std::time::Duration;
 use deadpool_postgres::Pool;
 use locking_core::line::{ClientId, Lines, Standing};
 use locking_core::{
-    AcquireRequest, Backoff, Capabilities, ConfigurationError, Error, Expiry, Grant, KeySet, Lease,
+    AcquireRequest, Backoff, Capabilities, Error, Expiry, Grant, KeySet, Lease,
     LockInfo, LockKey, LockingProvider, LossReason, Moment, OwnerId, ProviderId, ReleaseScope,
     Result, async_trait,
 };
@@ -90,7 +90,7 @@ impl PostgresProvider {
         let schema = options.schema().to_owned();
         let refused = |failure: Failure| failure.into_error(&id);
         if options.migrate_at_start {
-            migrate::migrate(&connector, &id, &schema).await?;
+            migrate::migrate(&id, &connector, &schema).await?;
         }
         let statements = Statements::new(&schema);
         let (pooled, limit) = (options.pgbouncer, options.command_timeout);
@@ -257,7 +257,7 @@ impl LockingProvider for PostgresProvider {
 
     async fn migrate(&self) -> Result<()> {
         self.open()?;
-        migrate::migrate(&self.connector, &self.id, &self.schema).await
+        migrate::migrate(&self.id, &self.connector, &self.schema).await
     }
 
     async fn close(&self) -> Result<()> {

@@ -121,8 +121,9 @@ impl Store {
                     });
                 }
                 let owner = ask.request.owner.clone();
-                let grant = Grant::new(Lease::new(self.id.clone(), owner, leased));
-                Ok(Answer::Granted(Grant { session: answered.session, ..grant }))
+                let mut grant = Grant::new(Lease::new(self.id.clone(), owner, leased));
+                grant.session = answered.session;
+                Ok(Answer::Granted(grant))
             }
             Ok(at) => {
                 let key = keys.get(at - 1).ok_or_else(Failure::unexpected)?;

@@ -1,0 +1,16 @@
+//! The contract suite, against a PostgreSQL server.
+
+mod harness;
+
+use std::process::ExitCode;
+
+use harness::Shared;
+use locking_postgres::CAPABILITIES;
+use locking_testkit::servers::{Postgres, PostgresSetup};
+
+fn main() -> ExitCode {
+    locking_testkit::main(CAPABILITIES, || async {
+        let server = Postgres::start().await.expect("a server for the tests");
+        Shared::new(server, PostgresSetup::new)
+    })
+}
