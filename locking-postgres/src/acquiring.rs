@@ -1,6 +1,7 @@
 use std::collections::HashMap;
 use std::sync::Arc;
 
+use deadpool_postgres::Object;
 use locking_core::Session;
 use locking_core::line::{Ask, Manner};
 use locking_core::{Expiry, HoldKind, OwnerId};
@@ -98,12 +99,22 @@ impl Batch for Acquiring {
         operation.keys.len() > 1
     }
 
-    async fn send(&self, asked: &[Acquire]) -> Result<Vec<Acquired>, Failure> {
+    type Way = (Object, Option<Joined>);
+
+    async fn way(&self) -> Result<Self::Way, Failure> {
         let joined = if self.logged {
             self.sessions.joined()
         } else {
             Some(self.sessions.wait(self.database.command_timeout).await?)
         };
+        Ok((self.database.connection().await?, joined))
+    }
+
+    async fn send(
+        &self,
+        (connection, joined): Self::Way,
+        asked: &[Acquire],
+    ) -> Result<Vec<Acquired>, Failure> {
         let number = joined.as_ref().map_or(0, |joined| joined.number);
         let session = joined.filter(|_| !self.logged).map(|Joined { session, .. }| session);
         let (database, logged) = (&self.database, self.logged);
@@ -121,7 +132,7 @@ impl Batch for Acquiring {
                 Box::new(one.ms),
                 Box::new(one.keys.clone()),
             ];
-            database.run(&database.statements.acquire, values).await?
+            database.run(connection, &database.statements.acquire, values).await?
         } else {
             let all = |part: fn(&Acquire) -> String| asked.iter().map(part).collect::<Vec<_>>();
             let manners: Vec<_> = asked.iter().map(|one| one.manner).collect();
@@ -141,7 +152,7 @@ impl Batch for Acquiring {
                 Box::new(ms),
                 Box::new(all(|one| one.keys[0].clone())),
             ];
-            database.run(&database.statements.acquire_many, values).await?
+            database.run(connection, &database.statements.acquire_many, values).await?
         };
         let mut answers = HashMap::with_capacity(rows.len());
         for row in &rows {

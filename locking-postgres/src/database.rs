@@ -4,6 +4,7 @@ use std::time::Duration;
 use deadpool_postgres::{Object, Pool, PoolError, TimeoutType};
 use locking_core::{ProviderId, Result};
 use tokio::runtime::Handle;
+use tokio::task::JoinSet;
 use tokio::time::timeout;
 use tokio_postgres::types::ToSql;
 use tokio_postgres::{Error as DriverError, Row};
@@ -58,6 +59,32 @@ impl Database {
         Ok((Self { most, ..self }, settings))
     }
 
+    /// Opens the connections of an own pool, and has the server compile on each what is called there: what
+    /// is asked for first needn't wait for that.
+    pub(crate) async fn rehearse(self: &Arc<Self>) {
+        if self.connector.is_none() {
+            return;
+        }
+        let mut opening = JoinSet::new();
+        for _ in 0..self.pool.status().max_size {
+            let database = Arc::clone(self);
+            opening.spawn_on(
+                async move {
+                    let connection = database.pool.get().await.ok()?;
+                    let rehearsed = connection.batch_execute(&database.statements.rehearsal);
+                    timeout(database.command_timeout, rehearsed).await.ok()?.ok()?;
+                    // Kept until all are open: else one would be opened, and given out to each.
+                    Some(connection)
+                },
+                &self.runtime,
+            );
+        }
+        let mut open = Vec::new();
+        while let Some(opened) = opening.join_next().await {
+            open.push(opened);
+        }
+    }
+
     /// For how many milliseconds a statement waits for a guard: less than we wait for the statement.
     pub(crate) fn patience(&self) -> i32 {
         i32::try_from(self.command_timeout.as_millis() * 3 / 4).unwrap_or(i32::MAX).max(1)
@@ -72,22 +99,27 @@ impl Database {
     ) -> Result<Vec<Row>, Failure> {
         let database = Arc::clone(self);
         let called = self.runtime.spawn(async move {
-            let statement = statement(&database.statements);
-            database.run(statement, values).await
+            let connection = database.connection().await?;
+            database.run(connection, statement(&database.statements), values).await
         });
         called.await.unwrap_or_else(|_| Err(Failure::cut_off()))
     }
 
-    /// The same in a task that nobody drops.
+    /// A connection of the pool.
+    pub(crate) async fn connection(&self) -> Result<Object, Failure> {
+        match timeout(self.command_timeout, self.pool.get()).await {
+            Ok(connection) => Ok(connection?),
+            Err(_) => Err(Failure::not_connected_in_time()),
+        }
+    }
+
+    /// Calls a function, in a task that nobody drops.
     pub(crate) async fn run(
         &self,
+        connection: Object,
         statement: &Statement,
         values: Values,
     ) -> Result<Vec<Row>, Failure> {
-        let connection = match timeout(self.command_timeout, self.pool.get()).await {
-            Ok(connection) => connection?,
-            Err(_) => return Err(Failure::not_connected_in_time()),
-        };
         match timeout(self.command_timeout, self.send(&connection, statement, values)).await {
             Ok(answer) => {
                 if connection.is_closed() {

@@ -1,5 +1,6 @@
 use std::sync::Arc;
 
+use deadpool_postgres::Object;
 use locking_core::line::Standing;
 use locking_core::{Expiry, KeySet, Lease, LeasedKey, OwnerId};
 
@@ -70,7 +71,13 @@ impl Batch for Releasing {
         false
     }
 
-    async fn send(&self, asked: &[Release]) -> Result<Vec<Vec<bool>>, Failure> {
+    type Way = Object;
+
+    async fn way(&self) -> Result<Object, Failure> {
+        self.database.connection().await
+    }
+
+    async fn send(&self, connection: Object, asked: &[Release]) -> Result<Vec<Vec<bool>>, Failure> {
         let database = &self.database;
         if let [Release(meant)] = asked
             && let [one] = meant.as_slice()
@@ -84,7 +91,7 @@ impl Batch for Releasing {
                 Box::new(one.token),
                 Box::new(one.origin.clone()),
             ];
-            let rows = database.run(&database.statements.release_one, values).await?;
+            let rows = database.run(connection, &database.statements.release_one, values).await?;
             let row = rows.first().ok_or_else(Failure::unexpected)?;
             return Ok(vec![vec![row.try_get(0)?]]);
         }
@@ -97,7 +104,7 @@ impl Batch for Releasing {
             Box::new(meant().map(|one| one.token).collect::<Vec<_>>()),
             Box::new(meant().map(|one| one.origin.clone()).collect::<Vec<_>>()),
         ];
-        let rows = database.run(&database.statements.release, values).await?;
+        let rows = database.run(connection, &database.statements.release, values).await?;
         let row = rows.first().ok_or_else(Failure::unexpected)?;
         Ok(dealt(row.try_get(0)?, asked.iter().map(|Release(meant)| meant.len())))
     }
@@ -135,7 +142,13 @@ impl Batch for Extending {
         false
     }
 
-    async fn send(&self, asked: &[Extend]) -> Result<Vec<Vec<bool>>, Failure> {
+    type Way = Object;
+
+    async fn way(&self) -> Result<Object, Failure> {
+        self.database.connection().await
+    }
+
+    async fn send(&self, connection: Object, asked: &[Extend]) -> Result<Vec<Vec<bool>>, Failure> {
         let database = &self.database;
         let all = || {
             (1..).zip(asked).flat_map(|(number, extend)| {
@@ -152,7 +165,7 @@ impl Batch for Extending {
             Box::new(all().map(|(_, extend, _)| extend.holder.clone()).collect::<Vec<_>>()),
             Box::new(all().map(|(_, extend, _)| extend.ms).collect::<Vec<_>>()),
         ];
-        let rows = database.run(&database.statements.extend, values).await?;
+        let rows = database.run(connection, &database.statements.extend, values).await?;
         let row = rows.first().ok_or_else(Failure::unexpected)?;
         Ok(dealt(row.try_get(0)?, asked.iter().map(|extend| extend.meant.len())))
     }

@@ -18,9 +18,16 @@ pub(crate) trait Batch: Send + Sync + 'static {
     /// Whether an operation is asked for in a statement of its own.
     fn is_alone(operation: &Self::Operation) -> bool;
 
+    /// What a statement goes over.
+    type Way: Send;
+
+    /// Finds a way for the next statement.
+    fn way(&self) -> impl Future<Output = Result<Self::Way, Failure>> + Send;
+
     /// Asks for all of these in one statement; answers each, in their order.
     fn send(
         &self,
+        way: Self::Way,
         operations: &[Self::Operation],
     ) -> impl Future<Output = Result<Vec<Self::Reply>, Failure>> + Send;
 }
@@ -105,32 +112,48 @@ impl<B: Batch> Lane<B> {
 /// Sends what waits, until nothing does.
 async fn send_waiting<B: Batch>(lane: Arc<Lane<B>>) {
     loop {
+        // First the way: what is asked until there is one goes along, and what nobody waits for any more by
+        // then is never sent.
+        let way = lane.batch.way().await;
         let next = lane.next();
         if next.is_empty() {
             return;
         }
         let (operations, tellers): (Vec<_>, Vec<_>) =
             next.into_iter().map(|waiting| (waiting.operation, waiting.tell)).unzip();
-        match lane.batch.send(&operations).await {
+        let outcome = match way {
+            Ok(way) => lane.batch.send(way, &operations).await,
+            Err(failure) => {
+                tell_all(tellers, &failure);
+                continue;
+            }
+        };
+        match outcome {
             Ok(replies) if replies.len() == tellers.len() => {
                 for (tell, reply) in tellers.into_iter().zip(replies) {
                     let _ = tell.send(Ok(reply));
                 }
             }
+            Ok(_) => tell_all(tellers, &Failure::unexpected()),
             // One that can't be carried out refuses all: each is asked for by itself.
             Err(Failure::Refused(_) | Failure::Full(_)) if operations.len() > 1 => {
                 for (operation, tell) in operations.iter().zip(tellers) {
-                    let reply = lane.batch.send(std::slice::from_ref(operation)).await;
-                    let reply = reply.and_then(|mut reply| reply.pop().ok_or_else(Failure::unexpected));
-                    let _ = tell.send(reply);
+                    let _ = tell.send(send_one(&lane.batch, operation).await);
                 }
             }
-            outcome => {
-                let failure = outcome.err().unwrap_or_else(Failure::unexpected);
-                for tell in tellers {
-                    let _ = tell.send(Err(failure.clone()));
-                }
-            }
+            Err(failure) => tell_all(tellers, &failure),
         }
+    }
+}
+
+async fn send_one<B: Batch>(batch: &B, operation: &B::Operation) -> Result<B::Reply, Failure> {
+    let way = batch.way().await?;
+    let mut replies = batch.send(way, std::slice::from_ref(operation)).await?;
+    replies.pop().ok_or_else(Failure::unexpected)
+}
+
+fn tell_all<R>(tellers: Vec<oneshot::Sender<Result<R, Failure>>>, failure: &Failure) {
+    for tell in tellers {
+        let _ = tell.send(Err(failure.clone()));
     }
 }

@@ -53,12 +53,14 @@ use crate::settings::Settings;
 /// The identifier under which this provider is registered.
 pub const IDENTIFIER: &str = "locking-postgres";
 
-/// What this provider promises beyond the baseline by default, on a server that keeps what it commits
-/// (`fsync` and `full_page_writes` on). Behind a pooler (`pgbouncer: true`) waiters ask rather than being told,
-/// and a dead process's guards end with their leases: neither [`Capability::Notified`] nor
-/// [`Capability::Takeover`] is claimed there. With another `takeover.session_timeout` the bound is another.
+/// What this provider promises beyond the baseline, with its default options. On a server that keeps what it
+/// commits (`fsync` and `full_page_writes`, on by default), it also claims [`Capability::SurvivesRestart`].
+///
+/// Behind a pooler (`pgbouncer: true`) waiters ask rather than being told, and a dead process's guards end with
+/// their leases: neither [`Capability::Notified`] nor [`Capability::Takeover`] is claimed there. The bound of a
+/// takeover is that of `takeover.session_timeout`, and 1 s.
 pub const CAPABILITIES: Capabilities =
-    PLAIN.with(Capability::Notified).with(Capability::SurvivesRestart).with_takeover(takeover(10));
+    PLAIN.with(Capability::Notified).with_takeover(Duration::from_secs(11));
 
 const PLAIN: Capabilities = Capabilities::none()
     .with(Capability::Fencing)
@@ -67,17 +69,13 @@ const PLAIN: Capabilities = Capabilities::none()
     .with(Capability::AtomicMultiKey)
     .with(Capability::Lists);
 
-/// A dead process's guards are free when the server has ended its session, and a waiter has looked.
-const fn takeover(session_timeout: u64) -> Duration {
-    Duration::from_secs(session_timeout + 1)
-}
-
 /// What is claimed with these options, on this server.
 fn capabilities(options: &PostgresOptions, settings: &Settings) -> Capabilities {
     let plain = if settings.is_durable { PLAIN.with(Capability::SurvivesRestart) } else { PLAIN };
     if options.pgbouncer {
         return plain;
     }
+    // The server has ended its session by then, and a waiter has looked.
     let bound = options.takeover.session_timeout + Duration::from_secs(1);
     plain.with(Capability::Notified).with_takeover(bound)
 }

@@ -81,7 +81,8 @@ impl Listener {
         let limit = self.takeover.session_timeout;
         let (ms, seconds) = (limit.as_millis(), limit.as_secs().max(1));
         format!(
-            "SET idle_session_timeout = {ms}; SET tcp_user_timeout = {ms}; \
+            "SELECT set_config('application_name', current_setting('application_name') || ' session', false); \
+             SET idle_session_timeout = {ms}; SET tcp_user_timeout = {ms}; \
              SET tcp_keepalives_idle = {}; SET tcp_keepalives_interval = {}; SET tcp_keepalives_count = 2; \
              SET statement_timeout = {ms}; SET idle_in_transaction_session_timeout = {ms}",
             seconds.div_ceil(2),

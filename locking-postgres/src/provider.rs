@@ -5,9 +5,8 @@ use std::time::Duration;
 use deadpool_postgres::Pool;
 use locking_core::line::{ClientId, Lines, Standing};
 use locking_core::{
-    AcquireRequest, Backoff, Capabilities, Error, Expiry, Grant, KeySet, Lease,
-    LockInfo, LockKey, LockingProvider, LossReason, Moment, OwnerId, ProviderId, ReleaseScope,
-    Result, async_trait,
+    AcquireRequest, Backoff, Capabilities, Error, Expiry, Grant, KeySet, Lease, LockInfo, LockKey,
+    LockingProvider, LossReason, Moment, OwnerId, ProviderId, ReleaseScope, Result, async_trait,
 };
 use tokio::runtime::Handle;
 use tokio::task::JoinHandle;
@@ -98,8 +97,7 @@ impl PostgresProvider {
         let (database, settings) = database.prepare(&id, &schema).await?;
         let database = Arc::new(database);
         let sessions = Arc::new(Sessions::none());
-        let looks =
-            Backoff::new(options.default_retry_interval, options.maximum_retry_interval);
+        let looks = Backoff::new(options.default_retry_interval, options.maximum_retry_interval);
         let looks = pooled.then_some(looks);
         let store = Store::new(id.clone(), Arc::clone(&database), &sessions, looks);
         let lines = Lines::new(store, ClientId::fresh(), runtime.clone());
@@ -115,6 +113,7 @@ impl PostgresProvider {
             let open = listener.open().await.map_err(refused)?;
             tasks.push(runtime.spawn(listener.run(Some(open), Arc::downgrade(&lines))));
         }
+        database.rehearse().await;
         tasks.push(runtime.spawn(sweep(Arc::downgrade(&database))));
         tracing::info!("Connection to PostgreSQL in \"{id}\" provider established");
         Ok(Self {

@@ -26,6 +26,8 @@ pub(crate) struct Statements {
     pub(crate) release_all: Statement,
     pub(crate) sweep: Statement,
     pub(crate) join: Statement,
+    /// Calls what is called most, and leaves nothing.
+    pub(crate) rehearsal: String,
 }
 
 impl Statements {
@@ -49,6 +51,8 @@ impl Statements {
             release_all: call("locking_release_all", RELEASE_ALL),
             sweep: call("locking_sweep", &[Type::INT4, Type::INT4, Type::INT8]),
             join: call("locking_join", &[Type::INT8]),
+            rehearsal: include_str!("rehearsal.sql")
+                .replace("locking_", &format!("\"{schema}\".locking_")),
         }
     }
 }
@@ -99,15 +103,7 @@ const EXTEND: &[Type] = &[
     Type::TEXT_ARRAY,
     Type::INT8_ARRAY,
 ];
-const RENAME: &[Type] =
-    &[Type::INT4, Type::INT4, Type::TEXT, Type::TEXT, Type::INT8, Type::TEXT];
+const RENAME: &[Type] = &[Type::INT4, Type::INT4, Type::TEXT, Type::TEXT, Type::INT8, Type::TEXT];
 const WITHDRAW: &[Type] = &[Type::INT4, Type::INT4, Type::BOOL, Type::TEXT, Type::TEXT_ARRAY];
-const RELEASE_ALL: &[Type] = &[
-    Type::INT4,
-    Type::INT4,
-    Type::INT8,
-    Type::TEXT,
-    Type::BOOL,
-    Type::TEXT,
-    Type::INT4,
-];
+const RELEASE_ALL: &[Type] =
+    &[Type::INT4, Type::INT4, Type::INT8, Type::TEXT, Type::BOOL, Type::TEXT, Type::INT4];

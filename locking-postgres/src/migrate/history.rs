@@ -36,10 +36,7 @@ impl AsyncTransaction for History<'_> {
 }
 
 impl AsyncQuery<Vec<Migration>> for History<'_> {
-    async fn query<'a>(
-        &'a mut self,
-        query: &'a str,
-    ) -> Result<Vec<Migration>, HistoryError> {
+    async fn query<'a>(&'a mut self, query: &'a str) -> Result<Vec<Migration>, HistoryError> {
         let answer = self.0.simple_query(query).await.map_err(Failure::from)?;
         let rows = answer.iter().filter_map(|message| match message {
             SimpleQueryMessage::Row(row) => Some(row),

@@ -13,14 +13,13 @@ use crate::failure::Failure;
 /// What makes the tables and functions, for whoever runs migrations with a tool of their own: names and
 /// SQL texts, in their order. Each is to be run once, with the schema in front: `SET search_path = locking`.
 /// They are the files in `migrations/`, without `.sql`.
-pub const MIGRATIONS: &[(&str, &str)] =
-    &[
-        ("V1__tables", include_str!("../../migrations/V1__tables.sql")),
-        ("V2__guards", include_str!("../../migrations/V2__guards.sql")),
-        ("V3__asking", include_str!("../../migrations/V3__asking.sql")),
-        ("V4__ending", include_str!("../../migrations/V4__ending.sql")),
-        ("V5__surveying", include_str!("../../migrations/V5__surveying.sql")),
-    ];
+pub const MIGRATIONS: &[(&str, &str)] = &[
+    ("V1__tables", include_str!("../../migrations/V1__tables.sql")),
+    ("V2__guards", include_str!("../../migrations/V2__guards.sql")),
+    ("V3__asking", include_str!("../../migrations/V3__asking.sql")),
+    ("V4__ending", include_str!("../../migrations/V4__ending.sql")),
+    ("V5__surveying", include_str!("../../migrations/V5__surveying.sql")),
+];
 
 /// What `locking_version()` has to answer, at least.
 const NEEDED: i32 = 1;

@@ -2,9 +2,10 @@
 
 use std::net::SocketAddr;
 use std::sync::Arc;
+use std::time::Duration;
 
 use locking_core::{LockingProvider, ProviderId, async_trait};
-use locking_postgres::{IDENTIFIER, PostgresOptions, PostgresProvider};
+use locking_postgres::{IDENTIFIER, PostgresOptions, PostgresProvider, TakeoverOptions};
 use locking_testkit::servers::{Postgres, PostgresSetup};
 use locking_testkit::{Harness, OwnServer, Stop};
 
@@ -27,7 +28,7 @@ struct Own(Postgres);
 #[async_trait]
 impl Harness for Shared {
     async fn connect(&self, space: &str) -> Arc<dyn LockingProvider> {
-        client(&self.server.url(), space).await
+        client(&self.server.url(), space, TakeoverOptions::default()).await
     }
 
     async fn entries(&self, space: &str) -> Option<u64> {
@@ -51,7 +52,10 @@ impl OwnServer for Own {
     }
 
     async fn connect(&self, space: &str, address: SocketAddr) -> Arc<dyn LockingProvider> {
-        client(&self.0.url_at(address), space).await
+        let mut takeover = TakeoverOptions::default();
+        // After a crash nothing is granted for four fifths of it.
+        (takeover.heartbeat, takeover.session_timeout) = (ms(500), ms(3000));
+        client(&self.0.url_at(address), space, takeover).await
     }
 
     fn child_environment(&self, address: SocketAddr) -> Vec<(String, String)> {
@@ -80,13 +84,11 @@ impl OwnServer for Own {
 
     /// The statements are prepared anew with the connections on which they were.
     async fn forget_prepared(&self) {
-        self.0.terminate_backends(None).await.expect("the sessions are ended");
+        self.0.terminate_backends(Some("locking")).await.expect("the sessions are ended");
     }
 
     async fn cut_notifications(&self) {
-        let cut = "SELECT count(pg_terminate_backend(pid)) FROM pg_stat_activity \
-                   WHERE query = 'SELECT' OR query LIKE 'LISTEN%'";
-        self.0.command(cut).await.expect("the sessions that listen are ended");
+        self.0.terminate_backends(Some("locking session")).await.expect("the sessions are ended");
     }
 
     async fn commands(&self) -> u64 {
@@ -102,10 +104,11 @@ impl OwnServer for Own {
     }
 }
 
-async fn client(url: &str, space: &str) -> Arc<dyn LockingProvider> {
+async fn client(url: &str, space: &str, takeover: TakeoverOptions) -> Arc<dyn LockingProvider> {
     let options = PostgresOptions::new(url).expect("a URL");
     let mut options = options.with_schema(schema(space)).expect("a schema");
     options.migrate_at_start = true;
+    options.takeover = takeover;
     let provider = PostgresProvider::connect(ProviderId::new(IDENTIFIER).expect("an id"), options);
     Arc::new(provider.await.expect("the server can be reached"))
 }
@@ -125,4 +128,8 @@ async fn entries(server: &Postgres, space: &str) -> u64 {
         tables.iter().map(|table| format!("(SELECT count(*) FROM {schema}.{table})")).collect();
     let found = server.command(&format!("SELECT {}", counts.join(" + "))).await;
     found.expect("the server answers").trim().parse().expect("a number")
+}
+
+const fn ms(ms: u64) -> Duration {
+    Duration::from_millis(ms)
 }

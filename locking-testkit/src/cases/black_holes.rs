@@ -128,7 +128,11 @@ pub(crate) async fn what_arrives_after_it_was_taken_back_is_nobodys(f: Fixture) 
             connection.inject(Fault::Hold { direction: Direction::ToServer });
         }
         let answer = module.acquire(&key).wait(ms(100)).await;
-        assert_uncertain(&answer.expect_err("nobody answers"));
+        let answer = answer.expect_err("nobody answers");
+        // A client with connections to spare has taken it back in time.
+        if !matches!(answer, Error::TimedOut { .. }) {
+            assert_uncertain(&answer);
+        }
         // Over other connections, it is taken back.
         until_usable_again(&module, &f.key("again")).await;
         sleep(SOON).await;

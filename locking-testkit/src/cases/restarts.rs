@@ -1,13 +1,13 @@
 //! A server that ends while locks are held, and is started again.
 
-use locking_core::{LockingModule, Result};
+use locking_core::{Capability, LockingModule, Result};
 use tokio::task::JoinHandle;
 use tokio::time::{Instant, sleep};
 
 use super::trial::{AGAIN, assert_uncertain};
 use crate::fixture::Fixture;
 use crate::own_server::Stop;
-use crate::support::{LONG, is_free, ms, until_within, within};
+use crate::support::{LONG, is_free, ms, until_free, until_within, within};
 
 const WAYS: [Stop; 2] = [Stop::Clean, Stop::Crash];
 
@@ -22,10 +22,13 @@ pub(crate) async fn holds_stay_as_they_were(f: Fixture) {
         until_usable(&f, &f.b).await;
         let again = f.a.acquire(&leased).owner("o").await.expect("its owner's");
         assert_eq!(again.token(), lease.token(), "after {how:?}: the same hold");
-        assert!(!is_free(&f.b, &guarded).await, "after {how:?}: it excludes others");
-        guard.check().expect("valid");
-        assert_eq!(guard.token(), token);
-        guard.release().await.expect("held to the end");
+        // Where a dead process's guards are taken over, they hang on its session, which the restart ends.
+        if !f.capabilities().has(Capability::Takeover) {
+            assert!(!is_free(&f.b, &guarded).await, "after {how:?}: it excludes others");
+            guard.check().expect("valid");
+            assert_eq!(guard.token(), token);
+            guard.release().await.expect("held to the end");
+        }
         assert!(!waiting.is_finished(), "after {how:?}: it excludes waiters");
         assert!(f.a.release_lease(&lease).await.expect("answered"), "held to the end");
         let next = within(AGAIN, "the waiter", waiting).await.expect("no panic");
@@ -43,7 +46,8 @@ pub(crate) async fn clients_work_again_by_themselves(f: Fixture) {
         f.server().start_again().await;
         until_usable(&f, &f.a).await;
         until_usable(&f, &f.b).await;
-        assert!(is_free(&f.b, &gone).await, "an error means not held");
+        // What was under way to the server when it ended is undone soon.
+        until_free(&f.b, &gone).await;
         // Held still, or forgotten and the waiter's already: it has its turn.
         f.a.release_lease(&held).await.expect("answered");
         let next = within(AGAIN, "the waiter", waiting).await.expect("no panic");
@@ -115,8 +119,10 @@ async fn restart(f: &Fixture, how: Stop) {
 
 /// By itself, the client works again.
 async fn until_usable(f: &Fixture, module: &LockingModule) {
-    let key = f.key("again");
     until_within(AGAIN, "the client works again", || async {
+        // Another one each time: a crash may bring back a lease that was given back just before, where it
+        // ends soon by itself.
+        let key = f.key(&format!("again/{}", fastrand::u64(..)));
         match module.acquire(&key).expire(LONG).await {
             Ok(lease) => matches!(module.release_lease(&lease).await, Ok(true)),
             Err(_) => false,
