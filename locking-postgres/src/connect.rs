@@ -130,11 +130,14 @@ enum Security {
 
 impl Security {
     fn new(options: &PostgresOptions) -> Result<Self, ConfigurationError> {
-        #[cfg(feature = "tls")]
-        if options.tls.mode() != TlsMode::Disable {
-            return crate::tls::rustls(&options.tls).map(Self::Encrypted);
+        match options.tls.mode() {
+            TlsMode::Disable => Ok(Self::Plain),
+            #[cfg(feature = "tls")]
+            _ => crate::tls::rustls(&options.tls).map(Self::Encrypted),
+            // A mode that asks for more was refused.
+            #[cfg(not(feature = "tls"))]
+            _ => Ok(Self::Plain),
         }
-        Ok(Self::Plain)
     }
 
     async fn connect(&self, config: &Config) -> Result<(Client, Connection), DriverError> {

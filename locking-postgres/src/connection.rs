@@ -1,7 +1,10 @@
 use std::future::poll_fn;
+use std::pin::pin;
 use std::task::{Context, Poll};
+use std::time::Duration;
 
 use tokio::io::{AsyncRead, AsyncWrite};
+use tokio::time::timeout;
 use tokio_postgres::{AsyncMessage, Connection as DriverConnection, Error as DriverError};
 
 /// A connection to the server: what makes a client's statements go on, while it is polled.
@@ -35,6 +38,23 @@ impl Connection {
                 }
             }
         }
+    }
+
+    /// While this lasts, which is done with the client of this connection and ends it. Dropped half way,
+    /// the connection is closed as well.
+    pub(crate) async fn during<T>(self, work: impl Future<Output = T>) -> T {
+        let (mut work, mut connection) = (pin!(work), pin!(self.run()));
+        let (done, open) = tokio::select! {
+            biased;
+            done = &mut work => (done, true),
+            // Its client hears of the end.
+            () = &mut connection => (work.await, false),
+        };
+        if open {
+            // A server that takes no leave is left without.
+            let _ = timeout(Duration::from_secs(1), connection).await;
+        }
+        done
     }
 }
 
