@@ -35,6 +35,8 @@ mod settings;
 mod statement;
 mod store;
 mod survey;
+#[cfg(test)]
+mod tests;
 #[cfg(feature = "tls")]
 mod tls;
 #[cfg(feature = "tls")]

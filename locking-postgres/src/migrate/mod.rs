@@ -219,11 +219,10 @@ mod tests {
     #[test]
     fn all_files_are_in_the_list_in_their_order() {
         let folder = concat!(env!("CARGO_MANIFEST_DIR"), "/migrations");
-        let files = std::fs::read_dir(folder).expect("the folder of migrations");
-        let mut names: Vec<_> = files.map(|file| file.expect("a file").file_name()).collect();
-        names.sort();
-        let listed: Vec<_> = MIGRATIONS.iter().map(|(name, _)| format!("{name}.sql")).collect();
-        assert_eq!(names, listed);
-        runner().expect("names that refinery understands");
+        let files = std::fs::read_dir(folder).expect("the folder of migrations").count();
+        assert_eq!(MIGRATIONS.len(), files);
+        let runner = runner().expect("names that refinery understands");
+        let versions = runner.get_migrations().iter().map(Migration::version);
+        assert!(versions.eq(1..=NEEDED), "the last one makes the version that is needed");
     }
 }

@@ -31,7 +31,8 @@ pub struct TlsOptions {
 pub enum TlsMode {
     /// Nothing is encrypted.
     Disable,
-    /// Encrypted if the server does that, and else not. Nothing is asked of its certificate.
+    /// Encrypted if the server does that, and else not. Nothing is asked of its certificate. Where the
+    /// server does it and it fails, that is an error, while libpq would go on without.
     Prefer,
     /// Encrypted or not at all. Nothing is asked of the server's certificate.
     Require,
