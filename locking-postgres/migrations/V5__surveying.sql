@@ -137,4 +137,4 @@ END $$;
 
 -- What this build of the functions is.
 CREATE FUNCTION locking_version() RETURNS integer
-    LANGUAGE sql IMMUTABLE RETURN 1;
+    LANGUAGE sql IMMUTABLE RETURN 5;
