@@ -2,7 +2,7 @@
 
 -- Hands a key without a live hold to the first in its queue who lives. Under the key's guard.
 --
--- The grant lasts 400 ms until its client confirms it: that is what a stopped client costs those behind it.
+-- The grant lasts 300 ms until its client confirms it: that is what a stopped client costs those behind it.
 -- A request for several keys is kept the key for as long, and told to ask again: its other keys aren't
 -- under guard here. Told by NOTIFY, which arrives after the commit, if at all: who isn't told asks anyway.
 -- p_asking: the request on whose behalf this runs. It is told by the answer, and has its whole expiry.
@@ -30,10 +30,10 @@ BEGIN
                -- Nothing tells whether a client without a session lives, but that it asks.
                AND (v_first.client <> 0 OR v_first.asked > clock_timestamp() - interval '5 s');
     END LOOP;
-    v_ms := CASE WHEN v_first.request = p_asking THEN v_first.ms ELSE least(v_first.ms, 400) END;
+    v_ms := CASE WHEN v_first.request = p_asking THEN v_first.ms ELSE least(v_first.ms, 300) END;
     IF v_first.several THEN
         INSERT INTO locking_guard
-            VALUES (p_key, v_first.moves, 'r', v_first.request, '', locking_expiry(400), v_first.client);
+            VALUES (p_key, v_first.moves, 'r', v_first.request, '', locking_expiry(300), v_first.client);
     ELSE
         v_token := locking_draw(p_least);
         IF v_first.logged THEN
@@ -47,7 +47,7 @@ BEGIN
     END IF;
     IF v_first.client <> 0 AND v_first.request IS DISTINCT FROM p_asking THEN
         PERFORM pg_notify('locking_' || v_first.client,
-            concat_ws(' ', 'grant', coalesce(v_token, 0), coalesce(v_ms, 400), v_first.request, p_key));
+            concat_ws(' ', 'grant', coalesce(v_token, 0), coalesce(v_ms, 300), v_first.request, p_key));
     END IF;
 END $$;
 

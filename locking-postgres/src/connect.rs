@@ -2,7 +2,7 @@ use std::pin::Pin;
 use std::sync::Arc;
 use std::time::Duration;
 
-use deadpool_postgres::{Connect, Manager, ManagerConfig, Pool, RecyclingMethod, Runtime};
+use deadpool_postgres::{Connect, Manager, ManagerConfig, Pool, QueueMode, RecyclingMethod, Runtime};
 use locking_core::ConfigurationError;
 use tokio::task::JoinHandle;
 use tokio::time::timeout;
@@ -68,6 +68,8 @@ impl Connector {
         let manager = Manager::from_connect((*self.config).clone(), self.security.clone(), config);
         Pool::builder(manager)
             .max_size(self.pool_size)
+            // The one that was used last: its backend has everything at hand.
+            .queue_mode(QueueMode::Lifo)
             .runtime(Runtime::Tokio1)
             .wait_timeout(Some(self.command_timeout))
             .create_timeout(Some(self.connect_timeout))

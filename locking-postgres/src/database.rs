@@ -71,8 +71,7 @@ impl Database {
             opening.spawn_on(
                 async move {
                     let connection = database.pool.get().await.ok()?;
-                    let rehearsed = connection.batch_execute(&database.statements.rehearsal);
-                    timeout(database.command_timeout, rehearsed).await.ok()?.ok()?;
+                    timeout(database.command_timeout, database.rehearse_on(&connection)).await.ok()?;
                     // Kept until all are open: else one would be opened, and given out to each.
                     Some(connection)
                 },
@@ -82,6 +81,19 @@ impl Database {
         let mut open = Vec::new();
         while let Some(opened) = opening.join_next().await {
             open.push(opened);
+        }
+    }
+
+    async fn rehearse_on(&self, connection: &Object) {
+        if let Err(error) = connection.batch_execute(&self.statements.rehearsal).await {
+            tracing::debug!(%error, "what is called can't be rehearsed");
+        }
+        if self.pooled {
+            return;
+        }
+        for statement in self.statements.frequent() {
+            // What can't be prepared now can't be later, and says so.
+            let _ = connection.prepare_typed_cached(&statement.text, statement.types).await;
         }
     }
 

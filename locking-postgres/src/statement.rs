@@ -55,6 +55,19 @@ impl Statements {
                 .replace("locking_", &format!("\"{schema}\".locking_")),
         }
     }
+
+    /// Those that can't wait for being prepared.
+    pub(crate) fn frequent(&self) -> [&Statement; 7] {
+        [
+            &self.acquire,
+            &self.acquire_many,
+            &self.release_one,
+            &self.release,
+            &self.extend,
+            &self.withdraw,
+            &self.rename,
+        ]
+    }
 }
 
 const ACQUIRE: &[Type] = &[
