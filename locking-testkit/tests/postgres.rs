@@ -169,6 +169,26 @@ async fn the_sizes_of_its_memory_and_its_log_are_settings() {
 }
 
 #[tokio::test]
+async fn sessions_forget_their_plans_and_nothing_else() {
+    let postgres = PostgresSetup::new().start().await.expect("a server");
+    postgres.command("CREATE TABLE t (id int PRIMARY KEY)").await.expect("answered");
+    let mut session = session(&postgres, "prepared").await;
+    for sql in ["SET enable_bitmapscan = off", "PREPARE p AS SELECT id FROM t WHERE id = 1"] {
+        ask(&mut session, sql).await;
+        until_ready(&mut session).await;
+    }
+    let mut plan = async |settings: &str| {
+        ask(&mut session, &format!("{settings}; EXPLAIN EXECUTE p")).await;
+        until_ready(&mut session).await
+    };
+    assert!(plan("SET enable_seqscan = on").await.contains("Index"));
+    let other = "SET enable_indexscan = off; SET enable_indexonlyscan = off";
+    assert!(plan(other).await.contains("Index"), "as it was planned");
+    postgres.forget_plans().await.expect("answered");
+    assert!(plan("SELECT 1").await.contains("Seq Scan"), "planned anew");
+}
+
+#[tokio::test]
 async fn a_proxy_before_it_comes_between_it_and_its_sessions() {
     let postgres = PostgresSetup::new().start().await.expect("a server");
     postgres.command("CREATE TABLE done (name text)").await.expect("answered");
@@ -388,17 +408,18 @@ fn startup(application: &str) -> Vec<u8> {
     [&length.to_be_bytes()[..], &[0, 3, 0, 0], parameters.as_bytes()].concat()
 }
 
-/// Reads until the server is ready for what comes next.
-async fn until_ready(session: &mut TcpStream) {
+/// What the server answers until it is ready for what comes next.
+async fn until_ready(session: &mut TcpStream) -> String {
+    let mut answer = Vec::new();
     loop {
         let kind = session.read_u8().await.expect("a message");
         let length = session.read_u32().await.expect("its length");
         let mut message = vec![0; length as usize - 4];
         session.read_exact(&mut message).await.expect("its content");
         match kind {
-            b'Z' => return,
+            b'Z' => return String::from_utf8_lossy(&answer).into_owned(),
             b'E' => panic!("{}", String::from_utf8_lossy(&message)),
-            _ => {}
+            _ => answer.extend(message),
         }
     }
 }

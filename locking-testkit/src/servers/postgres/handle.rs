@@ -96,6 +96,19 @@ impl Postgres {
         Ok(self.database_url(name))
     }
 
+    /// Has all sessions of the address's database forget the plans of what they prepared: these are made
+    /// anew where they are used next. The statements themselves are forgotten with their session alone.
+    ///
+    /// # Errors
+    ///
+    /// As [`command`](Self::command).
+    pub async fn forget_plans(&self) -> Result<(), ServerError> {
+        // Each plan may depend on what a schema has.
+        let schema = format!("forgotten_{:016x}", fastrand::u64(..));
+        self.command(&format!("CREATE SCHEMA {schema}")).await?;
+        self.command(&format!("DROP SCHEMA {schema}")).await.map(drop)
+    }
+
     /// Has it end at once, by an immediate shutdown, and returns when it has ended. What is committed
     /// stays; tables that aren't logged are empty after the next start.
     ///
