@@ -78,6 +78,7 @@ async fn open_sessions_end_when_it_is_killed_or_stopped() {
     assert!(ended(&mut session).await.contains("57P01"), "they are told");
     postgres.start_again().await.expect("started");
     let mut session = self::session(&postgres, "idle").await;
+    until_idle(&postgres, "idle").await;
     postgres.stop_immediately().await.expect("stopped");
     postgres.stop_immediately().await.expect("stopped already");
     // By versions before 14, 57P02.
@@ -384,6 +385,15 @@ async fn session_at(address: SocketAddr, application: &str) -> TcpStream {
     session.write_all(&startup(application)).await.expect("written");
     until_ready(&mut session).await;
     session
+}
+
+/// Waits until a session reads what comes next: until then, it says nothing more if it has to hurry.
+async fn until_idle(postgres: &Postgres, application: &str) {
+    let reading = format!(
+        "SELECT count(*) FROM pg_stat_activity
+         WHERE application_name = '{application}' AND wait_event = 'ClientRead'"
+    );
+    while postgres.command(&reading).await.expect("answered") != "1" {}
 }
 
 async fn ask(session: &mut TcpStream, sql: &str) {

@@ -17,8 +17,8 @@ const COMMANDS: &str = "SELECT coalesce(sum(calls), 0)::bigint FROM pg_stat_stat
 /// It ends in three ways, and is started again after each of them:
 ///
 /// - [`stop`](Server::stop), a fast shutdown: sessions are told of it, and all data is written.
-/// - [`stop_immediately`](Self::stop_immediately): sessions are told of it, and the next start
-///   recovers.
+/// - [`stop_immediately`](Self::stop_immediately): idle sessions are told of it, others may not be, and
+///   the next start recovers.
 /// - [`kill`](Server::kill), a crash of the server with all its processes: connections end without a
 ///   word, and the next start recovers.
 ///
