@@ -227,6 +227,12 @@ pub const CASES: &[Case] = cases! {
     processes::a_killed_waiter_costs_the_queue_less_than_a_second [18] SharedBetweenProcesses, Fair + Processes;
     processes::a_stopped_waiter_costs_the_queue_less_than_a_second [18] SharedBetweenProcesses, Fair + Processes;
 
+    wrong_clocks::a_held_key_is_refused [4, 13] SharedBetweenProcesses + Processes + WrongClocks;
+    wrong_clocks::a_lease_ends_neither_early_nor_late [3, 13, 15] SharedBetweenProcesses + Processes + WrongClocks;
+    wrong_clocks::a_guard_is_kept_and_its_loss_is_found_out [13, 14, 22] SharedBetweenProcesses + Processes + WrongClocks;
+    wrong_clocks::a_key_is_handed_over_in_time [13, 15, 17] SharedBetweenProcesses + Processes + WrongClocks;
+    wrong_clocks::processes_hours_apart_exclude_each_other [10, 13] SharedBetweenProcesses + Processes + WrongClocks;
+
     names::different_keys_never_meet [6];
     names::keys_of_every_length_are_kept_apart [6];
     names::owners_are_any_text_and_compared_byte_by_byte [6];

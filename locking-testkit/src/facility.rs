@@ -11,6 +11,9 @@ pub enum Facility {
     /// Clients in processes of their own, which are killed and stopped. There are some on Unix, in
     /// the programs that call [`main`](crate::main).
     Processes,
+    /// Processes whose wall clocks are wrong, besides [`Processes`](Self::Processes). There are some on
+    /// Linux, where `libfaketime` is installed.
+    WrongClocks,
 }
 
 impl Facility {
@@ -19,6 +22,10 @@ impl Facility {
         match self {
             Self::OwnServer => "the harness has no server of its own",
             Self::Processes => "this program can't start clients as processes",
+            Self::WrongClocks => {
+                "there is no `libfaketime` that this program can load \
+                 (Debian, Ubuntu: apt-get install faketime)"
+            }
         }
     }
 }
@@ -28,6 +35,7 @@ impl fmt::Display for Facility {
         f.write_str(match self {
             Self::OwnServer => "own server",
             Self::Processes => "processes",
+            Self::WrongClocks => "wrong clocks",
         })
     }
 }

@@ -7,7 +7,7 @@ use locking_core::{Capabilities, LockingModule, LockingProvider};
 use crate::facility::Facility;
 use crate::faults::Proxy;
 use crate::own_server::OwnServer;
-use crate::process::Process;
+use crate::process::{Process, WallClock, faketime};
 use crate::surroundings::Surroundings;
 
 /// What a case works with: two independent clients of the same store in a space of their own, and
@@ -49,7 +49,8 @@ impl Fixture {
                     server.as_ref().ok_or(*facility)?;
                 }
                 Facility::Processes if surroundings.processes => {}
-                Facility::Processes => return Err(*facility),
+                Facility::WrongClocks if faketime().is_some() => {}
+                Facility::Processes | Facility::WrongClocks => return Err(*facility),
             }
         }
         let space = fresh_space();
@@ -90,11 +91,17 @@ impl Fixture {
     ///
     /// If it can't be started, and if the case doesn't say that it uses [`Facility::Processes`].
     pub async fn process(&self) -> Process {
-        let environment = match &self.server {
-            None => self.surroundings.harness.child_environment(),
-            Some(server) => server.child_environment(server.address()),
-        };
-        self.process_in(environment).await
+        self.process_in(self.child_environment(), None).await
+    }
+
+    /// The same, with a wall clock that is wrong.
+    ///
+    /// # Panics
+    ///
+    /// As [`process`](Self::process) does, if the process has another clock than it should, and if the
+    /// case doesn't say that it uses [`Facility::WrongClocks`].
+    pub async fn process_with(&self, clock: WallClock) -> Process {
+        self.process_in(self.child_environment(), Some(clock)).await
     }
 
     /// The same, connected to this address: a proxy before the own server.
@@ -103,12 +110,23 @@ impl Fixture {
     ///
     /// As [`process`](Self::process) and [`server`](Self::server) do.
     pub async fn process_at(&self, address: SocketAddr) -> Process {
-        self.process_in(self.server().child_environment(address)).await
+        self.process_in(self.server().child_environment(address), None).await
     }
 
-    async fn process_in(&self, environment: Vec<(String, String)>) -> Process {
+    fn child_environment(&self) -> Vec<(String, String)> {
+        match &self.server {
+            None => self.surroundings.harness.child_environment(),
+            Some(server) => server.child_environment(server.address()),
+        }
+    }
+
+    async fn process_in(
+        &self,
+        environment: Vec<(String, String)>,
+        clock: Option<WallClock>,
+    ) -> Process {
         assert!(self.surroundings.processes, "the case's line says `+ Processes`");
-        Process::start(&self.space, environment).await
+        Process::start(&self.space, environment, clock).await
     }
 
     /// A proxy before the own server, for [`client_at`](Self::client_at) and

@@ -51,7 +51,8 @@
 //! Programs call [`run`] and receive a [`Report`].
 //!
 //! Cases about processes start the program that called [`main`] again as a client. A harness whose
-//! store is found by an address hands it on: [`Harness::child_environment`]. Cases that disturb a
+//! store is found by an address hands it on: [`Harness::child_environment`]. Some of these clients have
+//! wrong wall clocks, on Linux where `libfaketime` is installed. Cases that disturb a
 //! server ask for one of their own: [`Harness::own_server`]; [`faults`] has a network that fails for them.
 
 mod case;
@@ -79,6 +80,6 @@ pub use crate::facility::Facility;
 pub use crate::fixture::{Fixture, Scale};
 pub use crate::harness::Harness;
 pub use crate::own_server::{OwnServer, Stop};
-pub use crate::process::{Process, Refusal};
+pub use crate::process::{Process, Refusal, WallClock};
 pub use crate::report::{CaseReport, Outcome, Report};
 pub use crate::runner::{run, run_case};

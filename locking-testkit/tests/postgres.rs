@@ -78,6 +78,7 @@ async fn open_sessions_end_when_it_is_killed_or_stopped() {
     assert!(ended(&mut session).await.contains("57P01"), "they are told");
     postgres.start_again().await.expect("started");
     let mut session = self::session(&postgres, "idle").await;
+    until_idle(&postgres, "idle").await;
     postgres.stop_immediately().await.expect("stopped");
     postgres.stop_immediately().await.expect("stopped already");
     // By versions before 14, 57P02.
@@ -166,6 +167,26 @@ async fn the_sizes_of_its_memory_and_its_log_are_settings() {
         postgres.kill().await.expect("killed");
         postgres.start_again().await.expect("started, as it was set up");
     }
+}
+
+#[tokio::test]
+async fn sessions_forget_their_plans_and_nothing_else() {
+    let postgres = PostgresSetup::new().start().await.expect("a server");
+    postgres.command("CREATE TABLE t (id int PRIMARY KEY)").await.expect("answered");
+    let mut session = session(&postgres, "prepared").await;
+    for sql in ["SET enable_bitmapscan = off", "PREPARE p AS SELECT id FROM t WHERE id = 1"] {
+        ask(&mut session, sql).await;
+        until_ready(&mut session).await;
+    }
+    let mut plan = async |settings: &str| {
+        ask(&mut session, &format!("{settings}; EXPLAIN EXECUTE p")).await;
+        until_ready(&mut session).await
+    };
+    assert!(plan("SET enable_seqscan = on").await.contains("Index"));
+    let other = "SET enable_indexscan = off; SET enable_indexonlyscan = off";
+    assert!(plan(other).await.contains("Index"), "as it was planned");
+    postgres.forget_plans().await.expect("answered");
+    assert!(plan("SELECT 1").await.contains("Seq Scan"), "planned anew");
 }
 
 #[tokio::test]
@@ -366,6 +387,15 @@ async fn session_at(address: SocketAddr, application: &str) -> TcpStream {
     session
 }
 
+/// Waits until a session reads what comes next: until then, it says nothing more if it has to hurry.
+async fn until_idle(postgres: &Postgres, application: &str) {
+    let reading = format!(
+        "SELECT count(*) FROM pg_stat_activity
+         WHERE application_name = '{application}' AND wait_event = 'ClientRead'"
+    );
+    while postgres.command(&reading).await.expect("answered") != "1" {}
+}
+
 async fn ask(session: &mut TcpStream, sql: &str) {
     let length = u32::try_from(sql.len() + 5).expect("a short statement");
     let question = [b"Q", &length.to_be_bytes()[..], sql.as_bytes(), b"\0"].concat();
@@ -388,17 +418,18 @@ fn startup(application: &str) -> Vec<u8> {
     [&length.to_be_bytes()[..], &[0, 3, 0, 0], parameters.as_bytes()].concat()
 }
 
-/// Reads until the server is ready for what comes next.
-async fn until_ready(session: &mut TcpStream) {
+/// What the server answers until it is ready for what comes next.
+async fn until_ready(session: &mut TcpStream) -> String {
+    let mut answer = Vec::new();
     loop {
         let kind = session.read_u8().await.expect("a message");
         let length = session.read_u32().await.expect("its length");
         let mut message = vec![0; length as usize - 4];
         session.read_exact(&mut message).await.expect("its content");
         match kind {
-            b'Z' => return,
+            b'Z' => return String::from_utf8_lossy(&answer).into_owned(),
             b'E' => panic!("{}", String::from_utf8_lossy(&message)),
-            _ => {}
+            _ => answer.extend(message),
         }
     }
 }

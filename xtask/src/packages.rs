@@ -28,6 +28,9 @@ pub(crate) const REDIS: Package = Package { program: "redis-server", name: "redi
 pub(crate) const POSTGRES: Package = Package { program: "initdb", name: "postgresql" };
 pub(crate) const PGBOUNCER: Package = Package { program: "pgbouncer", name: "pgbouncer" };
 
+/// With a library that gives processes a wrong wall clock.
+pub(crate) const FAKETIME: Package = Package { program: "faketime", name: "faketime" };
+
 /// A program, and the package of Debian and Ubuntu that has it.
 #[derive(Debug)]
 pub(crate) struct Package {

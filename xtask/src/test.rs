@@ -1,6 +1,6 @@
 use crate::command::{Result, cargo};
 use crate::engine;
-use crate::packages::{PGBOUNCER, POSTGRES, Package, REDIS};
+use crate::packages::{FAKETIME, PGBOUNCER, POSTGRES, Package, REDIS};
 use crate::steps::Steps;
 
 /// The feature sets of the facade. Each is built alone: in a build of the whole workspace one
@@ -38,6 +38,10 @@ pub(crate) fn run(steps: &mut Steps) -> Result {
 /// Tests start their servers themselves. What has to be there is their programs, or else Docker;
 /// answers the source that is the fastest, unless somebody chose one already.
 fn set_up() -> Result<Option<&'static str>> {
+    // Elsewhere the cases that need it are ignored.
+    if cfg!(target_os = "linux") {
+        FAKETIME.ensure()?;
+    }
     // It is a process wherever the server behind it comes from.
     PGBOUNCER.ensure()?;
     if std::env::var_os(SOURCE).is_some() {

@@ -1,11 +1,11 @@
 //! Clients in processes of their own: killed, stopped, and against each other.
 
-use std::path::PathBuf;
 use std::time::Duration;
 
 use locking_core::{Error, FencingToken};
 use tokio::time::{Instant, sleep};
 
+use super::count_file::CountFile;
 use crate::fixture::Fixture;
 use crate::process::Process;
 use crate::support::{
@@ -22,7 +22,7 @@ pub(crate) async fn processes_exclude_each_other(f: Fixture) {
     let mut alive = Vec::new();
     for _ in 0..processes {
         let process = f.process().await;
-        counting.push(process.count(&key, &file.0, times));
+        counting.push(process.count(&key, file.path(), times));
         alive.push(process);
     }
     for counted in counting {
@@ -174,29 +174,5 @@ async fn until_in_line(f: &Fixture, key: &str, wanted: usize) {
             let in_line = || async { waiters().await >= Some(wanted) };
             until_within(LONG, "it stands in line", in_line).await;
         }
-    }
-}
-
-/// A file with a number in it, which is gone with its case.
-struct CountFile(PathBuf);
-
-impl CountFile {
-    fn new(f: &Fixture) -> Self {
-        let name = f.key("count").replace('/', "-");
-        let file = Self(std::env::temp_dir().join(name));
-        std::fs::write(&file.0, "0").expect("a temporary file");
-        file
-    }
-
-    fn read(&self) -> u64 {
-        let text = std::fs::read_to_string(&self.0).expect("the file is there");
-        text.trim().parse().expect("a number")
-    }
-}
-
-impl Drop for CountFile {
-    fn drop(&mut self) {
-        // Left behind at the worst, among temporary files.
-        let _ = std::fs::remove_file(&self.0);
     }
 }

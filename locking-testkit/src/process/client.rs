@@ -3,7 +3,7 @@ use std::io::{BufRead, Write};
 use std::path::Path;
 use std::process::ExitCode;
 use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
-use std::time::Duration;
+use std::time::{Duration, SystemTime};
 
 use locking_core::{LockGuard, LockingModule};
 use serde::Serialize;
@@ -130,6 +130,7 @@ impl Client {
             }
             Command::Count { key, file, times } => self.count(&key, &file, times).await,
             Command::Contend { key, tasks, time } => self.contend(&key, tasks, time).await,
+            Command::Time => value(Ok(SystemTime::now())),
             Command::Exit => Ok(Value::Null),
         }
     }

@@ -4,7 +4,7 @@ use std::path::Path;
 use std::process::Stdio;
 use std::sync::atomic::{AtomicU64, Ordering};
 use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
-use std::time::Duration;
+use std::time::{Duration, SystemTime};
 
 use locking_core::{FencingToken, Lease};
 use serde::de::DeserializeOwned;
@@ -15,6 +15,7 @@ use tokio::sync::{mpsc, oneshot};
 use tokio::time::timeout;
 
 use super::message::{Command, Order, READY, REPORT, Refusal, Report, SPACE};
+use super::wall_clock::{Leftovers, WallClock};
 use crate::signal::{Signal, send};
 
 /// How long a process may take to be there.
@@ -27,6 +28,8 @@ const START: Duration = Duration::from_secs(30);
 /// handle kills the process, whatever it does, also one that is stopped.
 pub struct Process {
     child: Child,
+    // Behind the process: fields are dropped in their order.
+    _leftovers: Option<Leftovers>,
     orders: mpsc::UnboundedSender<Order>,
     numbers: AtomicU64,
     pending: Arc<Pending>,
@@ -40,13 +43,20 @@ type Waiting = HashMap<u64, oneshot::Sender<Result<Value, Refusal>>>;
 impl Process {
     /// Starts this program again as a client in a space, and returns when it is connected.
     ///
+    /// `clock` is its wall clock, where that is to be wrong.
+    ///
     /// # Panics
     ///
-    /// If it can't be started, or isn't connected within 30 s.
-    pub(crate) async fn start(space: &str, environment: Vec<(String, String)>) -> Self {
+    /// If it can't be started, isn't connected within 30 s, or has another clock.
+    pub(crate) async fn start(
+        space: &str,
+        environment: Vec<(String, String)>,
+        clock: Option<WallClock>,
+    ) -> Self {
         let program = std::env::current_exe().expect("this program has a path");
         let mut command = tokio::process::Command::new(program);
         command.env(SPACE, space).envs(environment);
+        command.envs(clock.into_iter().flat_map(WallClock::environment));
         command.stdin(Stdio::piped()).stdout(Stdio::piped()).kill_on_drop(true);
         // A stopped process can't see that the suite is gone. In a group without a parent, the
         // system continues it and hangs it up.
@@ -59,12 +69,23 @@ impl Process {
         let ready = pending.expect(READY);
         tokio::spawn(write(input.expect("piped"), queue));
         tokio::spawn(read(output.expect("piped"), Arc::clone(&pending)));
-        let process = Self { child, orders, numbers: AtomicU64::new(READY + 1), pending };
+        let leftovers = clock.and(child.id()).map(Leftovers::of);
+        let numbers = AtomicU64::new(READY + 1);
+        let process = Self { child, _leftovers: leftovers, orders, numbers, pending };
         match timeout(START, ready).await {
-            Ok(Ok(_)) => process,
+            Ok(Ok(_)) => {}
             Ok(Err(_)) => panic!("a client process ended before it was connected"),
             Err(_) => panic!("a client process wasn't connected within {START:?}"),
         }
+        if let Some(clock) = clock {
+            clock.assert_shows(process.time().await.expect("it says what its clock shows"));
+        }
+        process
+    }
+
+    /// What its wall clock shows.
+    pub fn time(&self) -> impl Future<Output = Result<SystemTime, Refusal>> + 'static + use<> {
+        self.ask(Command::Time)
     }
 
     /// Locks a key and holds it as a guard, under a lease of this length. The answer is its token.

@@ -39,6 +39,8 @@ pub(super) enum Command {
     Count { key: String, file: PathBuf, times: u32 },
     /// Locks and unlocks in so many tasks at once. Reports the tokens of all holds.
     Contend { key: String, tasks: u32, time: Duration },
+    /// Reports what its wall clock shows.
+    Time,
     /// Closes its client and ends.
     Exit,
 }

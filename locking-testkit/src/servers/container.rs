@@ -6,7 +6,7 @@ use std::time::Duration;
 
 use testcontainers::bollard::query_parameters::KillContainerOptionsBuilder;
 use testcontainers::core::client::docker_client_instance;
-use testcontainers::core::{ContainerRequest, WaitFor};
+use testcontainers::core::{CmdWaitFor, ContainerRequest, ExecCommand, WaitFor};
 use testcontainers::runners::AsyncRunner;
 use testcontainers::{ContainerAsync, GenericImage, ImageExt};
 use tokio::sync::Mutex;
@@ -83,21 +83,31 @@ impl ServerContainer {
         Ok(())
     }
 
+    /// Kills all its processes, and returns when they are gone.
     pub(super) async fn kill(&self) -> Result<(), ServerError> {
-        self.end_by("SIGKILL").await
+        let mut runs = self.runs.lock().await;
+        if *runs {
+            // With the first process the system ends the others, but they have the time to see that and
+            // to say a last word. So they go before it, and it is stopped: it starts no more.
+            self.signal("SIGSTOP").await?;
+            let others = ExecCommand::new(["sh", "-c", "kill -KILL -1"]);
+            // That there are none is told by its exit code.
+            let others = others.with_cmd_ready_condition(CmdWaitFor::exit());
+            let killed = self.container.exec(others).await;
+            self.signal("SIGKILL").await?;
+            // Waits for its end, where that isn't seen yet.
+            self.end().await?;
+            *runs = false;
+            killed.map_err(|error| self.failed(error))?;
+        }
+        Ok(())
     }
 
-    /// Sends it a signal that ends it, and returns when it has ended.
+    /// Sends its first process a signal that ends it, and returns when it has ended.
     pub(super) async fn end_by(&self, signal: &str) -> Result<(), ServerError> {
         let mut runs = self.runs.lock().await;
         if *runs {
-            let docker = docker_client_instance().await.map_err(|error| self.failed(error))?;
-            let signal = KillContainerOptionsBuilder::new().signal(signal).build();
-            docker
-                .kill_container(&self.name, Some(signal))
-                .await
-                .map_err(|error| self.failed(error))?;
-            // Waits for its end, where that isn't seen yet.
+            self.signal(signal).await?;
             self.end().await?;
             *runs = false;
         }
@@ -111,6 +121,13 @@ impl ServerContainer {
             *runs = false;
         }
         Ok(())
+    }
+
+    async fn signal(&self, signal: &str) -> Result<(), ServerError> {
+        let docker = docker_client_instance().await.map_err(|error| self.failed(error))?;
+        let signal = KillContainerOptionsBuilder::new().signal(signal).build();
+        let sent = docker.kill_container(&self.name, Some(signal)).await;
+        sent.map_err(|error| self.failed(error))
     }
 
     async fn end(&self) -> Result<(), ServerError> {

@@ -17,8 +17,8 @@ const COMMANDS: &str = "SELECT coalesce(sum(calls), 0)::bigint FROM pg_stat_stat
 /// It ends in three ways, and is started again after each of them:
 ///
 /// - [`stop`](Server::stop), a fast shutdown: sessions are told of it, and all data is written.
-/// - [`stop_immediately`](Self::stop_immediately): sessions are told of it, and the next start
-///   recovers.
+/// - [`stop_immediately`](Self::stop_immediately): idle sessions are told of it, others may not be, and
+///   the next start recovers.
 /// - [`kill`](Server::kill), a crash of the server with all its processes: connections end without a
 ///   word, and the next start recovers.
 ///
@@ -94,6 +94,19 @@ impl Postgres {
     pub async fn create_database(&self, name: &str) -> Result<String, ServerError> {
         self.command(&format!("CREATE DATABASE {} TEMPLATE template0", identifier(name))).await?;
         Ok(self.database_url(name))
+    }
+
+    /// Has all sessions of the address's database forget the plans of what they prepared: these are made
+    /// anew where they are used next. The statements themselves are forgotten with their session alone.
+    ///
+    /// # Errors
+    ///
+    /// As [`command`](Self::command).
+    pub async fn forget_plans(&self) -> Result<(), ServerError> {
+        // Each plan may depend on what a schema has.
+        let schema = format!("forgotten_{:016x}", fastrand::u64(..));
+        self.command(&format!("CREATE SCHEMA {schema}")).await?;
+        self.command(&format!("DROP SCHEMA {schema}")).await.map(drop)
     }
 
     /// Has it end at once, by an immediate shutdown, and returns when it has ended. What is committed

@@ -44,6 +44,8 @@ Docker, or install the server (Debian, Ubuntu: apt-get install postgresql)";
         let mut set = |setting: String| arguments.extend(["-c".to_owned(), setting]);
         set("listen_addresses=127.0.0.1".to_owned());
         set(format!("port={}", socket.port()));
+        // In the data directory, which is removed: elsewhere it outlives a server that is killed.
+        set("dynamic_shared_memory_type=mmap".to_owned());
         // Their paths are too long for some systems.
         set("unix_socket_directories=".to_owned());
         if let Some(tls) = &self.tls {
