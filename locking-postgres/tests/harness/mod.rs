@@ -82,8 +82,8 @@ impl OwnServer for Own {
         self.0.resume().await.expect("the server goes on");
     }
 
-    /// The statements are prepared anew with the connections on which they were.
     async fn forget_prepared(&self) {
+        self.0.forget_plans().await.expect("the plans are forgotten");
         self.0.terminate_backends(Some("locking")).await.expect("the sessions are ended");
     }
 
