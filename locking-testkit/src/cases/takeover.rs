@@ -3,9 +3,10 @@
 
 use std::time::Duration;
 
+use locking_core::FencingToken;
 use tokio::time::{Instant, sleep};
 
-use crate::faults::{Direction, Fault};
+use crate::faults::{Cut, Direction, Fault, Proxy};
 use crate::fixture::Fixture;
 use crate::process::Process;
 use crate::support::{LONG, SOON, is_free, ms, soon, until_within, within};
@@ -16,8 +17,15 @@ async fn bound(f: &Fixture) -> Duration {
     f.client().await.capabilities().takeover().expect("every client of the provider claims one")
 }
 
-async fn locked(process: &Process, key: &str, bound: Duration) -> locking_core::FencingToken {
+async fn locked(process: &Process, key: &str, bound: Duration) -> FencingToken {
     process.lock(key, bound * 10, SOON).await.expect("free")
+}
+
+/// From here on, nothing gets through, and all connections stay open.
+fn swallow(proxy: &Proxy) {
+    for direction in [Direction::ToServer, Direction::ToClient] {
+        proxy.inject(Fault::Swallow { direction });
+    }
 }
 
 pub(crate) async fn a_killed_processs_guards_are_free_within_the_bound(f: Fixture) {
@@ -49,17 +57,20 @@ pub(crate) async fn a_waiter_gets_a_killed_processs_key_within_the_bound(f: Fixt
 }
 
 pub(crate) async fn a_stopped_process_knows_its_loss_before_it_does_anything_else(f: Fixture) {
-    let (key, bound, process) = (f.key("k"), bound(&f).await, f.process().await);
+    let (key, bound, proxy) = (f.key("k"), bound(&f).await, f.proxy().await);
+    let process = f.process_at(proxy.address()).await;
     let token = locked(&process, &key, bound).await;
     process.stop();
+    swallow(&proxy);
     let next = f.a.lock(&key).timeout(LONG);
     let next = within(bound, "the next holder", next).await.expect("free by then");
     assert!(token < next.token());
-    // Asked before it goes on: it has heard of nothing when it answers.
-    let first_look = process.check(&key);
+    // It knows by itself: nobody can have told it.
     process.go_on();
-    let first_look = soon("its first look", first_look).await;
+    let first_look = soon("its first look", process.check(&key)).await;
     assert_eq!(first_look.expect_err("lost").outcome, "lost");
+    proxy.restore();
+    proxy.cut(Cut::Reset);
     let given_back = within(LONG, "its release", process.unlock(&key)).await;
     assert_eq!(given_back.expect_err("lost").outcome, "lost");
     next.check().expect("the next holder holds it");
@@ -78,9 +89,7 @@ pub(crate) async fn a_process_that_vanishes_with_its_machine_holds_nothing_up(f:
     let process = f.process_at(proxy.address()).await;
     let token = locked(&process, &key, bound).await;
     // Its connections stay open: nobody tells the server that it is gone.
-    for direction in [Direction::ToServer, Direction::ToClient] {
-        proxy.inject(Fault::Swallow { direction });
-    }
+    swallow(&proxy);
     process.kill().await;
     let next = f.a.lock(&key).timeout(LONG);
     let next = within(bound, "the next holder", next).await.expect("free by then");
