@@ -71,9 +71,12 @@ impl Database {
             opening.spawn_on(
                 async move {
                     let connection = database.pool.get().await.ok()?;
-                    timeout(database.command_timeout, database.rehearse_on(&connection))
-                        .await
-                        .ok()?;
+                    let rehearsed = database.rehearse_on(&connection);
+                    if !matches!(timeout(database.command_timeout, rehearsed).await, Ok(Ok(()))) {
+                        // It may be in a transaction that nobody ends.
+                        drop(Object::take(connection));
+                        return None;
+                    }
                     // Kept until all are open: else one would be opened, and given out to each.
                     Some(connection)
                 },
@@ -86,17 +89,18 @@ impl Database {
         }
     }
 
-    async fn rehearse_on(&self, connection: &Object) {
-        if let Err(error) = connection.batch_execute(&self.statements.rehearsal).await {
+    async fn rehearse_on(&self, connection: &Object) -> Result<(), DriverError> {
+        connection.batch_execute(&self.statements.rehearsal).await.inspect_err(|error| {
             tracing::debug!(%error, "what is called can't be rehearsed");
-        }
+        })?;
         if self.pooled {
-            return;
+            return Ok(());
         }
         for statement in self.statements.frequent() {
             // What can't be prepared now can't be later, and says so.
             let _ = connection.prepare_typed_cached(&statement.text, statement.types).await;
         }
+        Ok(())
     }
 
     /// For how many milliseconds a statement waits for a guard: less than we wait for the statement.
@@ -171,8 +175,12 @@ impl Database {
     }
 
     /// Ends a connection on which something is under way for too long: it must not go on holding guards.
+    /// A pooler ends what its client left; it isn't asked to cancel, of which PgBouncer 1.18 can crash.
     fn abandon(&self, connection: Object) {
         let client = Object::take(connection);
+        if self.pooled {
+            return;
+        }
         let Some(connector) = self.connector.clone() else { return };
         self.runtime.spawn(async move {
             if let Err(error) = connector.cancel(&client).await {
