@@ -28,7 +28,7 @@ impl Shared {
     pub(crate) async fn behind_a_pooler(self) -> Self {
         // That of the suite that started this process.
         let is_behind = std::env::var_os(POOLED).is_some();
-        let pooler = if is_behind { None } else { Some(pooler(&self.server).await) };
+        let pooler = if is_behind { None } else { Some(pooler(&self.server, "20").await) };
         Self { pooler, ..self }
     }
 
@@ -41,14 +41,11 @@ impl Shared {
     }
 }
 
-/// A pooler that tries a server again as soon as clients do.
-async fn pooler(server: &Postgres) -> PgBouncer {
+/// A pooler with so many sessions of the server's, which tries a server again as soon as clients do.
+async fn pooler(server: &Postgres, size: &str) -> PgBouncer {
     let setup = PgBouncerSetup::new()
         .setting("max_client_conn", "2000")
-        .setting("syslog", "1")
-        .setting("logfile", "/tmp/p-pgb/log")
-        .setting("verbose", "0")
-        .setting("default_pool_size", "10")
+        .setting("default_pool_size", size)
         .setting("server_login_retry", "0.1");
     setup.start(server).await.expect("a pooler")
 }
@@ -77,7 +74,7 @@ impl Harness for Shared {
 
     async fn own_server(&self) -> Option<Arc<dyn OwnServer>> {
         let server = (self.setup)().start().await.expect("a server of the case's own");
-        let pooler = if self.is_pooled() { Some(pooler(&server).await) } else { None };
+        let pooler = if self.is_pooled() { Some(pooler(&server, "4").await) } else { None };
         Some(Arc::new(Own { server, pooler }))
     }
 
@@ -183,6 +180,8 @@ async fn client(
     let mut options = options.with_schema(schema(space)).expect("a schema");
     options.migrate_at_start = true;
     (options.takeover, options.pgbouncer) = (takeover, pgbouncer);
+    // Behind a pooler, turns are taken at that pace, and the suite has many.
+    options.maximum_retry_interval = ms(40);
     let provider = PostgresProvider::connect(ProviderId::new(IDENTIFIER).expect("an id"), options);
     Arc::new(provider.await.expect("the server can be reached"))
 }
