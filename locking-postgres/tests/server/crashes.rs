@@ -4,22 +4,16 @@ use std::sync::Arc;
 use std::sync::atomic::{AtomicBool, Ordering};
 use std::time::Duration;
 
-use locking_core::{Error, LockingModule, LockingProvider};
+use locking_core::{Error, LockingModule};
 use locking_testkit::faults::{Direction, Fault, Proxy};
 use locking_testkit::history::{HoldRecord, Violation, Workload, check};
 use locking_testkit::servers::{Postgres, PostgresSetup};
 use tokio::time::{sleep, timeout};
 
-use crate::{LONG, connect, ms, options, scaled, until_nothing_is_left};
+use crate::{LONG, ms, quick, scaled, until_nothing_is_left};
 
 /// For how long a guard whose session is ended by force may not know it: until it is told.
 const UNTOLD: Duration = Duration::from_millis(50);
-
-async fn quick(url: &str) -> Arc<dyn LockingProvider> {
-    let mut options = options(url);
-    (options.takeover.heartbeat, options.takeover.session_timeout) = (ms(500), ms(3000));
-    connect(options).await.expect("connected")
-}
 
 /// Without those that the contract lets be: what is ended by force learns it a moment later.
 fn violations(found: Vec<Violation>) -> Vec<Violation> {
@@ -155,6 +149,7 @@ async fn a_guard_that_is_told_of_the_servers_end_is_lost_and_its_key_is_free_aga
         let next = timeout(ms(8_000), free).await.expect("long before its lease ends");
         assert!(guard.token() < next.token());
         next.release().await.expect("held");
+        drop(guard);
         holder.close(LONG).await.expect("closed");
         other.close(LONG).await.expect("closed");
     }

@@ -63,6 +63,8 @@ async fn random_sets_of_keys_in_random_order_never_deadlock() {
                     Ok(()) => done += 1,
                     // Somebody has freed everything, or somebody else with its name has.
                     Err(Error::TimedOut { .. } | Error::Lost { .. } | Error::Held { .. }) => {}
+                    // A slow machine is still taking it back.
+                    Err(Error::UnknownOutcome { .. }) => {}
                     Err(error) => panic!("{error:?}"),
                 }
             }

@@ -60,6 +60,13 @@ async fn client(server: &Postgres) -> Arc<dyn LockingProvider> {
     connect(options(&server.url())).await.expect("the server can be reached")
 }
 
+/// One whose session is over soon when it is gone.
+async fn quick(url: &str) -> Arc<dyn LockingProvider> {
+    let mut options = options(url);
+    (options.takeover.heartbeat, options.takeover.session_timeout) = (ms(500), ms(3000));
+    connect(options).await.expect("connected")
+}
+
 async fn module(server: &Postgres) -> LockingModule {
     LockingModule::with_provider(client(server).await)
 }

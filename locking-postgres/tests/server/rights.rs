@@ -1,10 +1,10 @@
 //! A user that may use the tables, and not change them.
 
-use locking_core::Error;
+use locking_core::{Error, LockingModule};
 use locking_testkit::servers::Postgres;
 use tokio::time::{sleep, timeout};
 
-use crate::{LONG, connect, is_free, module, ms, options};
+use crate::{LONG, is_free, ms, quick};
 
 /// The words of the error for a user that may not.
 const GRANTS: &str = "CREATE ROLE app LOGIN;
@@ -15,9 +15,10 @@ const GRANTS: &str = "CREATE ROLE app LOGIN;
 
 async fn works(server: &Postgres) {
     let url = format!("postgres://app@{}/postgres", server.address());
-    let module = connect(options(&url)).await.expect("its tables are there");
-    let module = locking_core::LockingModule::with_provider(module);
-    let lease = module.acquire(["a", "b"]).owner("o").expire(LONG).await.expect("free");
+    let module = LockingModule::with_provider(quick(&url).await);
+    // After a crash nothing is granted for a while.
+    let lease = module.acquire(["a", "b"]).owner("o").expire(LONG).wait(LONG).await;
+    let lease = lease.expect("free");
     module.extend(&lease, LONG * 2).await.expect("held");
     assert_eq!(module.inspect("a").await.expect("answered").expect("held").token, lease.token());
     assert_eq!(module.list().await.expect("answered").len(), 2);
@@ -42,7 +43,8 @@ async fn works(server: &Postgres) {
 #[tokio::test]
 async fn who_may_only_use_the_tables_can_do_all_that_a_client_does() {
     let server = crate::server().await;
-    module(&server).await.close(LONG).await.expect("closed");
+    let made = LockingModule::with_provider(quick(&server.url()).await);
+    made.close(LONG).await.expect("closed");
     server.command(GRANTS).await.expect("granted");
     server.command("REVOKE ALL ON SCHEMA public FROM public").await.expect("revoked");
     works(&server).await;
