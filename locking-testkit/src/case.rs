@@ -227,6 +227,12 @@ pub const CASES: &[Case] = cases! {
     processes::a_killed_waiter_costs_the_queue_less_than_a_second [18] SharedBetweenProcesses, Fair + Processes;
     processes::a_stopped_waiter_costs_the_queue_less_than_a_second [18] SharedBetweenProcesses, Fair + Processes;
 
+    takeover::a_killed_processs_guards_are_free_within_the_bound [24] SharedBetweenProcesses, Takeover + Processes + OwnServer;
+    takeover::a_waiter_gets_a_killed_processs_key_within_the_bound [17, 24] SharedBetweenProcesses, Takeover + Processes + OwnServer;
+    takeover::a_stopped_process_knows_its_loss_before_it_does_anything_else [14, 22, 24] SharedBetweenProcesses, Takeover + Processes + OwnServer;
+    takeover::a_process_that_vanishes_with_its_machine_holds_nothing_up [24] SharedBetweenProcesses, Takeover + Processes + OwnServer;
+    takeover::a_process_that_is_busy_keeps_its_guards [22, 24] SharedBetweenProcesses, Takeover + Processes + OwnServer;
+
     wrong_clocks::a_held_key_is_refused [4, 13] SharedBetweenProcesses + Processes + WrongClocks;
     wrong_clocks::a_lease_ends_neither_early_nor_late [3, 13, 15] SharedBetweenProcesses + Processes + WrongClocks;
     wrong_clocks::a_guard_is_kept_and_its_loss_is_found_out [13, 14, 22] SharedBetweenProcesses + Processes + WrongClocks;

@@ -28,7 +28,7 @@ struct Own(Postgres);
 #[async_trait]
 impl Harness for Shared {
     async fn connect(&self, space: &str) -> Arc<dyn LockingProvider> {
-        client(&self.server.url(), space, TakeoverOptions::default()).await
+        client(&self.server.url(), space, takeover()).await
     }
 
     async fn entries(&self, space: &str) -> Option<u64> {
@@ -52,14 +52,13 @@ impl OwnServer for Own {
     }
 
     async fn connect(&self, space: &str, address: SocketAddr) -> Arc<dyn LockingProvider> {
-        let mut takeover = TakeoverOptions::default();
-        // After a crash nothing is granted for four fifths of it.
-        (takeover.heartbeat, takeover.session_timeout) = (ms(500), ms(3000));
-        client(&self.0.url_at(address), space, takeover).await
+        client(&self.0.url_at(address), space, quick_takeover()).await
     }
 
     fn child_environment(&self, address: SocketAddr) -> Vec<(String, String)> {
-        self.0.child_environment_at(address)
+        let mut environment = self.0.child_environment_at(address);
+        environment.push((QUICK.to_owned(), "yes".to_owned()));
+        environment
     }
 
     async fn stop(&self, how: Stop) {
@@ -102,6 +101,21 @@ impl OwnServer for Own {
     async fn entries(&self, space: &str) -> Option<u64> {
         Some(entries(&self.0, space).await)
     }
+}
+
+/// In the environment of a client process of a case's own server.
+const QUICK: &str = "LOCKING_TEST_QUICK_TAKEOVER";
+
+/// That of a client of the shared server, in whatever process.
+fn takeover() -> TakeoverOptions {
+    if std::env::var_os(QUICK).is_some() { quick_takeover() } else { TakeoverOptions::default() }
+}
+
+/// After a crash nothing is granted for four fifths of it.
+fn quick_takeover() -> TakeoverOptions {
+    let mut takeover = TakeoverOptions::default();
+    (takeover.heartbeat, takeover.session_timeout) = (ms(500), ms(3000));
+    takeover
 }
 
 async fn client(url: &str, space: &str, takeover: TakeoverOptions) -> Arc<dyn LockingProvider> {

@@ -28,6 +28,7 @@ pub(crate) mod resources;
 pub(crate) mod restarts;
 pub(crate) mod several;
 pub(crate) mod soak;
+pub(crate) mod takeover;
 mod trial;
 pub(crate) mod waiting;
 pub(crate) mod wrong_clocks;
