@@ -71,7 +71,9 @@ impl Database {
             opening.spawn_on(
                 async move {
                     let connection = database.pool.get().await.ok()?;
-                    timeout(database.command_timeout, database.rehearse_on(&connection)).await.ok()?;
+                    timeout(database.command_timeout, database.rehearse_on(&connection))
+                        .await
+                        .ok()?;
                     // Kept until all are open: else one would be opened, and given out to each.
                     Some(connection)
                 },
