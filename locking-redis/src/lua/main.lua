@@ -1,21 +1,17 @@
 -- One call carries any number of operations: what many tasks of a client ask at the same moment. Each is
 -- its name, how many keys and how many arguments it has, and those arguments. They run one after
 -- another; one that fails is answered with its error, and the others go on.
+local operations
 local function carry_out(name, keys, at, count)
-  if name == 'acquire' then
-    local reply = acquire_free(keys, at)
-    if reply then return reply end
-  elseif name == 'release' then
-    return release(keys, at)
-  elseif name == 'release_lease' then
-    return release_lease(keys, at)
-  end
+  local reply = plain(name, keys, at)
+  if reply then return reply end
+  operations = operations or others()
   local args = {}
   for i = 1, count do args[i] = ARGV[at + i] end
-  return other(name)(keys, args)
+  return operations[name](keys, args)
 end
 
-local replies, at, key_at = {}, 2, 0
+local replies, at, key_at = { nil }, 2, 0
 while ARGV[at] do
   local key_count, count = tonumber(ARGV[at + 1]), tonumber(ARGV[at + 2])
   local keys = KEYS

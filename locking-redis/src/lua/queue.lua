@@ -54,10 +54,9 @@ local function standing(value, e)
 end
 
 -- Takes those keys of a request that are free, or kept for it, all with one token. Where one turns out
--- to hold somebody else's type, none. `values` and `last`: its keys and the counter, where they were just
--- read.
-local function take_free(e, ms, values, last)
-  local token, taken = draw(1 + e.spare, last), {}
+-- to hold somebody else's type, none. `values`: of its keys, where they were just read.
+local function take_free(e, ms, values)
+  local token, taken = draw(1 + e.spare), {}
   for i = 1, #e.keys do
     local key = e.keys[i]
     local value
@@ -128,6 +127,11 @@ local function hand_on(key, asking)
       end
     end
   end
+end
+
+-- Hands on keys that were just freed, all of them: who waits for several finds them free.
+local function hand_on_all(keys)
+  for i = 1, #keys do hand_on(keys[i]) end
 end
 
 -- Whether a request stands in the queue of one of its keys.
