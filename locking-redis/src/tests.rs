@@ -32,15 +32,9 @@ impl Script {
         Self { server, pipeline }
     }
 
-    async fn call(
-        &self,
-        name: &'static str,
-        keys: &[&str],
-        args: &[&str],
-    ) -> Result<Reply, Failure> {
+    async fn call(&self, name: &str, keys: &[&str], args: &[&str]) -> Result<Reply, Failure> {
         let keys = keys.iter().map(|key| Value::from(*key)).collect();
-        let args = args.iter().map(|arg| Value::from(*arg)).collect();
-        self.pipeline.call(Operation { name, keys, args }).await
+        self.pipeline.call(Operation::new(name, keys, args)).await
     }
 
     /// Acquires for a guard with spare tokens; answers the token, none where it is blocked.
@@ -167,8 +161,7 @@ fn a_runtime_that_ends_under_a_call_leaves_the_outcome_open_and_nobody_waiting()
         server.pause().await.expect("paused");
         let call = || {
             let pipeline = Arc::clone(&pipeline);
-            let args = vec![Value::from("")];
-            let operation = Operation { name: "release", keys: vec!["s:a".into()], args };
+            let operation = Operation::new("release", vec!["s:a".into()], &[""]);
             tokio::spawn(async move { pipeline.call(operation).await })
         };
         let own: Vec<_> = (0..2).map(|_| call()).collect();

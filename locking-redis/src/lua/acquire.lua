@@ -81,7 +81,8 @@ local function acquire(keys, args)
       hand_on(keys[mine[i]])
     end
     local queue, head = queue_of(keys[blocking]), false
-    local value = get(keys[blocking])
+    -- What was just freed may have been handed on; a key of another type was read as nothing.
+    local value = #mine == 0 and values[blocking] or get(keys[blocking])
     local token, kind, _, owner = read(value)
     if manner == 'queue' or manner == 'again' then
       text = text or entry_text(e)

@@ -1,15 +1,14 @@
 -- The plain case of acquire, release and release_lease: nobody waits for any of the keys, and each is free
 -- or held as the operation expects. All that has to be known is read before the first write; if it is
 -- another case, or another operation, the answer is nil with nothing done, and it is carried out as its
--- own file says, where its arguments and answers are explained, too. `at`: where the arguments begin.
-local function plain(name, keys, at)
+-- own file says, where its arguments and answers are explained, too.
+local function plain(name, keys, args)
   local count = #keys
   if count > PAGE / 4 then return nil end
 
   if name == 'acquire' then
-    local manner, request, ms, kind = ARGV[at + 1], ARGV[at + 2], ARGV[at + 3], ARGV[at + 4]
-    local owner = ARGV[at + 6]
-    if manner ~= 'once' and manner ~= 'queue' or ARGV[at + 7] == '1' then return nil end
+    local manner, request, ms, kind, owner = args[1], args[2], args[3], args[4], args[6]
+    if manner ~= 'once' and manner ~= 'queue' or args[7] == '1' then return nil end
     local names = { NS .. '\0x' .. request, keys[1], NS .. '\0q' .. keys[1] }
     for i = 2, count do
       names[2 * i] = keys[i]
@@ -17,7 +16,7 @@ local function plain(name, keys, at)
     end
     if redis.call('EXISTS', unpack(names)) > 0 then return nil end
 
-    local token = draw(1 + ARGV[at + 5])
+    local token = draw(1 + args[5])
     local value = 'lk1|' .. token .. '|' .. kind .. '|' .. request .. '|' .. owner
     local reply = { 'granted', token, 't' }
     for i = 1, count do
@@ -35,8 +34,8 @@ local function plain(name, keys, at)
       local token, kind, owner = string.match(values[i], '^lk1|(%d+)|(%a)|%w*|(.*)$')
       if name == 'release' then
         -- By its owner; an anonymous lease by nobody.
-        if kind ~= (ARGV[at + 1] == '' and 'a' or 'o') or owner ~= ARGV[at + 1] then return nil end
-      elseif token ~= ARGV[at + 2 * i - 1] then
+        if kind ~= (args[1] == '' and 'a' or 'o') or owner ~= args[1] then return nil end
+      elseif token ~= args[2 * i - 1] then
         return nil
       end
       if kind == 'o' then
