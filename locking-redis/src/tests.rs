@@ -255,10 +255,23 @@ async fn an_owners_leases_are_found_and_forgotten_with_and_without_an_end() {
     }
     assert_eq!(freed, 5);
     assert_eq!((index("o").await, index("p").await), (words(&["s:h"]), words(&[])));
-    script.call("release", &["s:h"], &["owner"]).await.expect("done");
+    // Taken without an end after one that has ended, and is still in the index of the other.
+    acquire(7, &["s:i"], "1").await;
+    tokio::time::sleep(Duration::from_millis(20)).await;
+    acquire(8, &["s:i"], "").await;
+    assert_eq!((index("o").await, index("p").await), (words(&["s:h"]), words(&["s:i"])));
+    script.call("release", &["s:h", "s:i"], &["owner"]).await.expect("done");
     assert_eq!(indexes().await.trim(), "", "nothing is left of them");
 }
 
 fn words(words: &[&str]) -> Vec<String> {
     words.iter().map(|word| (*word).to_owned()).collect()
+}
+
+#[tokio::test]
+async fn a_call_is_small_while_it_waits_for_its_turn() {
+    let script = Script::start().await;
+    let call = script.pipeline.call(Operation::new("newest", Vec::new(), &[]));
+    // Each acquire is a box that holds it several times over.
+    assert!(size_of_val(&call) <= 2048, "{} bytes", size_of_val(&call));
 }
