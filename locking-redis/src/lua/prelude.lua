@@ -59,11 +59,23 @@ local function draw(count)
   return string.format('%016d', first)
 end
 
+-- Forgets that leases of this owner hold these keys, which they did.
+local function forget_owner(owner, keys)
+  for from = 1, #keys, PAGE do
+    local to = math.min(from + PAGE - 1, #keys)
+    local ended = redis.call('ZREM', NS .. '\0o' .. owner, unpack(keys, from, to))
+    if ended <= to - from then redis.call('ZREM', NS .. '\0p' .. owner, unpack(keys, from, to)) end
+  end
+end
+
 -- Notes that leases of this owner hold these keys, for so long from now. ms '': without an end.
--- What has ended meanwhile is forgotten.
+-- What has ended meanwhile is forgotten. A key is in one of the two indexes: it was never in that of
+-- those without an end, or taken out of there when it got one.
 local function note_owner(owner, keys, ms)
   local name, ends = NS .. '\0o' .. owner, nil
   if ms == '' then
+    -- One that has ended may still be in the other.
+    forget_owner(owner, keys)
     name, ends = NS .. '\0p' .. owner, 'inf'
   else
     ends = string.format('%d', math.ceil(now() / 1000) + ms)
@@ -80,14 +92,5 @@ local function note_owner(owner, keys, ms)
     -- It was there, and ends with the last of its leases.
     redis.call('PEXPIRE', name, ms, 'GT')
     redis.call('ZREMRANGEBYSCORE', name, '-inf', string.format('(%d', math.floor(now() / 1000)))
-  end
-end
-
--- Forgets that leases of this owner hold these keys, which they did.
-local function forget_owner(owner, keys)
-  for from = 1, #keys, PAGE do
-    local to = math.min(from + PAGE - 1, #keys)
-    local ended = redis.call('ZREM', NS .. '\0o' .. owner, unpack(keys, from, to))
-    if ended <= to - from then redis.call('ZREM', NS .. '\0p' .. owner, unpack(keys, from, to)) end
   end
 end

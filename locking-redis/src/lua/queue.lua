@@ -131,6 +131,11 @@ end
 
 -- Hands on keys that were just freed, all of them: who waits for several finds them free.
 local function hand_on_all(keys)
+  if #keys > 1 then
+    local queues = {}
+    for i = 1, #keys do queues[i] = queue_of(keys[i]) end
+    if count_all('EXISTS', queues) == 0 then return end
+  end
   for i = 1, #keys do hand_on(keys[i]) end
 end
 
