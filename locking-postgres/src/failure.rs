@@ -81,6 +81,17 @@ impl Failure {
         }
     }
 
+    /// Whether another connection may do what this one can't: it has lost what was prepared on it, has the
+    /// functions as they were before a migration, or was left in a transaction that failed.
+    pub(crate) fn is_of_the_session(&self) -> bool {
+        let of_session = [
+            SqlState::INVALID_SQL_STATEMENT_NAME,
+            SqlState::FEATURE_NOT_SUPPORTED,
+            SqlState::IN_FAILED_SQL_TRANSACTION,
+        ];
+        self.code().is_some_and(|code| of_session.contains(code))
+    }
+
     pub(crate) fn into_error(self, provider: &ProviderId) -> Error {
         match self {
             Self::Refused(cause) => Error::unavailable(provider, cause),
