@@ -149,7 +149,9 @@ fn is_rolled_back(said: &DbError) -> bool {
     }
     // The end of a session, and what a pooler says of one, may come after the commit.
     let ended = [SqlState::ADMIN_SHUTDOWN, SqlState::CRASH_SHUTDOWN].contains(code)
-        || matches!(said.parsed_severity(), Some(Severity::Fatal | Severity::Panic));
+        || matches!(said.parsed_severity(), Some(Severity::Fatal | Severity::Panic))
+        // A pooler says it in English only.
+        || said.severity() == "FATAL";
     let lost = *code == SqlState::T_R_STATEMENT_COMPLETION_UNKNOWN || code.code().starts_with("08");
     !ended && !lost
 }

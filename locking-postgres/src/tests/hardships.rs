@@ -7,7 +7,7 @@ use locking_core::{
     AcquireRequest, Error, Expiry, KeySet, LockKey, LockingModule, LockingProvider, OwnerId,
     Result, WaitUntil,
 };
-use locking_testkit::servers::{Postgres, PostgresSetup};
+use locking_testkit::servers::{PgBouncer, Postgres, PostgresSetup};
 use tokio::time::{sleep, timeout};
 
 use super::{connector, id};
@@ -167,6 +167,25 @@ async fn a_connection_that_has_lost_what_was_prepared_on_it_is_replaced() {
     let _ = provider.acquire(lease("l")).await;
     provider.acquire(lease("m")).await.expect("granted on another connection");
     provider.close().await.expect("closed");
+}
+
+#[tokio::test]
+async fn a_pool_that_leads_to_another_database_than_the_session_is_refused() {
+    let server = server().await;
+    let elsewhere = server.create_database("elsewhere").await.expect("created");
+    let connector = connector(&elsewhere);
+    migrate(&id(), &connector, "locking").await.expect("migrated");
+    let refused = PostgresProvider::with_pool(id(), connector.pool(), options(&server)).await;
+    assert!(matches!(refused, Err(Error::Configuration(_))), "{refused:?}");
+}
+
+#[tokio::test]
+async fn a_transaction_pooler_that_is_not_told_of_is_refused() {
+    let server = server().await;
+    let pooler = PgBouncer::start(&server).await.expect("a pooler");
+    let options = PostgresOptions::new(pooler.url()).expect("an address");
+    let refused = PostgresProvider::connect(id(), options).await;
+    assert!(refused.is_err(), "{refused:?}");
 }
 
 #[tokio::test]
