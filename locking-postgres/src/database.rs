@@ -71,11 +71,16 @@ impl Database {
             opening.spawn_on(
                 async move {
                     let connection = database.pool.get().await.ok()?;
-                    timeout(database.command_timeout, database.rehearse_on(&connection))
-                        .await
-                        .ok()?;
-                    // Kept until all are open: else one would be opened, and given out to each.
-                    Some(connection)
+                    let rehearsal = database.rehearse_on(&connection);
+                    match timeout(database.command_timeout, rehearsal).await {
+                        // Kept until all are open: else one would be opened, and given out to each.
+                        Ok(Ok(())) => Some(connection),
+                        // It may be in the middle of the rehearsal's transaction, and stay there.
+                        _ => {
+                            drop(Object::take(connection));
+                            None
+                        }
+                    }
                 },
                 &self.runtime,
             );
@@ -86,17 +91,19 @@ impl Database {
         }
     }
 
-    async fn rehearse_on(&self, connection: &Object) {
-        if let Err(error) = connection.batch_execute(&self.statements.rehearsal).await {
+    async fn rehearse_on(&self, connection: &Object) -> Result<(), DriverError> {
+        let rehearsed = connection.batch_execute(&self.statements.rehearsal).await;
+        rehearsed.inspect_err(|error| {
             tracing::debug!(%error, "what is called can't be rehearsed");
-        }
+        })?;
         if self.pooled {
-            return;
+            return Ok(());
         }
         for statement in self.statements.frequent() {
             // What can't be prepared now can't be later, and says so.
             let _ = connection.prepare_typed_cached(&statement.text, statement.types).await;
         }
+        Ok(())
     }
 
     /// For how many milliseconds a statement waits for a guard: less than we wait for the statement.
@@ -136,7 +143,8 @@ impl Database {
     ) -> Result<Vec<Row>, Failure> {
         match timeout(self.command_timeout, self.send(&connection, statement, values)).await {
             Ok(answer) => {
-                if connection.is_closed() {
+                let is_spoiled = answer.as_ref().is_err_and(Failure::is_of_the_session);
+                if is_spoiled || connection.is_closed() {
                     drop(Object::take(connection));
                 }
                 answer

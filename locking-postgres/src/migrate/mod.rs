@@ -77,7 +77,7 @@ pub(crate) async fn check(id: &ProviderId, client: &Client, schema: &str) -> Res
         Ok(found) => found,
         Err(failure) if failure.code() == Some(&SqlState::INSUFFICIENT_PRIVILEGE) => {
             let problem = format!(
-                "the user may not use the schema `{schema}`: grant it `USAGE` on the schema, `USAGE`, `SELECT`, `UPDATE` on its sequences and `SELECT`, `INSERT`, `UPDATE`, `DELETE` on its tables"
+                "the user may not use the schema `{schema}`: grant it `USAGE` on the schema, `USAGE`, `SELECT`, `UPDATE` on its sequences, `SELECT`, `INSERT`, `UPDATE`, `DELETE` on its tables and `EXECUTE` on its functions"
             );
             return Err(ConfigurationError::option("schema", problem).into());
         }
