@@ -118,7 +118,8 @@ BEGIN
         (SELECT q.key FROM locking_queue q WHERE q.asked < clock_timestamp() - interval '60 s' LIMIT 500));
     IF v_keys <> '{}' THEN
         -- No row is touched before: whoever waits for it may hold a guard that this waits for.
-        PERFORM locking_enter(v_keys, p_most, p_patience);
+        -- Who waits for all guards holds others up meanwhile: it is tried again soon.
+        PERFORM locking_enter(v_keys, p_most, least(p_patience, 100));
         v_more := cardinality(v_keys) >= 500;
         DELETE FROM locking_queue WHERE key = ANY (v_keys) AND asked < clock_timestamp() - interval '60 s';
         WITH leases AS (

@@ -100,16 +100,15 @@ async fn clearing_what_is_over_waits_for_nobody_who_waits_for_it() {
     )
     .await;
     let holder = hold_guard(&server, "k").await;
-    let (swept, granted) = tokio::join!(
-        server.command("SELECT locking.locking_sweep(16, 1000, 10000)"),
-        async {
-            sleep(Duration::from_millis(200)).await;
-            let ask = "SELECT locking.locking_acquire(16, 1000, 0, true, 'once', false, 'three', 'o', 'three', 1000, '{k}'); COMMIT";
-            holder.batch_execute(ask).await
-        }
-    );
-    granted.expect("granted");
-    swept.expect("swept");
+    let sweep = "SELECT locking.locking_sweep(16, 1000, 10000)";
+    let (_, free) = tokio::join!(server.command(sweep), async {
+        // It waits for the guard now.
+        sleep(Duration::from_millis(60)).await;
+        holder.batch_execute("SELECT FROM locking_queue FOR UPDATE NOWAIT").await
+    });
+    free.expect("nobody has the row");
+    drop(holder);
+    while server.command(sweep).await.is_err() {}
     assert_eq!(execute(&server, "SELECT count(*) FROM locking.locking_queue").await, "0");
 }
 
@@ -121,6 +120,23 @@ async fn a_new_client_of_another_schema_does_not_pass_for_a_dead_one() {
     let dead = execute(&server, "SELECT locking.locking_join(1000)").await;
     let next = execute(&server, "SELECT nextval('other.locking_client')").await;
     assert_ne!(dead, next);
+}
+
+#[tokio::test]
+async fn a_session_that_has_ended_is_granted_no_guard() {
+    let server = server().await;
+    // Its session ends with the command.
+    let dead = execute(&server, "SELECT locking.locking_join(1000)").await;
+    for (logged, blocked) in [("false", "-1"), ("true", "0")] {
+        let acquire = format!(
+            "SELECT blocked FROM locking.locking_acquire(16, 1000, {dead}, {logged}, 'once', false, 'ask', 'g', '', 1000, '{{k}}')"
+        );
+        assert_eq!(execute(&server, &acquire).await, blocked);
+    }
+    let acquire_two = format!(
+        "SELECT request || blocked FROM locking.locking_acquire_many(16, 1000, {dead}, false, '{{once,once}}', '{{f,f}}', '{{r,s}}', '{{g,g}}', '{{\"\",\"\"}}', '{{9,9}}', '{{l,m}}')"
+    );
+    assert_eq!(execute(&server, &acquire_two).await, "r-1\ns-1");
 }
 
 #[tokio::test]
