@@ -5,9 +5,11 @@
 
 mod measure;
 mod memory;
+mod postgres;
 mod redis;
 mod report;
 mod rounds;
+mod server;
 
 use std::error::Error;
 use std::fmt;
@@ -32,9 +34,13 @@ struct Arguments {
 enum Provider {
     Memory(memory::Memory),
     Redis(redis::Redis),
+    Postgres(postgres::Postgres),
     /// One of the processes that contend.
     #[command(hide = true)]
     RedisProcess(redis::process::Process),
+    /// One of the processes that contend.
+    #[command(hide = true)]
+    PostgresProcess(postgres::process::Process),
 }
 
 /// How it is measured and shown, of every provider.
@@ -67,7 +73,9 @@ fn main() -> Result {
     match Arguments::parse().provider {
         Provider::Memory(memory) => memory.run(),
         Provider::Redis(redis) => redis.run(),
+        Provider::Postgres(postgres) => postgres.run(),
         Provider::RedisProcess(process) => process.run(),
+        Provider::PostgresProcess(process) => process.run(),
     }
 }
 

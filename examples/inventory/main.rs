@@ -1,8 +1,11 @@
-//! Four processes sell the same stock: without a lock, and with one on a Redis server.
+//! Four processes sell the same stock: without a lock, and with one on a server, Redis or PostgreSQL.
 //!
 //! ```text
 //! LOCKING_REDIS_URL=redis://127.0.0.1:6379 cargo run --example inventory
+//! LOCKING_POSTGRES_URL=postgres://me@127.0.0.1/shop cargo run --example inventory
 //! ```
+//!
+//! In the database it makes a schema of its own, `inventory`.
 //!
 //! The stock is a number in a file. Selling an item reads it, takes the payment, and writes it back:
 //! whoever reads between the reading and the writing of another process sells the same item once more.
@@ -68,7 +71,10 @@ async fn shops(stock: &Path, how: &str) -> Result<usize> {
     for shop in running {
         let done = shop.wait_with_output().await?;
         if !done.status.success() {
-            return Err("a shop failed; is there a Redis server at LOCKING_REDIS_URL?".into());
+            return Err(
+                "a shop failed; is there a server at LOCKING_REDIS_URL, or LOCKING_POSTGRES_URL?"
+                    .into(),
+            );
         }
         let its: usize = String::from_utf8(done.stdout)?.trim().parse()?;
         println!("  a process sold {its}");
@@ -86,9 +92,7 @@ async fn shop(how: &str) -> Result {
             sold += 1;
         }
     } else {
-        let redis = ProviderConfig::new("locking-redis")
-            .with_option("redis_url", "${LOCKING_REDIS_URL:-redis://127.0.0.1:6379}");
-        let module = LockingModule::new(LockingConfig::new().with_provider(redis)).await?;
+        let module = LockingModule::new(LockingConfig::new().with_provider(server())).await?;
         // One more line, and the key is held by one process at a time.
         while module.execute("stock", |_lock| sell_one_of(&stock)).await? {
             sold += 1;
@@ -97,6 +101,19 @@ async fn shop(how: &str) -> Result {
     }
     println!("{sold}");
     Ok(())
+}
+
+/// What stores the locks. Nothing else depends on it.
+fn server() -> ProviderConfig {
+    if std::env::var_os("LOCKING_POSTGRES_URL").is_some() {
+        ProviderConfig::new("locking-postgres")
+            .with_option("url", "${LOCKING_POSTGRES_URL}")
+            .with_option("schema", "inventory")
+            .with_option("migrate_at_start", true)
+    } else {
+        ProviderConfig::new("locking-redis")
+            .with_option("redis_url", "${LOCKING_REDIS_URL:-redis://127.0.0.1:6379}")
+    }
 }
 
 /// The same, for a job: what goes wrong in it ends the process.

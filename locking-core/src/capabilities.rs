@@ -15,7 +15,7 @@ pub enum Capability {
     SharedBetweenProcesses,
     /// While several keys are taken, nobody sees some of them held.
     AtomicMultiKey,
-    /// What was acknowledged survives a restart or crash of the server.
+    /// What was acknowledged survives a restart or crash of the server; guards that hang on a session may end with it.
     SurvivesRestart,
     /// A dead process's guards are free after a bound.
     Takeover,

@@ -13,7 +13,8 @@ use crate::provider_id::ProviderId;
 pub(crate) const MEMORY: &str = "locking-memory";
 
 /// The Cargo feature of the facade that links each provider of this project.
-const FEATURES: &[(&str, &str)] = &[(MEMORY, "memory"), ("locking-redis", "redis")];
+const FEATURES: &[(&str, &str)] =
+    &[(MEMORY, "memory"), ("locking-postgres", "postgres"), ("locking-redis", "redis")];
 
 /// What a factory gives: a provider that is ready, or why it can't be.
 pub type ProviderFuture = Pin<Box<dyn Future<Output = Result<Arc<dyn LockingProvider>>> + Send>>;

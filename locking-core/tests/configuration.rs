@@ -160,6 +160,15 @@ async fn an_unknown_identifier_of_this_project_names_its_cargo_feature() {
 }
 
 #[tokio::test]
+async fn each_feature_is_named_for_its_provider() {
+    for feature in ["postgres", "redis"] {
+        let entry = ProviderConfig::new(format!("locking-{feature}"));
+        let text = mistake(start_with([MEMORY], [entry]).await).to_string();
+        assert!(text.contains(&format!("feature `{feature}`")), "{text}");
+    }
+}
+
+#[tokio::test]
 async fn an_identifier_registered_twice_by_hand_is_refused() {
     let mistake = mistake(start_with([REDIS, REDIS], [redis()]).await);
     assert!(matches!(mistake, ConfigurationError::DuplicateRegistration { .. }), "{mistake:?}");

@@ -290,3 +290,20 @@ async fn a_guard_that_was_freed_by_force_before_its_grant_was_heard_of_is_lost()
         assert_eq!(loss.reason(), Some(locking_core::LossReason::Revoked));
     }
 }
+
+#[tokio::test(start_paused = true)]
+async fn a_grant_that_is_told_is_asked_for_where_an_earlier_ask_may_still_come() {
+    let (lines, mut store) = lines();
+    held(&lines, &mut store, "k", 100).await;
+    let waiting = acquire(&lines, guard(&["k"], within(10 * SECOND)));
+    let (ask, _, answer) = store.asked().await;
+    answer.send(unknown()).expect("heard");
+    let (_, _, answer) = store.asked().await;
+    answer.send(blocked(&ask, 100)).expect("heard");
+    settle().await;
+    tell(&lines, &ask, 200, TERM);
+    let (_, manner, answer) = store.asked().await;
+    assert!(manner == Manner::Again && !waiting.is_finished(), "{manner:?}");
+    answer.send(taken(&ask, 200)).expect("heard");
+    waiting.await.expect("no panic").expect("granted");
+}

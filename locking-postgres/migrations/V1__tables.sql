@@ -92,6 +92,8 @@ SELECT setval('locking_token', (extract(epoch FROM clock_timestamp()) * 1000000)
 INSERT INTO locking_epoch (grants_from, least_token, swept)
     SELECT clock_timestamp(), last_value, clock_timestamp() FROM locking_token;
 
--- Numbers of clients, and places in the queues.
+-- Numbers of clients, and places in the queues. A number is a lock of the whole database, which other schemas
+-- share: each begins somewhere else, lest a new client of another one passes for a dead one of this.
 CREATE SEQUENCE locking_client AS integer CYCLE;
+SELECT setval('locking_client', 1 + floor(random() * 2147483646)::integer);
 CREATE SEQUENCE locking_seat;

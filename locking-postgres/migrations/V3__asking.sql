@@ -258,7 +258,8 @@ END $$;
 -- One request. Where its one key is plainly free (no row, nobody waits, the request wasn't taken back), that is
 -- all there is to it.
 --
--- p_logged: into which table the holds go. What goes into the durable one is on disk when this answers.
+-- p_logged: into which table the holds go. What goes into the durable one is on disk when this answers. A guard
+-- is refused to a client whose session has ended, which may not know it yet: nobody else would see it held.
 CREATE FUNCTION locking_acquire(
     p_most integer, p_patience integer, p_client integer, p_logged boolean, p_manner text,
     p_repeated boolean, p_request text, p_kind text, p_owner text, p_ms bigint, p_keys text[],
@@ -279,6 +280,10 @@ BEGIN
     request := p_request;
     PERFORM locking_commit_safely(p_logged);
     PERFORM locking_enter(p_keys, p_most, p_patience);
+    IF NOT p_logged AND locking_is_dead(p_client) THEN
+        blocked := -1;
+        RETURN;
+    END IF;
     SELECT e.grants_from, e.least_token,
            NOT (EXISTS (SELECT FROM locking l WHERE l.key = v_key)
                 OR EXISTS (SELECT FROM locking_guard g WHERE g.key = v_key)
@@ -329,6 +334,13 @@ DECLARE
 BEGIN
     PERFORM locking_commit_safely(p_logged);
     PERFORM locking_enter(p_keys, p_most, p_patience);
+    IF NOT p_logged AND locking_is_dead(p_client) THEN
+        blocked := -1;
+        FOREACH request IN ARRAY p_requests LOOP
+            RETURN NEXT;
+        END LOOP;
+        RETURN;
+    END IF;
     SELECT e.grants_from, e.least_token INTO v_grants_from, v_least FROM locking_epoch e WHERE e.one;
     IF NOT FOUND THEN
         SELECT * INTO v_grants_from, v_least FROM locking_begin_epoch();

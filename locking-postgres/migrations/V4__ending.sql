@@ -51,7 +51,8 @@ END $$;
 
 -- Gives keys back, whatever number of leases they are of. p_owners: NULL for the release of just the hold
 -- with that token; else whose leases may be freed, '' for anonymous ones. Tries every key; answers for each
--- whether it was held so. All are removed before the first is handed on.
+-- whether it was held so: of two that mean one hold, the first gave it back. All are removed before the first
+-- is handed on.
 CREATE FUNCTION locking_release(
     p_most integer, p_patience integer, p_keys text[], p_owners text[], p_tokens bigint[], p_origins text[]
 ) RETURNS boolean[]
@@ -66,9 +67,10 @@ DECLARE
     v_done   boolean[] := array_fill(false, ARRAY[cardinality(p_keys)]);
 BEGIN
     PERFORM locking_enter(p_keys, p_most, p_patience);
-    SELECT array_agg(m.at), array_agg(m.key) FILTER (WHERE h.logged), array_agg(m.key) FILTER (WHERE NOT h.logged),
-           max(h.expires) FILTER (WHERE h.logged)
+    SELECT array_agg(f.at), array_agg(f.key) FILTER (WHERE f.logged), array_agg(f.key) FILTER (WHERE NOT f.logged),
+           max(f.expires) FILTER (WHERE f.logged)
         INTO v_at, v_logged, v_guards, v_last
+        FROM (SELECT DISTINCT ON (m.key) m.at, m.key, h.logged, h.expires
         FROM unnest(p_keys, p_owners, p_tokens, p_origins) WITH ORDINALITY AS m (key, owner, token, origin, at)
         CROSS JOIN LATERAL (
             (SELECT l.token, l.kind, l.request, l.owner, l.expires, true AS logged
@@ -80,7 +82,8 @@ BEGIN
         WHERE h.expires > clock_timestamp() AND h.kind <> 'r' AND CASE
             WHEN m.owner IS NULL THEN h.token = m.token OR (h.request = m.origin AND h.token < m.token)
             WHEN m.owner = '' THEN h.kind = 'a'
-            ELSE h.kind = 'o' AND h.owner = m.owner END;
+            ELSE h.kind = 'o' AND h.owner = m.owner END
+        ORDER BY m.key, m.at) f;
     IF v_at IS NULL THEN
         RETURN v_done;
     END IF;

@@ -106,20 +106,22 @@ BEGIN
         RETURN false;
     END IF;
     PERFORM locking_commit_safely(false);
-    DELETE FROM locking_withdrawn WHERE until < clock_timestamp();
-    DELETE FROM locking_queue WHERE (key, seat) IN (
-        SELECT q.key, q.seat FROM locking_queue q WHERE q.asked < clock_timestamp() - interval '60 s'
-            LIMIT 1000 FOR UPDATE SKIP LOCKED);
     v_clients := ARRAY(SELECT d.client FROM (SELECT DISTINCT g.client FROM locking_guard g) d
                        WHERE locking_is_dead(d.client));
+    -- Many at once: for each page the tables are read from their beginning.
     v_keys := ARRAY(
-        (SELECT l.key FROM locking l WHERE l.expires <= clock_timestamp() LIMIT p_most / 2)
+        (SELECT l.key FROM locking l WHERE l.expires <= clock_timestamp() LIMIT 500)
         UNION
         (SELECT g.key FROM locking_guard g WHERE g.expires <= clock_timestamp() OR g.client = ANY (v_clients)
-            LIMIT p_most / 2));
+            LIMIT 500)
+        UNION
+        (SELECT q.key FROM locking_queue q WHERE q.asked < clock_timestamp() - interval '60 s' LIMIT 500));
     IF v_keys <> '{}' THEN
-        PERFORM locking_enter(v_keys, p_most, p_patience);
-        v_more := cardinality(v_keys) >= p_most / 2;
+        -- No row is touched before: whoever waits for it may hold a guard that this waits for.
+        -- Who waits for all guards holds others up meanwhile: it is tried again soon.
+        PERFORM locking_enter(v_keys, p_most, least(p_patience, 100));
+        v_more := cardinality(v_keys) >= 500;
+        DELETE FROM locking_queue WHERE key = ANY (v_keys) AND asked < clock_timestamp() - interval '60 s';
         WITH leases AS (
             DELETE FROM locking WHERE key = ANY (v_keys) AND expires <= clock_timestamp() RETURNING key
         ), guards AS (
@@ -129,6 +131,7 @@ BEGIN
         ) SELECT array_agg(key) INTO v_keys FROM (SELECT key FROM leases UNION ALL SELECT key FROM guards) f;
         PERFORM locking_hand_on_all(v_keys);
     END IF;
+    DELETE FROM locking_withdrawn WHERE until < clock_timestamp();
     IF NOT v_more THEN
         UPDATE locking_epoch SET swept = clock_timestamp();
     END IF;

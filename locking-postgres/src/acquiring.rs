@@ -54,7 +54,7 @@ impl Acquire {
 /// What the database answers.
 #[derive(Debug)]
 pub(crate) struct Acquired {
-    /// 0: granted. -1: it was taken back. Else the number of the first key that blocks.
+    /// 0: granted. -1: it was taken back, or its session has ended. Else the number of the first key that blocks.
     pub(crate) blocked: i32,
     pub(crate) tokens: Vec<Option<i64>>,
     pub(crate) taken: Vec<bool>,

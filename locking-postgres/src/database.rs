@@ -71,14 +71,16 @@ impl Database {
             opening.spawn_on(
                 async move {
                     let connection = database.pool.get().await.ok()?;
-                    let rehearsed = database.rehearse_on(&connection);
-                    if !matches!(timeout(database.command_timeout, rehearsed).await, Ok(Ok(()))) {
-                        // It may be in a transaction that nobody ends.
-                        drop(Object::take(connection));
-                        return None;
+                    let rehearsal = database.rehearse_on(&connection);
+                    match timeout(database.command_timeout, rehearsal).await {
+                        // Kept until all are open: else one would be opened, and given out to each.
+                        Ok(Ok(())) => Some(connection),
+                        // It may be in the middle of the rehearsal's transaction, and stay there.
+                        _ => {
+                            drop(Object::take(connection));
+                            None
+                        }
                     }
-                    // Kept until all are open: else one would be opened, and given out to each.
-                    Some(connection)
                 },
                 &self.runtime,
             );
@@ -90,7 +92,8 @@ impl Database {
     }
 
     async fn rehearse_on(&self, connection: &Object) -> Result<(), DriverError> {
-        connection.batch_execute(&self.statements.rehearsal).await.inspect_err(|error| {
+        let rehearsed = connection.batch_execute(&self.statements.rehearsal).await;
+        rehearsed.inspect_err(|error| {
             tracing::debug!(%error, "what is called can't be rehearsed");
         })?;
         if self.pooled {
@@ -140,7 +143,8 @@ impl Database {
     ) -> Result<Vec<Row>, Failure> {
         match timeout(self.command_timeout, self.send(&connection, statement, values)).await {
             Ok(answer) => {
-                if connection.is_closed() {
+                let is_spoiled = answer.as_ref().is_err_and(Failure::is_of_the_session);
+                if is_spoiled || connection.is_closed() {
                     drop(Object::take(connection));
                 }
                 answer

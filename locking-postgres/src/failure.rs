@@ -83,6 +83,17 @@ impl Failure {
         }
     }
 
+    /// Whether another connection may do what this one can't: it has lost what was prepared on it, has the
+    /// functions as they were before a migration, or was left in a transaction that failed.
+    pub(crate) fn is_of_the_session(&self) -> bool {
+        let of_session = [
+            SqlState::INVALID_SQL_STATEMENT_NAME,
+            SqlState::FEATURE_NOT_SUPPORTED,
+            SqlState::IN_FAILED_SQL_TRANSACTION,
+        ];
+        self.code().is_some_and(|code| of_session.contains(code))
+    }
+
     pub(crate) fn into_error(self, provider: &ProviderId) -> Error {
         match self {
             Self::Refused(cause) if cause.is_of_a_pooler() => pooler::advice().into(),
@@ -147,7 +158,9 @@ fn is_rolled_back(said: &DbError) -> bool {
     }
     // The end of a session, and what a pooler says of one, may come after the commit.
     let ended = [SqlState::ADMIN_SHUTDOWN, SqlState::CRASH_SHUTDOWN].contains(code)
-        || matches!(said.parsed_severity(), Some(Severity::Fatal | Severity::Panic));
+        || matches!(said.parsed_severity(), Some(Severity::Fatal | Severity::Panic))
+        // A pooler says it in English only.
+        || said.severity() == "FATAL";
     let lost = *code == SqlState::T_R_STATEMENT_COMPLETION_UNKNOWN || code.code().starts_with("08");
     !ended && !lost
 }

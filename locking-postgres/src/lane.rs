@@ -74,7 +74,7 @@ impl<B: Batch> Lane<B> {
             is_wide
         };
         if is_wide {
-            self.runtime.spawn(send_waiting(Arc::clone(self)));
+            self.runtime.spawn(send_waiting(Sender { lane: Arc::clone(self), has_ended: false }));
         }
         answer.await.unwrap_or_else(|_| Err(Failure::cut_off()))
     }
@@ -109,14 +109,36 @@ impl<B: Batch> Lane<B> {
     }
 }
 
+/// One who sends what waits. Its runtime may drop it at any point, or before it begins.
+struct Sender<B: Batch> {
+    lane: Arc<Lane<B>>,
+    has_ended: bool,
+}
+
+impl<B: Batch> Drop for Sender<B> {
+    fn drop(&mut self) {
+        if self.has_ended {
+            return;
+        }
+        let mut queue = self.lane.queue();
+        queue.under_way -= 1;
+        if queue.under_way == 0 {
+            // Nobody is left to send it: whoever waits hears of that.
+            queue.waiting.clear();
+        }
+    }
+}
+
 /// Sends what waits, until nothing does.
-async fn send_waiting<B: Batch>(lane: Arc<Lane<B>>) {
+async fn send_waiting<B: Batch>(mut sender: Sender<B>) {
+    let lane = Arc::clone(&sender.lane);
     loop {
         // First the way: what is asked until there is one goes along, and what nobody waits for any more by
         // then is never sent.
         let way = lane.batch.way().await;
         let next = lane.next();
         if next.is_empty() {
+            sender.has_ended = true;
             return;
         }
         let (operations, tellers): (Vec<_>, Vec<_>) =

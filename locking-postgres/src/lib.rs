@@ -18,6 +18,10 @@
 //! assert_eq!(sold, 1);
 //! # Ok(()) }
 //! ```
+//!
+//! Guards hang on their process's session with the server: they are free soon after it died, and lost where the
+//! server restarts. What is kept by which deployment, also behind PgBouncer, is said in the project's guide on
+//! guarantees; how tables are made and what a role needs, in that on operations.
 
 mod acquiring;
 mod connect;

@@ -143,6 +143,10 @@ impl Listener {
                     _ => return,
                 },
                 _ = due.tick() => {
+                    // Nobody's provider any more, if making it was given up half way.
+                    if lines.strong_count() == 0 {
+                        return;
+                    }
                     if beat.as_ref().is_some_and(|beat| !beat.is_finished()) {
                         // The last one isn't answered yet.
                         if !session.is_alive() {

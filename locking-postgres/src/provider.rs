@@ -5,8 +5,9 @@ use std::time::Duration;
 use deadpool_postgres::Pool;
 use locking_core::line::{ClientId, Lines, Standing};
 use locking_core::{
-    AcquireRequest, Backoff, Capabilities, Error, Expiry, Grant, KeySet, Lease, LockInfo, LockKey,
-    LockingProvider, LossReason, Moment, OwnerId, ProviderId, ReleaseScope, Result, async_trait,
+    AcquireRequest, Backoff, Capabilities, ConfigurationError, Error, Expiry, Grant, KeySet, Lease,
+    LockInfo, LockKey, LockingProvider, LossReason, Moment, OwnerId, ProviderId, ReleaseScope,
+    Result, async_trait,
 };
 use tokio::runtime::Handle;
 use tokio::task::JoinHandle;
@@ -17,7 +18,7 @@ use crate::database::Database;
 use crate::failure::Failure;
 use crate::listener::Listener;
 use crate::options::PostgresOptions;
-use crate::sessions::Sessions;
+use crate::sessions::{Joined, Sessions};
 use crate::statement::Statements;
 use crate::store::Store;
 use crate::{capabilities, migrate, pooler, survey};
@@ -115,6 +116,7 @@ impl PostgresProvider {
             };
             let open = listener.open().await.map_err(refused)?;
             tasks.push(runtime.spawn(listener.run(Some(open), Arc::downgrade(&lines))));
+            check_session(&id, &database, &sessions).await?;
         }
         database.rehearse().await;
         tasks.push(runtime.spawn(sweep(Arc::downgrade(&database))));
@@ -292,6 +294,25 @@ impl fmt::Debug for PostgresProvider {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
         f.debug_struct("PostgresProvider").field("id", &self.id).finish_non_exhaustive()
     }
+}
+
+/// Whether statements see that the session lives: by its lock. Otherwise everybody took what it holds.
+async fn check_session(
+    id: &ProviderId,
+    database: &Arc<Database>,
+    sessions: &Sessions,
+) -> Result<()> {
+    let Some(Joined { number, session }) = sessions.joined() else { return Ok(()) };
+    let refused = |failure: Failure| failure.into_error(id);
+    let rows = database.call(|statements| &statements.is_dead, vec![Box::new(number)]).await;
+    let rows = rows.map_err(refused)?;
+    let row = rows.first().ok_or_else(|| refused(Failure::unexpected()))?;
+    let is_dead: bool = row.try_get(0).map_err(|error| refused(error.into()))?;
+    if !is_dead || !session.is_alive() {
+        return Ok(());
+    }
+    let problem = "the pool's connections lead to another database, or over a transaction pooler: then set `pgbouncer`";
+    Err(ConfigurationError::option("url", problem).into())
 }
 
 /// Clears what is over, as long as there is a database.

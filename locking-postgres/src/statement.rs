@@ -26,6 +26,7 @@ pub(crate) struct Statements {
     pub(crate) release_all: Statement,
     pub(crate) sweep: Statement,
     pub(crate) join: Statement,
+    pub(crate) is_dead: Statement,
     /// Calls what is called most, and leaves nothing.
     pub(crate) rehearsal: String,
 }
@@ -51,6 +52,7 @@ impl Statements {
             release_all: call("locking_release_all", RELEASE_ALL),
             sweep: call("locking_sweep", &[Type::INT4, Type::INT4, Type::INT8]),
             join: call("locking_join", &[Type::INT8]),
+            is_dead: call("locking_is_dead", &[Type::INT4]),
             rehearsal: include_str!("rehearsal.sql")
                 .replace("locking_", &format!("\"{schema}\".locking_")),
         }

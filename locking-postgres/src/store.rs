@@ -138,7 +138,8 @@ impl Store {
                         .with_looks(self.looks.clone()),
                 ))
             }
-            // Taken back by its own client, which waits for no answer any more.
+            // Taken back by its own client, which waits for no answer any more; or the session for a guard
+            // has ended.
             Err(_) => Err(Failure::closed()),
         }
     }

@@ -68,7 +68,9 @@ impl Connection {
         }
         let command = CustomCommand::new_static(command, ClusterHash::FirstKey, false);
         let sent = Instant::now();
-        let answer = self.commands.custom(command, args).await;
+        // In a box: the driver's future has 7 KB, and whoever only waits for a turn, or for a key, would
+        // be that large too, several times over.
+        let answer = Box::pin(self.commands.custom(command, args)).await;
         match &answer {
             Ok(_) => *self.answered() = Instant::now(),
             Err(error) if *error.kind() == ErrorKind::Timeout => self.unanswered(sent),

@@ -25,6 +25,7 @@
 mod connection;
 mod failure;
 mod listener;
+mod message;
 mod operation;
 mod options;
 mod pipeline;

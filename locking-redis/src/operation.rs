@@ -2,12 +2,27 @@ use fred::types::Value;
 use locking_core::line::{Ask, AskId, Manner, Standing};
 use locking_core::{Expiry, HoldKind, Lease, LeasedKey, LockKey, OwnerId};
 
-/// One operation of the script: its name, its keys and its arguments.
+use crate::message::Message;
+
+/// One operation of the script.
 #[derive(Debug)]
 pub(crate) struct Operation {
-    pub(crate) name: &'static str,
     pub(crate) keys: Vec<Value>,
-    pub(crate) args: Vec<Value>,
+    /// Its name, how many keys it has, and its arguments. One argument of the call: the driver and the
+    /// server take much longer over ten.
+    pub(crate) message: Value,
+}
+
+impl Operation {
+    pub(crate) fn new(name: &str, keys: Vec<Value>, args: &[&str]) -> Self {
+        let bytes = name.len() + 9 + args.iter().map(|arg| arg.len() + 5).sum::<usize>();
+        let mut message = Message::with_capacity(bytes);
+        message.text(name);
+        message.number(keys.len());
+        message.list(args.len());
+        args.iter().for_each(|arg| message.text(arg));
+        Self { keys, message: Value::Bytes(message.into_bytes().into()) }
+    }
 }
 
 /// Makes operations on the keys of a namespace.
@@ -29,57 +44,53 @@ impl Operations {
             Manner::Reenter => "reenter",
             _ => return None,
         };
-        let mut operation = self.of_request("acquire", manner, ask);
-        operation.args.push(if repeated { "1" } else { "0" }.into());
-        Some(operation)
+        Some(self.of_request("acquire", manner, ask, &[if repeated { "1" } else { "0" }]))
     }
 
     pub(crate) fn withdraw(&self, ask: &Ask, unsure: bool) -> Operation {
-        self.of_request("withdraw", if unsure { "1" } else { "0" }, ask)
+        self.of_request("withdraw", if unsure { "1" } else { "0" }, ask, &[])
     }
 
-    fn of_request(&self, name: &'static str, how: &'static str, ask: &Ask) -> Operation {
+    fn of_request(&self, name: &str, how: &str, ask: &Ask, more: &[&str]) -> Operation {
         let request = &ask.request;
         let kind = match (request.hold.kind(), &request.owner) {
             (HoldKind::Lease, Some(_)) => "o",
             (HoldKind::Lease, None) => "a",
             _ => "g",
         };
-        let args = vec![
-            how.into(),
-            ask.id.as_str().into(),
-            request.expiry.map_or_else(|| "".into(), millis),
-            kind.into(),
-            ask.spare_tokens.to_string().into(),
-            owner(request.owner.as_ref()),
-        ];
-        Operation { name, keys: self.keys(&request.keys), args }
+        let (ms, spare) = (request.expiry.map(millis), ask.spare_tokens.to_string());
+        let ms = ms.as_deref().unwrap_or_default();
+        let args = [how, ask.id.as_str(), ms, kind, &spare, owner(request.owner.as_ref())];
+        Operation::new(name, self.keys(&request.keys), &[&args, more].concat())
     }
 
     pub(crate) fn release(&self, keys: &[LockKey], of: Option<&OwnerId>) -> Operation {
-        Operation { name: "release", keys: self.keys(keys), args: vec![owner(of)] }
+        Operation::new("release", self.keys(keys), &[owner(of)])
     }
 
     pub(crate) fn release_lease(&self, taken: &[&LeasedKey], standing: &Standing) -> Operation {
         let keys = taken.iter().map(|leased| self.key(leased.key.as_str())).collect();
-        Operation { name: "release_lease", keys, args: meant(taken.iter().copied(), standing) }
+        let tokens: Vec<_> = taken.iter().map(|leased| token(leased)).collect();
+        Operation::new("release_lease", keys, &meant(&tokens, standing).collect::<Vec<_>>())
     }
 
     pub(crate) fn extend(&self, lease: &Lease, expiry: Expiry, standing: &Standing) -> Operation {
         let keys = lease.keys().iter().map(|leased| self.key(leased.key.as_str())).collect();
-        let mut args = vec![millis(expiry), owner(lease.owner.as_ref())];
-        args.extend(meant(lease.keys(), standing));
-        Operation { name: "extend", keys, args }
+        let tokens: Vec<_> = lease.keys().iter().map(token).collect();
+        let ms = millis(expiry);
+        let mut args = vec![ms.as_str(), owner(lease.owner.as_ref())];
+        args.extend(meant(&tokens, standing));
+        Operation::new("extend", keys, &args)
     }
 
     pub(crate) fn rename(&self, origin: &AskId, lease: &Lease) -> Operation {
         let leased = &lease.keys()[0];
-        let args = vec![origin.as_str().into(), token(leased), owner(lease.owner.as_ref())];
-        Operation { name: "rename", keys: vec![self.key(leased.key.as_str())], args }
+        let (key, token) = (self.key(leased.key.as_str()), token(leased));
+        Operation::new("rename", vec![key], &[origin.as_str(), &token, owner(lease.owner.as_ref())])
     }
 
     pub(crate) fn newest() -> Operation {
-        Operation { name: "newest", keys: Vec::new(), args: Vec::new() }
+        Operation::new("newest", Vec::new(), &[])
     }
 
     pub(crate) fn free_all(
@@ -89,21 +100,16 @@ impl Operations {
         of: Option<&OwnerId>,
     ) -> Operation {
         let running = if running { "1" } else { "0" };
-        Operation { name: "free_all", keys, args: vec![limit.into(), running.into(), owner(of)] }
+        Operation::new("free_all", keys, &[limit, running, owner(of)])
     }
 
     pub(crate) fn free_owned(limit: &str, of: &OwnerId, skip: i64, length: i64) -> Operation {
-        let args = vec![
-            limit.into(),
-            of.as_str().into(),
-            skip.to_string().into(),
-            length.to_string().into(),
-        ];
-        Operation { name: "free_owned", keys: Vec::new(), args }
+        let (skip, length) = (skip.to_string(), length.to_string());
+        Operation::new("free_owned", Vec::new(), &[limit, of.as_str(), &skip, &length])
     }
 
     pub(crate) fn inspect(keys: Vec<Value>) -> Operation {
-        Operation { name: "inspect", keys, args: Vec::new() }
+        Operation::new("inspect", keys, &[])
     }
 
     /// A lock's key on the server.
@@ -122,23 +128,23 @@ impl Operations {
 }
 
 /// Token and origin of each key: by what the script finds the hold that a lease means.
-fn meant<'a>(keys: impl IntoIterator<Item = &'a LeasedKey>, standing: &Standing) -> Vec<Value> {
+fn meant<'a>(tokens: &'a [String], standing: &'a Standing) -> impl Iterator<Item = &'a str> {
     let origin = match standing {
         Standing::Current(origin) => origin.as_str(),
         _ => "",
     };
-    keys.into_iter().flat_map(|leased| [token(leased), origin.into()]).collect()
+    tokens.iter().flat_map(move |token| [token.as_str(), origin])
 }
 
 /// Tokens have 16 digits on the server, so that they compare as texts.
-fn token(leased: &LeasedKey) -> Value {
-    format!("{:016}", leased.token.get()).into()
+fn token(leased: &LeasedKey) -> String {
+    format!("{:016}", leased.token.get())
 }
 
-fn owner(owner: Option<&OwnerId>) -> Value {
-    owner.map_or("", OwnerId::as_str).into()
+fn owner(owner: Option<&OwnerId>) -> &str {
+    owner.map_or("", OwnerId::as_str)
 }
 
-fn millis(expiry: Expiry) -> Value {
-    expiry.as_millis_rounded_up().to_string().into()
+fn millis(expiry: Expiry) -> String {
+    expiry.as_millis_rounded_up().to_string()
 }

@@ -107,17 +107,12 @@ impl Pipeline {
         operations: &[Operation],
     ) -> Result<Value, Failure> {
         let keys: usize = operations.iter().map(|operation| operation.keys.len()).sum();
-        let mut args = Vec::with_capacity(3 + keys + operations.len() * 10);
+        let mut args = Vec::with_capacity(3 + keys + operations.len());
         args.push(script);
         args.push(keys.to_string().into());
         args.extend(operations.iter().flat_map(|operation| operation.keys.iter().cloned()));
         args.push(self.namespace.clone());
-        for operation in operations {
-            args.push(Value::from_static_str(operation.name));
-            args.push(operation.keys.len().to_string().into());
-            args.push(operation.args.len().to_string().into());
-            args.extend(operation.args.iter().cloned());
-        }
+        args.extend(operations.iter().map(|operation| operation.message.clone()));
         self.connection.send(command, args).await
     }
 

@@ -32,15 +32,9 @@ impl Script {
         Self { server, pipeline }
     }
 
-    async fn call(
-        &self,
-        name: &'static str,
-        keys: &[&str],
-        args: &[&str],
-    ) -> Result<Reply, Failure> {
+    async fn call(&self, name: &str, keys: &[&str], args: &[&str]) -> Result<Reply, Failure> {
         let keys = keys.iter().map(|key| Value::from(*key)).collect();
-        let args = args.iter().map(|arg| Value::from(*arg)).collect();
-        self.pipeline.call(Operation { name, keys, args }).await
+        self.pipeline.call(Operation::new(name, keys, args)).await
     }
 
     /// Acquires for a guard with spare tokens; answers the token, none where it is blocked.
@@ -167,8 +161,7 @@ fn a_runtime_that_ends_under_a_call_leaves_the_outcome_open_and_nobody_waiting()
         server.pause().await.expect("paused");
         let call = || {
             let pipeline = Arc::clone(&pipeline);
-            let args = vec![Value::from("")];
-            let operation = Operation { name: "release", keys: vec!["s:a".into()], args };
+            let operation = Operation::new("release", vec!["s:a".into()], &[""]);
             tokio::spawn(async move { pipeline.call(operation).await })
         };
         let own: Vec<_> = (0..2).map(|_| call()).collect();
@@ -213,4 +206,72 @@ async fn an_earlier_copy_of_an_ask_that_was_granted_takes_nothing_after_its_rele
     let late = call(args("once", "0")).await;
     assert_eq!(late.word(), "withdrawn");
     assert_eq!(script.value("s:k").await, "");
+}
+
+#[tokio::test]
+async fn an_owners_leases_are_found_and_forgotten_with_and_without_an_end() {
+    let script = Script::start().await;
+    let acquire = async |number: u8, keys: &[&str], ms: &str| {
+        let request = format!("{CLIENT}{number}");
+        let args = ["once", &request, ms, "o", "0", "owner"];
+        let mut reply = script.call("acquire", keys, &args).await.expect("answered");
+        assert_eq!(reply.word(), "granted");
+        reply.text().expect("a token")
+    };
+    let indexes = async || script.server.command(&["KEYS", "s:\0?owner"]).await.expect("answered");
+    let index = async |kind: &str| {
+        let name = format!("s:\0{kind}owner");
+        let found = script.server.command(&["ZRANGE", &name, "0", "-1"]).await.expect("answered");
+        found.split_whitespace().map(str::to_owned).collect::<Vec<_>>()
+    };
+    let endless = acquire(1, &["s:a"], "").await;
+    acquire(2, &["s:b", "s:c"], "30000").await;
+    acquire(3, &["s:d", "s:e"], "").await;
+    assert_eq!(index("o").await, ["s:b", "s:c"]);
+    assert_eq!(index("p").await, ["s:a", "s:d", "s:e"]);
+
+    script.call("extend", &["s:a"], &["60000", "owner", &endless, ""]).await.expect("done");
+    assert_eq!(index("o").await, ["s:b", "s:c", "s:a"]);
+    assert_eq!(index("p").await, ["s:d", "s:e"]);
+    let ends = script.server.command(&["PTTL", "s:\0oowner"]).await.expect("answered");
+    assert!(ends.trim().parse::<u64>().expect("it ends") > 30_000, "with its last lease: {ends}");
+
+    script.call("release", &["s:b", "s:d"], &["owner"]).await.expect("done");
+    assert_eq!((index("o").await, index("p").await), (words(&["s:c", "s:a"]), words(&["s:e"])));
+
+    // What was granted after `limit` stays, and is skipped; a page may have some of both.
+    acquire(4, &["s:f"], "10000").await;
+    let limit = after(&acquire(5, &["s:g"], "").await, 0);
+    acquire(6, &["s:h"], "20000").await;
+    let (mut freed, mut skip) = (0, 0);
+    loop {
+        let args = [&limit, "owner", &skip.to_string(), "2"];
+        let mut reply = script.call("free_owned", &[], &args).await.expect("answered");
+        freed += reply.integer().expect("how many");
+        match reply.integer().expect("how many are left") {
+            -1 => break,
+            left => skip += left,
+        }
+    }
+    assert_eq!(freed, 5);
+    assert_eq!((index("o").await, index("p").await), (words(&["s:h"]), words(&[])));
+    // Taken without an end after one that has ended, and is still in the index of the other.
+    acquire(7, &["s:i"], "1").await;
+    tokio::time::sleep(Duration::from_millis(20)).await;
+    acquire(8, &["s:i"], "").await;
+    assert_eq!((index("o").await, index("p").await), (words(&["s:h"]), words(&["s:i"])));
+    script.call("release", &["s:h", "s:i"], &["owner"]).await.expect("done");
+    assert_eq!(indexes().await.trim(), "", "nothing is left of them");
+}
+
+fn words(words: &[&str]) -> Vec<String> {
+    words.iter().map(|word| (*word).to_owned()).collect()
+}
+
+#[tokio::test]
+async fn a_call_is_small_while_it_waits_for_its_turn() {
+    let script = Script::start().await;
+    let call = script.pipeline.call(Operation::new("newest", Vec::new(), &[]));
+    // Each acquire is a box that holds it several times over.
+    assert!(size_of_val(&call) <= 2048, "{} bytes", size_of_val(&call));
 }

@@ -209,9 +209,9 @@ async fn a_wrong_password_is_told_at_start_and_not_printed() {
 async fn a_user_with_rights_to_its_namespace_alone_can_lock() {
     let server = server().await;
     let rules = "~medusa_lock:* &medusa_lock:* -@all +eval +evalsha +script|load +subscribe +unsubscribe \
-                 +publish +get +mget +set +del +exists +pexpire +pexpireat +persist +pttl +time +scan \
+                 +publish +get +mget +set +del +exists +pexpire +persist +pttl +time +scan \
                  +incr +ping +hello +auth +select +client +quit +lpush +rpush +lpop +lrem +lpos +lindex \
-                 +zadd +zrem +zrange +zrevrange +zremrangebyscore";
+                 +zadd +zrem +zrange +zremrangebyscore +zcard";
     let mut words = vec!["ACL", "SETUSER", "locks", "on", ">secret"];
     words.extend(rules.split_whitespace());
     asked(&server, &words).await;

@@ -43,6 +43,7 @@
 //! | feature | provider | default |
 //! |---|---|---|
 //! | `memory` | `locking-memory`: within one process | yes |
+//! | `postgres` | `locking-postgres`: between processes and machines, through a PostgreSQL database | no |
 //! | `redis` | `locking-redis`: between processes and machines, through a Redis server | no |
 //!
 //! A provider of one's own needs no feature: see [`LockingProvider`].
@@ -55,6 +56,8 @@ pub use locking_core::*;
 pub mod providers {
     #[cfg(feature = "memory")]
     pub use locking_memory as memory;
+    #[cfg(feature = "postgres")]
+    pub use locking_postgres as postgres;
     #[cfg(feature = "redis")]
     pub use locking_redis as redis;
 }
@@ -70,6 +73,9 @@ mod guides {
     struct CoreReadme;
     #[doc = include_str!("../../locking-memory/README.md")]
     struct MemoryReadme;
+    #[cfg(feature = "postgres")]
+    #[doc = include_str!("../../locking-postgres/README.md")]
+    struct PostgresReadme;
     #[cfg(feature = "redis")]
     #[doc = include_str!("../../locking-redis/README.md")]
     struct RedisReadme;

@@ -8,6 +8,9 @@ fn a_provider_is_registered_exactly_if_its_feature_is_on() {
     if cfg!(feature = "memory") {
         expected.push("locking-memory");
     }
+    if cfg!(feature = "postgres") {
+        expected.push("locking-postgres");
+    }
     if cfg!(feature = "redis") {
         expected.push("locking-redis");
     }

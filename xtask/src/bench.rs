@@ -6,7 +6,7 @@ use crate::command::{self, Result, cargo};
 pub(crate) struct Bench {
     /// What is measured
     provider: Provider,
-    /// For how many seconds the rates are measured [default: 45 for memory, 60 for redis]
+    /// For how many seconds the rates are measured [default: 45 for memory, 60 for redis, 90 for postgres]
     #[arg(long)]
     seconds: Option<u64>,
     /// JSON instead of a table
@@ -18,6 +18,7 @@ pub(crate) struct Bench {
 enum Provider {
     Memory,
     Redis,
+    Postgres,
 }
 
 impl Bench {
@@ -31,6 +32,9 @@ impl Bench {
             }
             Provider::Redis => {
                 bench.arg("redis");
+            }
+            Provider::Postgres => {
+                bench.arg("postgres");
             }
         }
         if let Some(seconds) = self.seconds {

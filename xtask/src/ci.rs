@@ -7,8 +7,14 @@ use crate::steps::Steps;
 use crate::test;
 
 /// Members that others depend on.
-const PUBLISHED: [&str; 5] =
-    ["locking", "locking-core", "locking-memory", "locking-redis", "locking-testkit"];
+const PUBLISHED: [&str; 6] = [
+    "locking",
+    "locking-core",
+    "locking-memory",
+    "locking-postgres",
+    "locking-redis",
+    "locking-testkit",
+];
 
 /// Members that are for this repository alone.
 const UNPUBLISHED: [&str; 4] = ["bench", "inventory", "quickstart", "xtask"];

@@ -3,7 +3,7 @@ use clap::Args;
 use crate::command::{self, Result, cargo};
 
 /// The providers of this repository; `memory` is the crate `locking-memory`.
-const PROVIDERS: [&str; 2] = ["memory", "redis"];
+const PROVIDERS: [&str; 3] = ["memory", "postgres", "redis"];
 
 #[derive(Debug, Args)]
 pub(crate) struct Conformance {

@@ -5,10 +5,11 @@ use crate::steps::Steps;
 
 /// The feature sets of the facade. Each is built alone: in a build of the whole workspace one
 /// member's features are every member's.
-const FEATURE_SETS: [&[&str]; 4] = [
+const FEATURE_SETS: [&[&str]; 5] = [
     &[],
     &["--no-default-features"],
     &["--no-default-features", "--features", "memory"],
+    &["--no-default-features", "--features", "postgres"],
     &["--no-default-features", "--features", "redis"],
 ];
 

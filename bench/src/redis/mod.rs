@@ -1,14 +1,9 @@
 //! The Redis provider, over a server of its own.
 
 mod bare;
-mod figure;
-mod hand_off;
 mod one_key;
 mod pairs;
 pub(crate) mod process;
-mod processes;
-mod release_all;
-mod report;
 mod server;
 mod several;
 
@@ -16,9 +11,13 @@ use std::rc::Rc;
 
 use clap::Args;
 
-use self::processes::Processes;
-use self::report::Report;
+use tokio::runtime::Runtime;
+
 use self::server::Server;
+use crate::server::hand_off::{self, Asked};
+use crate::server::processes::Processes;
+use crate::server::release_all;
+use crate::server::report::Report;
 use crate::{Measured, Result, rounds};
 
 /// For how long the rates are measured where nobody says.
@@ -26,6 +25,11 @@ const SECONDS: u64 = 60;
 
 /// How many processes contend at most.
 const PROCESSES: usize = 8;
+
+const HAND_OFF: Asked = Asked { ratio: 0.92, calls: ("script calls", 2.05) };
+
+/// What `release_all` of few among many should take the server at most, in milliseconds.
+const RELEASE_ALL: f64 = 0.5;
 
 #[derive(Debug, Args)]
 pub(crate) struct Redis {
@@ -38,9 +42,12 @@ impl Redis {
         let runtime = crate::runtime()?;
         let server = Rc::new(runtime.block_on(Server::start())?);
         let module = runtime.block_on(server.module())?;
-        let release_all = runtime.block_on(release_all::measure(&server, &module))?;
+        let release_all =
+            runtime.block_on(release_all::measure(&module, RELEASE_ALL, async || {
+                Ok(server.scripts().await?.microseconds as f64 / 1e3)
+            }))?;
 
-        let processes = Rc::new(Processes::start(PROCESSES, &server)?);
+        let processes = Rc::new(Processes::start(PROCESSES, "redis-process", &server.url())?);
         let mut groups = runtime.block_on(async {
             Result::Ok(vec![
                 pairs::group(&server, &module, 1).await?,
@@ -49,11 +56,15 @@ impl Redis {
                 one_key::group(&server, &module, 50).await?,
             ])
         })?;
+        let counting = Rc::clone(&server);
+        let scripts = move |runtime: &Runtime| {
+            runtime.block_on(counting.scripts()).expect("the server answers").calls
+        };
         let mut figures = Vec::new();
         for (group, beside) in [
             one_key::two_processes(&processes, 50),
-            hand_off::group(&processes, &server, 2),
-            hand_off::group(&processes, &server, PROCESSES),
+            hand_off::group(&processes, 2, HAND_OFF, scripts.clone()),
+            hand_off::group(&processes, PROCESSES, HAND_OFF, scripts),
         ] {
             groups.push(group);
             figures.extend(beside);

@@ -5,13 +5,13 @@ use std::time::Duration;
 
 use locking_core::LockingModule;
 
-use super::figure::{Bound, Figure};
-use super::process::Order;
-use super::processes::Processes;
 use super::server::Server;
 use crate::Result;
 use crate::measure::{Variant, Work};
 use crate::rounds::{Group, Target, Workers};
+use crate::server::figure::{Bound, Figure};
+use crate::server::processes::Processes;
+use crate::server::turns::Order;
 
 const KEY: &str = "prod_one";
 const SHARED: &str = "execute";

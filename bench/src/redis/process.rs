@@ -1,4 +1,3 @@
-use std::io::BufRead;
 use std::time::Duration;
 
 use clap::Args;
@@ -6,20 +5,14 @@ use fred::clients::{Client, SubscriberClient};
 use fred::interfaces::{EventInterface, PubsubInterface};
 use fred::types::Message;
 use locking_core::LockingModule;
-use serde::{Deserialize, Serialize};
 use tokio::sync::broadcast::Receiver;
-use tokio::task::{JoinSet, spawn_blocking};
 use tokio::time::{Instant, timeout_at};
 
 use super::{bare, server};
 use crate::Result;
+use crate::server::turns::{self, Counted, Order, take};
 
-const KEY: &str = "prod_shared";
-/// Far more than any turn takes to come.
-const PATIENCE: Duration = Duration::from_secs(60);
-
-/// A process that carries out the orders that it reads, a line each, until there are no more. It counts nothing at
-/// first: then it is ready.
+/// A process that takes turns with others.
 #[derive(Debug, Args)]
 pub(crate) struct Process {
     /// The server's address.
@@ -28,33 +21,11 @@ pub(crate) struct Process {
     place: usize,
 }
 
-/// What a process is to do, for how long.
-#[derive(Clone, Serialize, Deserialize)]
-pub(super) enum Order {
-    /// So many tasks execute jobs on one key, each of which takes as long as the section.
-    Execute { tasks: usize, section: Duration, length: Duration },
-    /// Passes on a message to the next, after as long as the section. One starts with itself.
-    Ring { round: u64, starts: Option<usize>, next: usize, section: Duration, length: Duration },
-}
-
-/// How often it was done.
-#[derive(Default, Serialize, Deserialize)]
-pub(super) struct Counted {
-    /// Before the time was over.
-    pub(super) in_time: u64,
-    pub(super) all: u64,
-}
-
 impl Process {
     pub(crate) fn run(&self) -> Result {
         let runtime = crate::runtime()?;
         let mut peer = runtime.block_on(Peer::connect(&self.url, self.place))?;
-        println!("{}", serde_json::to_string(&Counted::default())?);
-        for line in std::io::stdin().lock().lines() {
-            let counted = runtime.block_on(peer.obey(serde_json::from_str(&line?)?))?;
-            println!("{}", serde_json::to_string(&counted)?);
-        }
-        Ok(())
+        turns::obey(|order| runtime.block_on(peer.obey(order)))
     }
 }
 
@@ -82,7 +53,7 @@ impl Peer {
     async fn obey(&mut self, order: Order) -> Result<Counted> {
         match order {
             Order::Execute { tasks, section, length } => {
-                Ok(self.execute(tasks, section, Instant::now() + length).await)
+                Ok(turns::execute(&self.module, tasks, section, Instant::now() + length).await)
             }
             Order::Ring { round, starts, next, section, length } => {
                 let end = Instant::now() + length;
@@ -92,28 +63,6 @@ impl Peer {
                 self.ring(round, next, section, end).await
             }
         }
-    }
-
-    async fn execute(&self, tasks: usize, section: Duration, end: Instant) -> Counted {
-        let mut running = JoinSet::new();
-        for _ in 0..tasks {
-            let module = self.module.clone();
-            running.spawn(async move {
-                let mut counted = Counted::default();
-                while Instant::now() < end {
-                    let done = module.execute(KEY, |_| take(section)).timeout(PATIENCE).await;
-                    done.expect("its turn comes");
-                    counted.add(end);
-                }
-                counted
-            });
-        }
-        let mut counted = Counted::default();
-        for of_task in running.join_all().await {
-            counted.in_time += of_task.in_time;
-            counted.all += of_task.all;
-        }
-        counted
     }
 
     async fn ring(
@@ -142,22 +91,6 @@ impl Peer {
     }
 }
 
-impl Counted {
-    fn add(&mut self, end: Instant) {
-        self.all += 1;
-        self.in_time += u64::from(Instant::now() < end);
-    }
-}
-
 fn channel(place: usize) -> String {
     format!("ring:{place}")
-}
-
-/// Takes that long. The runtime's own timer counts whole milliseconds, up to two for one: it would
-/// hide what the hand-off costs.
-async fn take(section: Duration) {
-    if !section.is_zero() {
-        let slept = spawn_blocking(move || std::thread::sleep(section)).await;
-        slept.expect("it only sleeps");
-    }
 }

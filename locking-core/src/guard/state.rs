@@ -94,13 +94,17 @@ impl GuardState {
         if let Some(reason) = session.and_then(|session| session.ended().reason()) {
             return Some(reason);
         }
-        if Moment::now() < self.valid_until() {
+        // Each is read once: a late renewal may come through meanwhile.
+        let (now, lease) =
+            (Moment::now(), Moment::from_bits(self.valid_until.load(Ordering::Acquire)));
+        let reason = if lease <= now {
+            LossReason::Expired
+        } else if session.is_some_and(|session| session.valid_until() <= now) {
+            LossReason::SessionEnded
+        } else {
             return None;
-        }
-        // Final from here on, also where a late renewal still comes through.
-        let lease = Moment::from_bits(self.valid_until.load(Ordering::Acquire));
-        let reason =
-            if Moment::now() < lease { LossReason::SessionEnded } else { LossReason::Expired };
+        };
+        // Final from here on.
         self.loss.signal(reason);
         self.loss.reason()
     }

@@ -99,10 +99,10 @@ impl Stake {
     /// The grant that was told, with the moment from which it counts, if it is newer than the last
     /// answer. One that isn't can be over: a process that was stopped finds it in its socket.
     ///
-    /// None while an ask is unanswered: carried out after the hold was given back, it would take the
-    /// key once more, for nobody.
+    /// None if an ask went unanswered: carried out after the hold was given back, it would take the
+    /// key once more, for nobody. The grant is asked for then, and the store refuses the earlier one.
     pub(super) fn news(&self) -> Option<(Granting, Moment)> {
-        if self.unsure {
+        if self.may_come_late() {
             return None;
         }
         let (granting, (from, newest)) = self.notice.as_ref().zip(self.blocked)?;

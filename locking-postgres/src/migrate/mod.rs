@@ -11,7 +11,7 @@ use crate::connect::Connector;
 use crate::failure::Failure;
 
 /// What makes the tables and functions, for whoever runs migrations with a tool of their own: names and
-/// SQL texts, in their order. Each is to be run once, with the schema in front: `SET search_path = locking`.
+/// SQL texts, in their order. Each is to be run once, with the schema in front: `SET search_path = locking, pg_temp`.
 /// They are the files in `migrations/`, without `.sql`.
 pub const MIGRATIONS: &[(&str, &str)] = &[
     ("V1__tables", include_str!("../../migrations/V1__tables.sql")),
@@ -77,7 +77,7 @@ pub(crate) async fn check(id: &ProviderId, client: &Client, schema: &str) -> Res
         Ok(found) => found,
         Err(failure) if failure.code() == Some(&SqlState::INSUFFICIENT_PRIVILEGE) => {
             let problem = format!(
-                "the user may not use the schema `{schema}`: grant it `USAGE` on the schema and its sequences, `SELECT`, `INSERT`, `UPDATE`, `DELETE` on its tables and `EXECUTE` on its functions"
+                "the user may not use the schema `{schema}`: grant it `USAGE` on the schema, `USAGE`, `SELECT`, `UPDATE` on its sequences, `SELECT`, `INSERT`, `UPDATE`, `DELETE` on its tables and `EXECUTE` on its functions"
             );
             return Err(ConfigurationError::option("schema", problem).into());
         }
@@ -88,7 +88,7 @@ pub(crate) async fn check(id: &ProviderId, client: &Client, schema: &str) -> Res
         None => "isn't set up".to_owned(),
     };
     let problem = format!(
-        "the schema `{schema}` {state}: call `module.migrate()` once, set `migrate_at_start`, or run the files `locking-postgres/migrations/*.sql` after `SET search_path = {schema}`"
+        "the schema `{schema}` {state}: call `module.migrate()` once, set `migrate_at_start`, or run the files `locking-postgres/migrations/*.sql` after `SET search_path = {schema}, pg_temp`"
     );
     Err(ConfigurationError::option("schema", problem).into())
 }
@@ -121,7 +121,7 @@ async fn run(client: &mut Client, schema: &str, patience: &str) -> Result<(), Pr
     if !exists(&transaction, schema).await? {
         transaction.batch_execute(&format!("CREATE SCHEMA \"{schema}\"")).await?;
     }
-    transaction.batch_execute(&format!("SET LOCAL search_path = \"{schema}\"")).await?;
+    transaction.batch_execute(&format!("SET LOCAL search_path = \"{schema}\", pg_temp")).await?;
     runner()?.run_async(&mut History(&transaction)).await?;
     Ok(transaction.commit().await?)
 }

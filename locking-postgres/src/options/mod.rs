@@ -38,8 +38,8 @@ pub struct PostgresOptions {
     /// How long connecting may take, to each host of the address. Default: the address's
     /// `connect_timeout`, else 3 s.
     pub connect_timeout: Duration,
-    /// How long a statement may take, waiting for a connection of the pool included, before its outcome
-    /// counts as unknown. Default: 2 s.
+    /// How long a statement may take before its outcome counts as unknown, and how long it may wait for a
+    /// connection of the pool before that. Default: 2 s.
     pub command_timeout: Duration,
     /// How long guards and jobs wait when they don't say. Default: 5 s.
     pub wait_locking_timeout: Duration,

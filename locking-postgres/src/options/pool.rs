@@ -1,12 +1,12 @@
 use locking_core::ConfigurationError;
 use serde::Deserialize;
 
-/// The connections on which statements run. One more tells of releases.
+/// The connections on which statements run. One more is the process's session, unless a pooler lies between.
 #[derive(Clone, Debug, Deserialize)]
 #[serde(default, deny_unknown_fields)]
 #[non_exhaustive]
 pub struct PoolOptions {
-    /// How many there are at most; they are opened when they are needed. Default: 4.
+    /// How many there are; they are opened at start. Default: 4.
     pub max_size: usize,
 }
 

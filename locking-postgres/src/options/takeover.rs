@@ -12,7 +12,7 @@ pub struct TakeoverOptions {
     #[serde(with = "config::duration")]
     pub heartbeat: Duration,
     /// How long the server keeps the session of a process that says nothing. At least 1 s, and three
-    /// heartbeats. Default: 10 s.
+    /// heartbeats; at most a day. Default: 10 s.
     #[serde(with = "config::duration")]
     pub session_timeout: Duration,
 }
@@ -24,6 +24,10 @@ impl Default for TakeoverOptions {
 }
 
 impl TakeoverOptions {
+    /// The server counts in milliseconds, up to 24 days; and after its crash nothing is granted for as long as
+    /// anybody believes in a session.
+    const LONGEST: Duration = Duration::from_secs(86_400);
+
     pub(super) fn check(&self) -> Result<(), ConfigurationError> {
         let refuse = |option: &str, problem: &str| Err(ConfigurationError::option(option, problem));
         if self.heartbeat.is_zero() {
@@ -31,6 +35,9 @@ impl TakeoverOptions {
         }
         if self.session_timeout < Duration::from_secs(1) {
             return refuse("takeover.session_timeout", "it has to be at least 1 s");
+        }
+        if self.session_timeout > Self::LONGEST {
+            return refuse("takeover.session_timeout", "it has to be at most a day");
         }
         if self.session_timeout < self.heartbeat.saturating_mul(3) {
             return refuse(

@@ -138,7 +138,7 @@ async fn one_role_makes_them_and_another_one_uses_them() {
         &server,
         "GRANT USAGE ON SCHEMA locking TO guest;
          GRANT SELECT, INSERT, UPDATE, DELETE ON ALL TABLES IN SCHEMA locking TO guest;
-         GRANT USAGE ON ALL SEQUENCES IN SCHEMA locking TO guest;
+         GRANT USAGE, SELECT, UPDATE ON ALL SEQUENCES IN SCHEMA locking TO guest;
          GRANT EXECUTE ON ALL FUNCTIONS IN SCHEMA locking TO guest",
     )
     .await;

@@ -1,6 +1,7 @@
 //! What needs a server, but no provider.
 
 mod connect;
+mod hardships;
 mod migrations;
 #[cfg(feature = "tls")]
 mod tls;

@@ -25,14 +25,14 @@ local function acquire(keys, args)
   local names = {}
   for i = 1, count do names[i] = keys[i] end
   names[count + 1] = withdrawn_of(e.request)
-  names[count + 2] = COUNTER
+  names[count + 2] = NS .. '\0t'
   local values = get_all(names)
   if values[count + 1] then
     for i = 1, count do
       if standing(values[i], e) ~= 'mine' then return { 'withdrawn' } end
     end
   end
-  local newest, last = values[count + 2] or '0', values[count + 2]
+  local newest = values[count + 2] or '0'
 
   -- Keys without a holder that others wait for: they come first, in their order.
   local handed_on = false
@@ -48,7 +48,7 @@ local function acquire(keys, args)
       end
     end
   end
-  if handed_on then values, last = get_all(keys), nil end
+  if handed_on then values = get_all(keys) end
 
   local blocking
   local free_keys, mine, own, tokens = {}, {}, {}, {}
@@ -64,7 +64,7 @@ local function acquire(keys, args)
 
   -- The tokens are drawn last, when nothing can refuse any more but a key of another type.
   if not blocking and #free_keys > 0 then
-    local token = take_free(e, e.ms, values, last)
+    local token = take_free(e, e.ms, values)
     if token then
       for i = 1, #free_keys do tokens[free_keys[i]] = token end
     else
@@ -81,7 +81,8 @@ local function acquire(keys, args)
       hand_on(keys[mine[i]])
     end
     local queue, head = queue_of(keys[blocking]), false
-    local value = get(keys[blocking])
+    -- What was just freed may have been handed on; a key of another type was read as nothing.
+    local value = #mine == 0 and values[blocking] or get(keys[blocking])
     local token, kind, _, owner = read(value)
     if manner == 'queue' or manner == 'again' then
       text = text or entry_text(e)

@@ -18,6 +18,8 @@ local function extend(keys, args)
     if args[2 * i + 2] ~= '' and (renamed or hold.token < args[2 * i + 1]) then
       redis.call('SET', keys[i], lock_value(args[2 * i + 1], hold.kind, hold.request, holder), 'KEEPTTL')
     elseif hold.kind == 'o' then
+      -- It may have been without an end.
+      forget_owner(hold.owner, { keys[i] })
       note_owner(hold.owner, { keys[i] }, ms)
     end
   end

@@ -1,31 +1,25 @@
 -- One call carries any number of operations: what many tasks of a client ask at the same moment. Each is
--- its name, how many keys and how many arguments it has, and those arguments. They run one after
--- another; one that fails is answered with its error, and the others go on.
-local function carry_out(name, keys, at, count)
-  if name == 'acquire' then
-    local reply = acquire_free(keys, at)
-    if reply then return reply end
-  elseif name == 'release' then
-    return release(keys, at)
-  elseif name == 'release_lease' then
-    return release_lease(keys, at)
-  end
-  local args = {}
-  for i = 1, count do args[i] = ARGV[at + i] end
-  return other(name)(keys, args)
+-- one argument, in MessagePack: its name, how many of KEYS are its own, and a list of its arguments. They
+-- run one after another; one that fails is answered with its error, and the others go on.
+local operations
+local function carry_out(name, keys, args)
+  local reply = plain(name, keys, args)
+  if reply then return reply end
+  operations = operations or others()
+  return operations[name](keys, args)
 end
 
-local replies, at, key_at = {}, 2, 0
-while ARGV[at] do
-  local key_count, count = tonumber(ARGV[at + 1]), tonumber(ARGV[at + 2])
+local replies, key_at = { nil }, 0
+for at = 2, #ARGV do
+  local name, key_count, args = cmsgpack.unpack(ARGV[at])
   local keys = KEYS
   if key_count < #KEYS then
-    keys = {}
+    keys = { nil }
     for i = 1, key_count do keys[i] = KEYS[key_at + i] end
+    key_at = key_at + key_count
   end
-  local done, reply = pcall(carry_out, ARGV[at], keys, at + 2, count)
+  local done, reply = pcall(carry_out, name, keys, args)
   if not done then reply = { 'failed', type(reply) == 'table' and reply.err or tostring(reply) } end
-  replies[#replies + 1] = reply
-  at, key_at = at + 3 + count, key_at + key_count
+  replies[at - 1] = reply
 end
 return replies

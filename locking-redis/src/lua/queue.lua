@@ -54,15 +54,11 @@ local function standing(value, e)
 end
 
 -- Takes those keys of a request that are free, or kept for it, all with one token. Where one turns out
--- to hold somebody else's type, none. `values` and `last`: its keys and the counter, where they were just
--- read.
-local function take_free(e, ms, values, last)
-  local token, taken = draw(1 + e.spare, last), {}
+-- to hold somebody else's type, none. `values`: those of its keys, just read.
+local function take_free(e, ms, values)
+  local token, taken = draw(1 + e.spare), {}
   for i = 1, #e.keys do
-    local key = e.keys[i]
-    local value
-    if values then value = values[i] else value = get(key) end
-    local is = standing(value, e)
+    local key, is = e.keys[i], standing(values[i], e)
     if is == 'kept' then redis.call('DEL', key) end
     if is == 'free' or is == 'kept' then
       if not take(key, token, e, ms) then
@@ -107,9 +103,10 @@ local function hand_on(key, asking)
     local text = redis.call('LPOP', queue)
     if not text then return end
     local e = entry_of(text)
-    local blocking
+    local blocking, values = nil, {}
     for i = 1, #e.keys do
-      if e.keys[i] ~= key and not standing(get(e.keys[i]), e) then
+      values[i] = e.keys[i] ~= key and get(e.keys[i])
+      if values[i] and not standing(values[i], e) then
         blocking = e.keys[i]
         break
       end
@@ -117,17 +114,29 @@ local function hand_on(key, asking)
     if blocking then
       move_on(text, e, blocking)
     elseif e.request == asking then
-      take_free(e, e.ms)
+      if take_free(e, e.ms, values) then return end
     else
       local ms = e.ms
       if ms == '' or tonumber(ms) > TERM then ms = TERM end
-      local token, taken = take_free(e, ms)
-      -- Told after it is done: whoever hears of a grant has it. Nobody hears: its client is gone.
-      if token and tell(e.request, 'grant\0' .. token .. '\0' .. ms .. '\0' .. e.request .. '\0' .. e.keys[1]) == 0 then
+      local token, taken = take_free(e, ms, values)
+      if token then
+        -- Told after it is done: whoever hears of a grant has it. Nobody hears: its client is gone.
+        local words = { 'grant', token, ms, e.request, e.keys[1] }
+        if tell(e.request, table.concat(words, '\0')) > 0 then return end
         for i = 1, #taken do redis.call('DEL', taken[i]) end
       end
     end
   end
+end
+
+-- Hands on keys that were just freed, all of them: who waits for several finds them free.
+local function hand_on_all(keys)
+  if #keys > 1 then
+    local queues = {}
+    for i = 1, #keys do queues[i] = queue_of(keys[i]) end
+    if count_all('EXISTS', queues) == 0 then return end
+  end
+  for i = 1, #keys do hand_on(keys[i]) end
 end
 
 -- Whether a request stands in the queue of one of its keys.

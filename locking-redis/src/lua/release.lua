@@ -1,9 +1,9 @@
 -- release: gives back the keys that an owner holds by leases; without an owner ('') those that any
 -- anonymous lease holds. Tries every key; a guard's, another owner's or somebody else's is never freed.
 -- All are removed before the first is handed on, so that who waits for several finds them free.
--- Arguments: owner. Answers 1 only if every key was freed. `at`: where they begin.
-local function release(keys, at)
-  local wanted, freed = ARGV[at + 1], {}
+-- Arguments: owner. Answers 1 only if every key was freed.
+local function release(keys, args)
+  local wanted, freed = args[1], {}
   local values = get_all(keys)
   for i = 1, #keys do
     local token, kind, _, owner = read(values[i])
@@ -25,12 +25,12 @@ end
 
 -- release_lease: gives back exactly these holds. Arguments: token and origin of each key. Answers the
 -- number of the first key that wasn't held by it, 0 if there is none.
-local function release_lease(keys, at)
+local function release_lease(keys, args)
   local lost, freed = 0, {}
   local values = get_all(keys)
   for i = 1, #keys do
     local token, kind, request, owner = read(values[i])
-    if is_meant(token, request, ARGV[at + 2 * i - 1], ARGV[at + 2 * i]) then
+    if is_meant(token, request, args[2 * i - 1], args[2 * i]) then
       free({ keys[i] }, kind == 'o' and owner or nil)
       freed[#freed + 1] = keys[i]
     elseif lost == 0 then

@@ -1,6 +1,6 @@
 -- newest: the greatest token given so far. What is held by a greater one was granted after this moment.
 local function newest()
-  return { 'done', redis.call('GET', COUNTER) or '0' }
+  return { 'done', redis.call('GET', NS .. '\0t') or '0' }
 end
 
 -- Whether a release_all may free the hold with this value: granted no later than token `limit`, a lease
@@ -28,14 +28,25 @@ local function free_all(keys, args)
   return { 'done', #freed }
 end
 
--- free_owned: the same for the leases of one owner, found by its index, a page at a time: what it costs
--- grows with what it frees. Arguments: limit, owner, how many of the index to skip, page length.
+-- A page of what the indexes of an owner name: its leases with an end, then those without.
+local function owned(owner, skip, length)
+  local keys = redis.call('ZRANGE', NS .. '\0o' .. owner, skip, skip + length - 1)
+  if #keys == length then return keys end
+  local ending = #keys
+  if ending == 0 and skip > 0 then skip = skip - redis.call('ZCARD', NS .. '\0o' .. owner) else skip = 0 end
+  local endless = redis.call('ZRANGE', NS .. '\0p' .. owner, skip, skip + length - ending - 1)
+  for i = 1, #endless do keys[ending + i] = endless[i] end
+  return keys
+end
+
+-- free_owned: the same for the leases of one owner, found by its indexes, a page at a time: what it costs
+-- grows with what it frees. Arguments: limit, owner, how many of them to skip, page length.
 -- Answers how many it freed, and how many of the page it left: those are skipped next time; -1: the
 -- page was the last.
 local function free_owned(_, args)
   local limit, owner, skip, length = args[1], args[2], tonumber(args[3]), tonumber(args[4])
-  local name, freed, left = index_of(owner), {}, 0
-  local keys = redis.call('ZRANGE', name, skip, skip + length - 1)
+  local freed, ended, left = {}, {}, 0
+  local keys = owned(owner, skip, length)
   local values = get_all(keys)
   for i = 1, #keys do
     if is_covered(values[i], limit, '0', owner) then
@@ -45,10 +56,11 @@ local function free_owned(_, args)
       if token and kind == 'o' and holder == owner then
         left = left + 1
       else
-        redis.call('ZREM', name, keys[i])
+        ended[#ended + 1] = keys[i]
       end
     end
   end
+  forget_owner(owner, ended)
   free(freed, owner)
   hand_on_all(freed)
   return { 'done', #freed, #keys < length and -1 or left }

@@ -66,7 +66,7 @@ pub(crate) async fn a_killed_processs_lease_stays(f: Fixture) {
 pub(crate) async fn a_stopped_processs_guard_is_free_and_it_finds_that_out(f: Fixture) {
     let (key, process) = (f.key("k"), f.process().await);
     let token = process.lock(&key, SHORT, SOON).await.expect("free");
-    process.stop();
+    process.stop().await;
     let next = f.a.lock(&key).timeout(LONG);
     let next = within(SHORT + SOON, "the next holder", next).await.expect("free by then");
     assert!(token < next.token());
@@ -130,7 +130,7 @@ pub(crate) async fn a_stopped_waiter_costs_the_queue_less_than_a_second(f: Fixtu
     let (key, process) = (f.key("k"), f.process().await);
     let held = f.a.acquire(&key).await.expect("free");
     let (turn, behind) = first_in_line(&f, &key, &process).await;
-    process.stop();
+    process.stop().await;
     assert!(f.a.release_lease(&held).await.expect("answered"));
     let granted = soon("who stands behind it", behind).await;
     let granted = granted.expect("no panic").expect("granted");

@@ -60,7 +60,7 @@ pub(crate) async fn a_stopped_process_knows_its_loss_before_it_does_anything_els
     let (key, bound, proxy) = (f.key("k"), bound(&f).await, f.proxy().await);
     let process = f.process_at(proxy.address()).await;
     let token = locked(&process, &key, bound).await;
-    process.stop();
+    process.stop().await;
     swallow(&proxy);
     let next = f.a.lock(&key).timeout(LONG);
     let next = within(bound, "the next holder", next).await.expect("free by then");
@@ -103,7 +103,7 @@ pub(crate) async fn a_process_that_is_busy_keeps_its_guards(f: Fixture) {
     let began = Instant::now();
     while began.elapsed() < bound + bound / 2 {
         // For moments it doesn't run at all.
-        process.stop();
+        process.stop().await;
         sleep(bound / 10).await;
         process.go_on();
         sleep(bound / 10).await;

@@ -106,7 +106,7 @@ async fn keeps_and_loses_a_guard(f: &Fixture, clock: WallClock) {
         assert!(!is_free(&f.a, &key).await, "{key}: not free early");
         a_moment().await;
     }
-    process.stop();
+    process.stop().await;
     let next = f.a.lock(&key).timeout(LONG);
     let next = within(LEASE + SOON, "the next holder", next).await.expect("free by then");
     assert!(next.token() > token, "{key}: {} after {token}", next.token());

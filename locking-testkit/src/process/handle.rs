@@ -12,11 +12,12 @@ use serde_json::Value;
 use tokio::io::{AsyncBufReadExt, AsyncWriteExt, BufReader};
 use tokio::process::{Child, ChildStdin, ChildStdout};
 use tokio::sync::{mpsc, oneshot};
-use tokio::time::timeout;
+use tokio::time::{Instant, sleep, timeout};
 
 use super::message::{Command, Order, READY, REPORT, Refusal, Report, SPACE};
 use super::wall_clock::{Leftovers, WallClock};
 use crate::signal::{Signal, send};
+use crate::support::{LONG, ms};
 
 /// How long a process may take to be there.
 const START: Duration = Duration::from_secs(30);
@@ -159,13 +160,14 @@ impl Process {
         self.child.kill().await.expect("a process of our own can be killed");
     }
 
-    /// Stops it: it does nothing until it is [continued](Self::go_on).
+    /// Stops it: it does nothing from the return of this until it is [continued](Self::go_on).
     ///
     /// # Panics
     ///
     /// If it is gone.
-    pub fn stop(&self) {
+    pub async fn stop(&self) {
         send(self.id(), Signal::Stop).expect("a process of our own can be stopped");
+        until_stopped(self.id()).await;
     }
 
     /// The end of [`stop`](Self::stop).
@@ -255,4 +257,26 @@ impl fmt::Debug for Process {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
         f.debug_struct("Process").field("id", &self.child.id()).finish_non_exhaustive()
     }
+}
+
+/// Waits until every thread of a process has stopped. The signal reaches one, which stops the others: on a
+/// busy machine they go on meanwhile. Where the system doesn't tell of threads, a moment is long enough.
+async fn until_stopped(process: u32) {
+    let began = Instant::now();
+    while began.elapsed() < LONG && !is_stopped(process).unwrap_or(began.elapsed() > ms(100)) {
+        sleep(ms(1)).await;
+    }
+}
+
+/// Whether every thread of a process is stopped; `None` where the system doesn't tell.
+fn is_stopped(process: u32) -> Option<bool> {
+    let threads = std::fs::read_dir(format!("/proc/{process}/task")).ok()?;
+    for thread in threads {
+        let state = std::fs::read_to_string(thread.ok()?.path().join("stat")).ok()?;
+        // After the name, which is in parentheses and may have any character.
+        if !state.rsplit_once(')')?.1.trim_start().starts_with('T') {
+            return Some(false);
+        }
+    }
+    Some(true)
 }

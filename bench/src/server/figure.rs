@@ -8,28 +8,35 @@ use crate::report::reached;
 use crate::rounds::median;
 
 /// Something that is counted while rates are measured, once a round.
-pub(super) struct Figure {
+pub(crate) struct Figure {
     title: String,
     bound: Bound,
     samples: Samples,
 }
 
-pub(super) type Samples = Rc<RefCell<Vec<f64>>>;
+pub(crate) type Samples = Rc<RefCell<Vec<f64>>>;
 
 /// What a figure should be.
 #[derive(Clone, Copy)]
-pub(super) enum Bound {
+pub(crate) enum Bound {
     AtLeast(f64),
     AtMost(f64),
 }
 
 impl Figure {
-    pub(super) fn new(title: impl Into<String>, bound: Bound) -> Self {
+    pub(crate) fn new(title: impl Into<String>, bound: Bound) -> Self {
         Self { title: title.into(), bound, samples: Samples::default() }
     }
 
+    /// One that was counted once.
+    pub(crate) fn of(title: impl Into<String>, bound: Bound, value: f64) -> Self {
+        let figure = Self::new(title, bound);
+        figure.samples.borrow_mut().extend([value; 2]);
+        figure
+    }
+
     /// Where the counts of the rounds go.
-    pub(super) fn samples(&self) -> Samples {
+    pub(crate) fn samples(&self) -> Samples {
         Rc::clone(&self.samples)
     }
 
@@ -45,7 +52,7 @@ impl Figure {
         }
     }
 
-    pub(super) fn to_json(&self) -> Value {
+    pub(crate) fn to_json(&self) -> Value {
         let (Bound::AtLeast(target) | Bound::AtMost(target)) = self.bound;
         json!({
             "title": self.title,

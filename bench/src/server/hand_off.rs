@@ -7,9 +7,8 @@ use std::time::Duration;
 use tokio::runtime::Runtime;
 
 use super::figure::{Bound, Figure};
-use super::process::{Counted, Order};
 use super::processes::Processes;
-use super::server::Server;
+use super::turns::{Counted, Order};
 use crate::measure::Variant;
 use crate::rounds::{Group, Target, Workers};
 
@@ -19,25 +18,36 @@ const SECTION: Duration = Duration::from_millis(1);
 /// So long that each of eight processes has its turn a hundred times: one more or less is no matter then.
 const ROUND: Duration = Duration::from_millis(1000);
 
-pub(super) fn group(
+/// What is asked of a provider.
+#[derive(Clone, Copy)]
+pub(crate) struct Asked {
+    /// The part of the ring's rate.
+    pub(crate) ratio: f64,
+    /// What an acquisition costs on the server: what it is counted in, and how many at most.
+    pub(crate) calls: (&'static str, f64),
+}
+
+/// `called`: how many calls the server has served so far.
+pub(crate) fn group(
     processes: &Rc<Processes>,
-    server: &Rc<Server>,
     count: usize,
+    asked: Asked,
+    called: impl Fn(&Runtime) -> u64 + 'static,
 ) -> (Group, Vec<Figure>) {
-    let title = |what| format!("hand-off, {count} processes: {what}");
-    let commands = Figure::new(title("script calls per acquisition"), Bound::AtMost(2.05));
+    let title = |what: &str| format!("hand-off, {count} processes: {what}");
+    let (unit, most) = asked.calls;
+    let calls = Figure::new(title(&format!("{unit} per acquisition")), Bound::AtMost(most));
     let share = Figure::new(title("share of the slowest over the mean"), Bound::AtLeast(0.95));
 
-    let (ours, server) = (Rc::clone(processes), Rc::clone(server));
-    let (calls_of_each, slowest) = (commands.samples(), share.samples());
+    let ours = Rc::clone(processes);
+    let (calls_of_each, slowest) = (calls.samples(), share.samples());
     let execute = move |runtime: &Runtime, count, length| {
         let order = Order::Execute { tasks: 1, section: SECTION, length };
-        let calls = || runtime.block_on(server.scripts()).expect("the server answers").calls;
-        let before = calls();
+        let before = called(runtime);
         let counted = ours.all_of(count, |_| order.clone());
-        let called = calls() - before;
+        let calls = called(runtime) - before;
         let all: u64 = counted.iter().map(|counted| counted.all).sum();
-        calls_of_each.borrow_mut().push(called as f64 / all as f64);
+        calls_of_each.borrow_mut().push(calls as f64 / all as f64);
         slowest.borrow_mut().push(share_of_slowest(&counted));
         rate(&counted, length)
     };
@@ -56,10 +66,10 @@ pub(super) fn group(
         round: ROUND,
         variants: vec![Variant::measured(OURS, execute), Variant::measured(RING, ring)],
         floors: &[RING],
-        targets: vec![Target { variant: OURS, floors: &[RING], ratio: 0.92 }],
+        targets: vec![Target { variant: OURS, floors: &[RING], ratio: asked.ratio }],
         rounds: Vec::new(),
     };
-    (group, vec![commands, share])
+    (group, vec![calls, share])
 }
 
 fn rate(counted: &[Counted], length: Duration) -> f64 {

@@ -2,12 +2,11 @@ use std::cell::RefCell;
 use std::io::{BufRead, BufReader, Write};
 use std::process::{Child, ChildStdin, ChildStdout, Command, Stdio};
 
-use super::process::{Counted, Order};
-use super::server::Server;
+use super::turns::{Counted, Order};
 use crate::Result;
 
 /// Copies of this program that do as they are told.
-pub(super) struct Processes(RefCell<Vec<Peer>>);
+pub(crate) struct Processes(RefCell<Vec<Peer>>);
 
 struct Peer {
     process: Child,
@@ -17,12 +16,13 @@ struct Peer {
 }
 
 impl Processes {
-    pub(super) fn start(count: usize, server: &Server) -> Result<Self> {
+    /// `kind`: the subcommand that each runs, with the server's address and its place.
+    pub(crate) fn start(count: usize, kind: &str, url: &str) -> Result<Self> {
         let program = std::env::current_exe()?;
         let mut peers = Vec::new();
         for place in 0..count {
             let mut process = Command::new(&program)
-                .args(["redis-process", &server.url(), &place.to_string()])
+                .args([kind, url, &place.to_string()])
                 .stdin(Stdio::piped())
                 .stdout(Stdio::piped())
                 .spawn()?;
@@ -37,7 +37,7 @@ impl Processes {
     }
 
     /// Has the first `count` of them carry out an order at the same time, each its own.
-    pub(super) fn all_of(&self, count: usize, order: impl Fn(usize) -> Order) -> Vec<Counted> {
+    pub(crate) fn all_of(&self, count: usize, order: impl Fn(usize) -> Order) -> Vec<Counted> {
         let peers = &mut self.0.borrow_mut()[..count];
         for (place, peer) in peers.iter_mut().enumerate() {
             peer.tell(&order(place)).expect("the process reads");

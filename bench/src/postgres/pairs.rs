@@ -1,0 +1,98 @@
+//! Every task has a key of its own: what a call costs where nobody waits.
+
+use locking_core::LockingModule;
+use sqlx::postgres::{PgAdvisoryLock, PgPool, PgPoolOptions};
+
+use super::bare::{EXPIRY, InsertAndDelete, POOL};
+use super::server::Server;
+use crate::measure::{Variant, Work};
+use crate::rounds::{Group, Target, Workers};
+use crate::{Result, keys, owners};
+
+const LEASES: &str = "acquire + release, durable";
+const JOBS: &str = "execute an empty job";
+const BARE: &str = "INSERT + DELETE";
+const SQLX: &str = "sqlx";
+
+/// Longer than others: one wait for the disk more or less is no matter then.
+const ROUND: std::time::Duration = std::time::Duration::from_millis(250);
+
+pub(super) async fn group(server: &Server, module: &LockingModule, tasks: usize) -> Result<Group> {
+    let leases = Leases { module: module.clone(), keys: keys(tasks), owners: owners(tasks) };
+    let target = |variant, floor, ratio| Target { variant, floors: floor, ratio };
+    let (durable, job) = if tasks == 1 { (0.85, 1.45) } else { (2.5, 1.25) };
+    Ok(Group {
+        title: "a key of its own",
+        workers: Workers::Tasks(tasks),
+        round: ROUND,
+        variants: vec![
+            Variant::new(LEASES, leases),
+            Variant::new(JOBS, Jobs { module: module.clone(), keys: keys(tasks) }),
+            Variant::new(BARE, InsertAndDelete::new(server, tasks).await?),
+            Variant::new(SQLX, Sqlx::new(server, tasks).await?),
+        ],
+        floors: &[BARE, SQLX],
+        targets: vec![
+            target(LEASES, &[BARE], durable),
+            target(JOBS, &[BARE], job),
+            // Neither outlives its process.
+            target(JOBS, &[SQLX], 1.0),
+        ],
+        rounds: Vec::new(),
+    })
+}
+
+struct Leases {
+    module: LockingModule,
+    keys: Vec<String>,
+    owners: Vec<String>,
+}
+
+impl Work for Leases {
+    const BATCH: u64 = 1;
+
+    async fn once(&self, task: usize) {
+        let acquired = self.module.acquire(&self.keys[task]).owner(&self.owners[task]);
+        acquired.expire(EXPIRY).await.expect("nobody else wants it");
+        let released = self.module.release(&self.keys[task]).owner(&self.owners[task]).await;
+        assert!(released.expect("the provider is open"));
+    }
+}
+
+struct Jobs {
+    module: LockingModule,
+    keys: Vec<String>,
+}
+
+impl Work for Jobs {
+    const BATCH: u64 = 1;
+
+    async fn once(&self, task: usize) {
+        let done = self.module.execute(&self.keys[task], |_| async {}).await;
+        done.expect("nobody else wants it");
+    }
+}
+
+/// The advisory locks of the crate `sqlx`, which end with their session.
+struct Sqlx {
+    pool: PgPool,
+    locks: Vec<PgAdvisoryLock>,
+}
+
+impl Sqlx {
+    async fn new(server: &Server, tasks: usize) -> Result<Self> {
+        let most = u32::try_from(POOL)?;
+        let pool = PgPoolOptions::new().max_connections(most).connect(&server.url()).await?;
+        Ok(Self { pool, locks: keys(tasks).into_iter().map(PgAdvisoryLock::new).collect() })
+    }
+}
+
+impl Work for Sqlx {
+    const BATCH: u64 = 1;
+
+    async fn once(&self, task: usize) {
+        let connection = self.pool.acquire().await.expect("the server answers");
+        let guard = self.locks[task].acquire(connection).await.expect("nobody else wants it");
+        guard.release_now().await.expect("the server answers");
+    }
+}

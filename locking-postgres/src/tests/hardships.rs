@@ -1,0 +1,228 @@
+//! Providers in situations that the contract suite doesn't make.
+
+use std::time::Duration;
+
+use deadpool_postgres::Pool;
+use locking_core::{
+    AcquireRequest, Error, Expiry, KeySet, LockKey, LockingModule, LockingProvider, OwnerId,
+    Result, WaitUntil,
+};
+use locking_testkit::servers::{PgBouncer, Postgres, PostgresSetup};
+use tokio::time::{sleep, timeout};
+
+use super::{connector, id};
+use crate::connect::Connector;
+use crate::migrate::migrate;
+use crate::options::PostgresOptions;
+use crate::provider::PostgresProvider;
+
+async fn server() -> Postgres {
+    let setup = PostgresSetup::new().setting("deadlock_timeout", "300ms");
+    let server = setup.start().await.expect("a server");
+    migrate(&id(), &connector(&server.url()), "locking").await.expect("migrated");
+    server
+}
+
+fn options(server: &Postgres) -> PostgresOptions {
+    PostgresOptions::new(server.url()).expect("an address")
+}
+
+async fn provider(options: PostgresOptions) -> PostgresProvider {
+    PostgresProvider::connect(id(), options).await.expect("connected")
+}
+
+fn key(key: &str) -> LockKey {
+    LockKey::new(key).expect("a key")
+}
+
+fn lease(text: &str) -> AcquireRequest {
+    let keys = KeySet::new([key(text)]).expect("keys");
+    let expiry = Expiry::new(Duration::from_secs(30)).expect("an expiry");
+    AcquireRequest::new(keys).with_expiry(expiry).with_wait(WaitUntil::Now)
+}
+
+async fn execute(server: &Postgres, sql: &str) -> String {
+    server.command(sql).await.expect("executed")
+}
+
+/// A transaction that holds the guard of a key until it is dropped.
+async fn hold_guard(server: &Postgres, key: &str) -> tokio_postgres::Client {
+    let (client, connection) = connector(&server.url()).session().await.expect("connected");
+    tokio::spawn(connection.run());
+    let sql =
+        format!("SET search_path = locking; BEGIN; SELECT locking_enter(ARRAY['{key}'], 16, 1000)");
+    client.batch_execute(&sql).await.expect("entered");
+    client
+}
+
+#[tokio::test]
+async fn a_rehearsal_that_fails_leaves_no_connection_unusable() {
+    let server = server().await;
+    // Longer than a connection waits for it, and shorter than we wait for the connection.
+    let in_the_way = hold_guard(&server, "").await;
+    let provider = provider(options(&server)).await;
+    drop(in_the_way);
+    for text in ["a", "b", "c", "d", "e"] {
+        provider.acquire(lease(text)).await.expect("granted");
+    }
+    provider.close().await.expect("closed");
+}
+
+#[tokio::test]
+async fn of_two_releases_in_one_statement_the_first_gave_the_hold_back() {
+    let server = server().await;
+    let provider = provider(options(&server)).await;
+    let keys = ["k", "l"].map(key);
+    let owner = OwnerId::new("owner").expect("an owner");
+    for key in &keys {
+        let request = lease(key.as_str()).with_owner(owner.clone());
+        provider.acquire(request).await.expect("granted");
+    }
+    let released = execute(
+        &server,
+        r#"SELECT locking.locking_release(16, 1000, '{k,l,k}', '{owner,owner,owner}', '{0,0,0}', '{"","",""}')"#,
+    );
+    assert_eq!(released.await, "{t,t,f}");
+    provider.close().await.expect("closed");
+}
+
+#[tokio::test]
+async fn clearing_what_is_over_waits_for_nobody_who_waits_for_it() {
+    let server = server().await;
+    // A lease that is over, and behind it a request whose client is gone.
+    execute(
+        &server,
+        "SELECT locking.locking_acquire(16, 1000, 0, true, 'once', false, 'one', 'o', 'one', 30000, '{k}');
+         SELECT locking.locking_acquire(16, 1000, 0, true, 'queue', false, 'two', 'o', 'two', 1, '{k}');
+         UPDATE locking.locking_queue SET asked = now() - interval '2 min';
+         UPDATE locking.locking SET expires = now();
+         UPDATE locking.locking_epoch SET swept = now() - interval '1 min'",
+    )
+    .await;
+    let holder = hold_guard(&server, "k").await;
+    let sweep = "SELECT locking.locking_sweep(16, 1000, 10000)";
+    let (_, free) = tokio::join!(server.command(sweep), async {
+        // It waits for the guard now.
+        sleep(Duration::from_millis(60)).await;
+        holder.batch_execute("SELECT FROM locking_queue FOR UPDATE NOWAIT").await
+    });
+    free.expect("nobody has the row");
+    drop(holder);
+    while server.command(sweep).await.is_err() {}
+    assert_eq!(execute(&server, "SELECT count(*) FROM locking.locking_queue").await, "0");
+}
+
+#[tokio::test]
+async fn a_new_client_of_another_schema_does_not_pass_for_a_dead_one() {
+    let server = server().await;
+    migrate(&id(), &connector(&server.url()), "other").await.expect("migrated");
+    // Its session ends with the command.
+    let dead = execute(&server, "SELECT locking.locking_join(1000)").await;
+    let next = execute(&server, "SELECT nextval('other.locking_client')").await;
+    assert_ne!(dead, next);
+}
+
+#[tokio::test]
+async fn a_session_that_has_ended_is_granted_no_guard() {
+    let server = server().await;
+    // Its session ends with the command.
+    let dead = execute(&server, "SELECT locking.locking_join(1000)").await;
+    for (logged, blocked) in [("false", "-1"), ("true", "0")] {
+        let acquire = format!(
+            "SELECT blocked FROM locking.locking_acquire(16, 1000, {dead}, {logged}, 'once', false, 'ask', 'g', '', 1000, '{{k}}')"
+        );
+        assert_eq!(execute(&server, &acquire).await, blocked);
+    }
+    let acquire_two = format!(
+        "SELECT request || blocked FROM locking.locking_acquire_many(16, 1000, {dead}, false, '{{once,once}}', '{{f,f}}', '{{r,s}}', '{{g,g}}', '{{\"\",\"\"}}', '{{9,9}}', '{{l,m}}')"
+    );
+    assert_eq!(execute(&server, &acquire_two).await, "r-1\ns-1");
+}
+
+#[tokio::test]
+async fn a_provider_that_is_given_up_half_way_leaves_no_connection() {
+    let server = server().await;
+    let in_the_way = hold_guard(&server, "").await;
+    let connecting = PostgresProvider::connect(id(), options(&server));
+    let given_up = timeout(Duration::from_millis(500), connecting).await;
+    given_up.map(drop).expect_err("it is in the rehearsal");
+    drop(in_the_way);
+    let all_gone = async {
+        while server.connections().await.expect("counted") > 0 {
+            sleep(Duration::from_millis(20)).await;
+        }
+    };
+    timeout(Duration::from_secs(5), all_gone).await.expect("no connection is left");
+}
+
+#[test]
+fn a_call_has_an_answer_when_the_runtime_of_the_provider_is_gone() {
+    let runtime = || tokio::runtime::Runtime::new().expect("a runtime");
+    let (gone, other) = (runtime(), runtime());
+    let server = other.block_on(server());
+    let provider = gone.block_on(provider(options(&server)));
+    let lease = gone.block_on(provider.acquire(lease("k"))).expect("granted").lease;
+    drop(gone);
+    let answered: Result<()> = other.block_on(async {
+        let release = provider.release_lease(&lease);
+        timeout(Duration::from_secs(10), release).await.expect("it doesn't hang")
+    });
+    assert!(matches!(answered, Err(Error::UnknownOutcome { .. })), "{answered:?}");
+}
+
+#[tokio::test]
+async fn a_connection_that_has_lost_what_was_prepared_on_it_is_replaced() {
+    let server = server().await;
+    let pool: Pool = Connector::new(&options(&server)).expect("valid").pool();
+    let provider = PostgresProvider::with_pool(id(), pool.clone(), options(&server)).await;
+    let provider = provider.expect("connected");
+    provider.acquire(lease("k")).await.expect("granted");
+    let connection = pool.get().await.expect("a connection");
+    connection.batch_execute("DEALLOCATE ALL").await.expect("forgotten");
+    drop(connection);
+    let _ = provider.acquire(lease("l")).await;
+    provider.acquire(lease("m")).await.expect("granted on another connection");
+    provider.close().await.expect("closed");
+}
+
+#[tokio::test]
+async fn a_pool_that_leads_to_another_database_than_the_session_is_refused() {
+    let server = server().await;
+    let elsewhere = server.create_database("elsewhere").await.expect("created");
+    let connector = connector(&elsewhere);
+    migrate(&id(), &connector, "locking").await.expect("migrated");
+    let refused = PostgresProvider::with_pool(id(), connector.pool(), options(&server)).await;
+    assert!(matches!(refused, Err(Error::Configuration(_))), "{refused:?}");
+}
+
+#[tokio::test]
+async fn a_transaction_pooler_that_is_not_told_of_is_refused() {
+    let server = server().await;
+    let pooler = PgBouncer::start(&server).await.expect("a pooler");
+    let options = PostgresOptions::new(pooler.url()).expect("an address");
+    let refused = PostgresProvider::connect(id(), options).await;
+    assert!(refused.is_err(), "{refused:?}");
+}
+
+#[tokio::test]
+async fn the_rights_that_are_asked_for_are_enough() {
+    let server = server().await;
+    execute(
+        &server,
+        "CREATE ROLE guest LOGIN; GRANT USAGE ON SCHEMA locking TO guest;
+         GRANT SELECT, INSERT, UPDATE, DELETE ON ALL TABLES IN SCHEMA locking TO guest;
+         GRANT USAGE, SELECT, UPDATE ON ALL SEQUENCES IN SCHEMA locking TO guest;
+         GRANT EXECUTE ON ALL FUNCTIONS IN SCHEMA locking TO guest;
+         DELETE FROM locking.locking_epoch",
+    )
+    .await;
+    let url = format!("postgres://guest@{}/postgres", server.address());
+    let module = {
+        let provider = provider(PostgresOptions::new(url).expect("an address")).await;
+        LockingModule::with_provider(std::sync::Arc::new(provider))
+    };
+    // Nothing is granted until the epoch that begins here is old enough.
+    let _held = module.lock("k").timeout(Duration::from_secs(20)).await.expect("granted");
+    let refused = module.lock("k").timeout(Duration::from_millis(100)).await;
+    assert!(matches!(refused, Err(Error::TimedOut { .. })), "{refused:?}");
+}

@@ -1,0 +1,50 @@
+-- What the operations build on where it isn't the plain case.
+
+-- How long a grant from the queue lasts until its client confirms it, in ms: what a dead or stopped
+-- client at the head of a queue costs those behind it.
+local TERM = 400
+-- How long a queue is kept that nobody asks about any more, in ms. Who waits asks twice a second.
+local QUEUE_TERM = 60000
+-- How long it is remembered that a request was taken back, in ms: longer than any command is under way.
+local WITHDRAWN_TERM = 10000
+-- After how many moves a request for several keys has the free ones kept for it, and for how long in ms.
+local MOVES, KEPT_TERM = 16, 25
+
+local function withdrawn_of(request) return NS .. '\0x' .. request end
+local function queue_of(key) return NS .. '\0q' .. key end
+
+-- What a command answers for many keys at once, as a list or, of one that counts, the sum.
+local function get_all(keys)
+  if #keys == 0 then return {} end
+  if #keys <= PAGE then return redis.call('MGET', unpack(keys)) end
+  local values = {}
+  for from = 1, #keys, PAGE do
+    local page = redis.call('MGET', unpack(keys, from, math.min(from + PAGE - 1, #keys)))
+    for i = 1, #page do values[from + i - 1] = page[i] end
+  end
+  return values
+end
+local function count_all(command, keys)
+  local sum = 0
+  for from = 1, #keys, PAGE do
+    sum = sum + redis.call(command, unpack(keys, from, math.min(from + PAGE - 1, #keys)))
+  end
+  return sum
+end
+
+-- token, kind, request, owner; nothing for a value that isn't ours.
+local function read(value)
+  if value then return string.match(value, '^lk1|(%d+)|(%a)|(%w*)|(.*)$') end
+end
+
+local function lock_value(token, kind, request, owner)
+  return 'lk1|' .. token .. '|' .. kind .. '|' .. request .. '|' .. owner
+end
+
+-- Removes holds that were just read. `owner`: whose leases they are; nil for those of no owner. Answers
+-- how many there were.
+local function free(keys, owner)
+  local count = count_all('DEL', keys)
+  if owner and count > 0 then forget_owner(owner, keys) end
+  return count
+end
