@@ -5,7 +5,9 @@ use std::sync::Arc;
 use std::time::Duration;
 
 use locking_core::{LockingProvider, ProviderId, async_trait};
-use locking_postgres::{IDENTIFIER, PostgresOptions, PostgresProvider, TakeoverOptions};
+use locking_postgres::{
+    IDENTIFIER, MIGRATIONS, PostgresOptions, PostgresProvider, TakeoverOptions,
+};
 use locking_testkit::servers::{PgBouncer, PgBouncerSetup, Postgres, PostgresSetup, Server};
 use locking_testkit::{Harness, OwnServer, Stop};
 
@@ -28,7 +30,7 @@ impl Shared {
     pub(crate) async fn behind_a_pooler(self) -> Self {
         // That of the suite that started this process.
         let is_behind = std::env::var_os(POOLED).is_some();
-        let pooler = if is_behind { None } else { Some(pooler(&self.server, "20").await) };
+        let pooler = if is_behind { None } else { Some(pooler(&self.server, "10").await) };
         Self { pooler, ..self }
     }
 
@@ -50,6 +52,18 @@ async fn pooler(server: &Postgres, size: &str) -> PgBouncer {
     setup.start(server).await.expect("a pooler")
 }
 
+/// Makes the tables beside the pooler: else those who do so, at once for each case, hold up everybody
+/// else's few sessions for seconds.
+async fn make(server: &Postgres, schema: &str) {
+    let known = format!("SELECT count(*) FROM pg_namespace WHERE nspname = '{schema}'");
+    if server.command(&known).await.expect("the server answers").trim() == "0" {
+        let files: Vec<_> = MIGRATIONS.iter().map(|(_, sql)| *sql).collect();
+        let all =
+            format!("CREATE SCHEMA {schema}; SET search_path = {schema}; {}", files.join("\n"));
+        server.command(&all).await.expect("the tables are made");
+    }
+}
+
 /// A server for a case that disturbs it.
 struct Own {
     server: Postgres,
@@ -65,6 +79,9 @@ impl Own {
 #[async_trait]
 impl Harness for Shared {
     async fn connect(&self, space: &str) -> Arc<dyn LockingProvider> {
+        if self.pooler.is_some() {
+            make(&self.server, &schema(space)).await;
+        }
         client(&self.entrance().url(), space, takeover(), self.is_pooled()).await
     }
 
@@ -92,6 +109,9 @@ impl OwnServer for Own {
     }
 
     async fn connect(&self, space: &str, address: SocketAddr) -> Arc<dyn LockingProvider> {
+        if self.pooler.is_some() {
+            make(&self.server, &schema(space)).await;
+        }
         let url = self.entrance().url_at(address);
         client(&url, space, quick_takeover(), self.pooler.is_some()).await
     }
