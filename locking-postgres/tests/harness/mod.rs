@@ -83,7 +83,6 @@ impl OwnServer for Own {
 
     async fn forget_prepared(&self) {
         self.0.forget_plans().await.expect("the plans are forgotten");
-        self.0.terminate_backends(Some("locking")).await.expect("the sessions are ended");
     }
 
     async fn cut_notifications(&self) {
