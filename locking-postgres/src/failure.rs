@@ -5,6 +5,8 @@ use locking_core::{Error, ProviderId};
 use tokio_postgres::Error as DriverError;
 use tokio_postgres::error::{DbError, Severity, SqlState};
 
+use crate::pooler;
+
 /// Why an operation has no answer.
 #[derive(Clone, Debug, thiserror::Error)]
 pub(crate) enum Failure {
@@ -94,6 +96,7 @@ impl Failure {
 
     pub(crate) fn into_error(self, provider: &ProviderId) -> Error {
         match self {
+            Self::Refused(cause) if cause.is_of_a_pooler() => pooler::advice().into(),
             Self::Refused(cause) => Error::unavailable(provider, cause),
             Self::Unknown(cause) => Error::unknown_outcome(provider, cause),
             Self::Full(cause) => Error::capacity_exceeded(provider, cause),
@@ -128,6 +131,12 @@ impl From<PoolError> for Failure {
 }
 
 impl Cause {
+    /// What PgBouncer says to a session that is set up at its start: it would be another client's next.
+    fn is_of_a_pooler(&self) -> bool {
+        matches!(self, Self::Answered { said, .. }
+            if said.message().starts_with("unsupported startup parameter"))
+    }
+
     fn of(error: DriverError) -> Self {
         match error.as_db_error() {
             Some(said) => Self::Answered { said: Box::new(said.clone()), source: error },

@@ -33,6 +33,7 @@ mod lane;
 mod listener;
 mod migrate;
 mod options;
+mod pooler;
 mod provider;
 mod sessions;
 mod settings;

@@ -13,6 +13,7 @@ use crate::connection::Connection;
 use crate::database::Database;
 use crate::failure::Failure;
 use crate::options::TakeoverOptions;
+use crate::pooler::{self, BACKEND};
 use crate::sessions::{Joined, Sessions};
 use crate::store::Store;
 
@@ -31,13 +32,15 @@ pub(crate) struct Listener {
 pub(crate) struct Open {
     client: Client,
     connection: Connection,
+    /// The server's process that carries it: another one would hold none of its locks.
+    backend: String,
 }
 
 impl Listener {
     /// Opens a session: it takes a number, and hears what is told to it.
     pub(crate) async fn open(&self) -> Result<Open, Failure> {
         let (client, mut connection) = self.connector.session().await?;
-        let joined = {
+        let (joined, backend) = {
             let join = self.join(&client);
             tokio::pin!(join);
             let limit = sleep(self.database.command_timeout);
@@ -55,19 +58,21 @@ impl Listener {
             }
         };
         self.sessions.begin(joined);
-        Ok(Open { client, connection })
+        Ok(Open { client, connection, backend })
     }
 
-    async fn join(&self, client: &Client) -> Result<Joined, Failure> {
+    async fn join(&self, client: &Client) -> Result<(Joined, String), Failure> {
         let bound = self.bound();
         let asked = Moment::now();
         client.batch_execute(&self.settings()).await?;
+        let backend = pooler::backend(client, BACKEND).await?;
         let join = &self.database.statements.join;
         let bound_ms = i64::try_from(bound.as_millis()).unwrap_or(i64::MAX);
         let values: &[&(dyn ToSql + Sync)] = &[&bound_ms];
         let number: i32 = client.query_one(&join.text, values).await?.try_get(0)?;
         client.batch_execute(&format!("LISTEN locking_{number}")).await?;
-        Ok(Joined { number, session: Session::new(asked.saturating_add(bound)) })
+        let session = Session::new(asked.saturating_add(bound));
+        Ok((Joined { number, session }, backend))
     }
 
     /// For how long after an answered heartbeat the session is believed in: less than the server keeps it.
@@ -119,8 +124,8 @@ impl Listener {
 
     /// Until the session ends, or is believed to have.
     async fn keep(&self, open: Open, lines: &Weak<Lines<Store>>) {
-        let Open { client, mut connection } = open;
-        let client = Arc::new(client);
+        let Open { client, mut connection, backend } = open;
+        let (client, backend) = (Arc::new(client), Arc::<str>::from(backend));
         let Some(Joined { session, .. }) = self.sessions.joined() else { return };
         let every = self.takeover.heartbeat;
         let mut due = interval_at(Instant::now() + every, every);
@@ -149,22 +154,40 @@ impl Listener {
                         }
                         continue;
                     }
-                    beat = Some(tokio::spawn(beat_once(Arc::clone(&client), session.clone(), self.bound())));
+                    if let Some(last) = beat.take() && matches!(last.await, Ok(false)) {
+                        return;
+                    }
+                    let (client, backend) = (Arc::clone(&client), Arc::clone(&backend));
+                    beat = Some(tokio::spawn(beat_once(client, backend, session.clone(), self.bound())));
                 }
             }
         }
     }
 }
 
-/// A heartbeat: its answer moves the session's deadline, counted from before it was sent.
-async fn beat_once(client: Arc<Client>, session: Session, bound: Duration) -> bool {
+/// A heartbeat: its answer moves the session's deadline, counted from before it was sent. `false`: another
+/// backend than the session's has answered.
+async fn beat_once(
+    client: Arc<Client>,
+    backend: Arc<str>,
+    session: Session,
+    bound: Duration,
+) -> bool {
     let sent = Moment::now();
-    let answered = timeout(bound, client.simple_query("SELECT")).await;
-    let is_answered = matches!(answered, Ok(Ok(_)));
-    if is_answered {
-        session.prolong(sent.saturating_add(bound));
+    match timeout(bound, pooler::backend(&client, BACKEND)).await {
+        Ok(Ok(answered)) if *answered == *backend => {
+            session.prolong(sent.saturating_add(bound));
+            true
+        }
+        Ok(Ok(_)) => {
+            tracing::error!(
+                "a pooler shares the connections to PostgreSQL between transactions: set `pgbouncer: true`"
+            );
+            session.end();
+            false
+        }
+        _ => true,
     }
-    is_answered
 }
 
 /// Takes in what the server tells: a word, and what follows it. Keys may have spaces, and come last.

@@ -21,7 +21,7 @@ use crate::options::PostgresOptions;
 use crate::sessions::{Joined, Sessions};
 use crate::statement::Statements;
 use crate::store::Store;
-use crate::{capabilities, migrate, survey};
+use crate::{capabilities, migrate, pooler, survey};
 
 /// For how long a close waits for what is still being taken back.
 const CLOSING: Duration = Duration::from_secs(1);
@@ -89,6 +89,9 @@ impl PostgresProvider {
         let runtime = Handle::current();
         let schema = options.schema().to_owned();
         let refused = |failure: Failure| failure.into_error(&id);
+        if !options.pgbouncer {
+            pooler::refuse(&connector, options.command_timeout, &id).await?;
+        }
         if options.migrate_at_start {
             migrate::migrate(&id, &connector, &schema).await?;
         }

@@ -279,7 +279,7 @@ pub const CASES: &[Case] = cases! {
     recovery::what_was_prepared_is_prepared_again [26] + OwnServer;
 
     notifications::no_wake_up_is_lost_while_they_are_cut [17, 26] + OwnServer;
-    notifications::a_waiter_that_is_told_nothing_gets_a_released_key [17] + OwnServer;
+    notifications::a_waiter_that_is_told_nothing_gets_a_released_key [17] Notified + OwnServer;
     notifications::who_is_told_nothing_for_a_while_is_told_again [17, 26] Notified + OwnServer;
     notifications::waiting_and_releasing_cost_the_same_however_many_wait [19] Notified + OwnServer;
 

@@ -2,7 +2,7 @@ use std::net::SocketAddr;
 use std::sync::Arc;
 use std::sync::atomic::{AtomicU64, Ordering};
 
-use locking_core::{Capabilities, LockingModule, LockingProvider};
+use locking_core::{Capabilities, Capability, LockingModule, LockingProvider};
 
 use crate::facility::Facility;
 use crate::faults::Proxy;
@@ -187,6 +187,12 @@ impl Fixture {
             Scale::Full => full,
             Scale::Hundredth => full.div_ceil(100),
         }
+    }
+
+    /// The same for what waits its turn so often: a tenth where waiters aren't told of it, but look.
+    pub(crate) fn scaled_by_turns(&self, full: usize) -> usize {
+        let all = self.scaled(full);
+        if self.capabilities().has(Capability::Notified) { all } else { all.div_ceil(10) }
     }
 }
 

@@ -6,29 +6,66 @@ use std::time::Duration;
 
 use locking_core::{LockingProvider, ProviderId, async_trait};
 use locking_postgres::{IDENTIFIER, PostgresOptions, PostgresProvider, TakeoverOptions};
-use locking_testkit::servers::{Postgres, PostgresSetup};
+use locking_testkit::servers::{PgBouncer, PgBouncerSetup, Postgres, PostgresSetup, Server};
 use locking_testkit::{Harness, OwnServer, Stop};
 
 /// A server that all cases share, each in a schema of its own.
 pub(crate) struct Shared {
     server: Postgres,
+    /// Through which clients reach it.
+    pooler: Option<PgBouncer>,
     /// How a case's own server is set up.
     setup: fn() -> PostgresSetup,
 }
 
 impl Shared {
     pub(crate) const fn new(server: Postgres, setup: fn() -> PostgresSetup) -> Self {
-        Self { server, setup }
+        Self { server, pooler: None, setup }
+    }
+
+    /// The same behind a pooler, and so are the cases' own servers.
+    #[allow(dead_code, reason = "one of the suites is about it")]
+    pub(crate) async fn behind_a_pooler(self) -> Self {
+        // That of the suite that started this process.
+        let is_behind = std::env::var_os(POOLED).is_some();
+        let pooler = if is_behind { None } else { Some(pooler(&self.server, "20").await) };
+        Self { pooler, ..self }
+    }
+
+    fn entrance(&self) -> &Server {
+        self.pooler.as_deref().unwrap_or(&self.server)
+    }
+
+    fn is_pooled(&self) -> bool {
+        self.pooler.is_some() || std::env::var_os(POOLED).is_some()
     }
 }
 
+/// A pooler with so many sessions of the server's, which tries a server again as soon as clients do.
+async fn pooler(server: &Postgres, size: &str) -> PgBouncer {
+    let setup = PgBouncerSetup::new()
+        .setting("max_client_conn", "2000")
+        .setting("default_pool_size", size)
+        .setting("server_login_retry", "0.1");
+    setup.start(server).await.expect("a pooler")
+}
+
 /// A server for a case that disturbs it.
-struct Own(Postgres);
+struct Own {
+    server: Postgres,
+    pooler: Option<PgBouncer>,
+}
+
+impl Own {
+    fn entrance(&self) -> &Server {
+        self.pooler.as_deref().unwrap_or(&self.server)
+    }
+}
 
 #[async_trait]
 impl Harness for Shared {
     async fn connect(&self, space: &str) -> Arc<dyn LockingProvider> {
-        client(&self.server.url(), space, takeover()).await
+        client(&self.entrance().url(), space, takeover(), self.is_pooled()).await
     }
 
     async fn entries(&self, space: &str) -> Option<u64> {
@@ -36,49 +73,54 @@ impl Harness for Shared {
     }
 
     async fn own_server(&self) -> Option<Arc<dyn OwnServer>> {
-        let server = (self.setup)().start().await;
-        Some(Arc::new(Own(server.expect("a server of the case's own"))))
+        let server = (self.setup)().start().await.expect("a server of the case's own");
+        let pooler = if self.is_pooled() { Some(pooler(&server, "4").await) } else { None };
+        Some(Arc::new(Own { server, pooler }))
     }
 
     fn child_environment(&self) -> Vec<(String, String)> {
-        self.server.child_environment()
+        let mut environment = self.entrance().child_environment();
+        environment.extend(self.is_pooled().then(|| variable(POOLED)));
+        environment
     }
 }
 
 #[async_trait]
 impl OwnServer for Own {
     fn address(&self) -> SocketAddr {
-        self.0.address()
+        self.entrance().address()
     }
 
     async fn connect(&self, space: &str, address: SocketAddr) -> Arc<dyn LockingProvider> {
-        client(&self.0.url_at(address), space, quick_takeover()).await
+        let url = self.entrance().url_at(address);
+        client(&url, space, quick_takeover(), self.pooler.is_some()).await
     }
 
     fn child_environment(&self, address: SocketAddr) -> Vec<(String, String)> {
-        let mut environment = self.0.child_environment_at(address);
-        environment.push((QUICK.to_owned(), "yes".to_owned()));
+        let mut environment = self.entrance().child_environment_at(address);
+        environment.push(variable(QUICK));
+        environment.extend(self.pooler.is_some().then(|| variable(POOLED)));
         environment
     }
 
     async fn stop(&self, how: Stop) {
         let stopped = match how {
-            Stop::Clean => self.0.stop().await,
-            _ => self.0.kill().await,
+            Stop::Clean => self.server.stop().await,
+            _ => self.server.kill().await,
         };
         stopped.expect("the server ends");
     }
 
     async fn start_again(&self) {
-        self.0.start_again().await.expect("the server starts again");
+        self.server.start_again().await.expect("the server starts again");
     }
 
     async fn pause(&self) {
-        self.0.pause().await.expect("the server is paused");
+        self.server.pause().await.expect("the server is paused");
     }
 
     async fn resume(&self) {
-        self.0.resume().await.expect("the server goes on");
+        self.server.resume().await.expect("the server goes on");
     }
 
     async fn forget_prepared(&self) {
@@ -86,24 +128,34 @@ impl OwnServer for Own {
     }
 
     async fn cut_notifications(&self) {
-        self.0.terminate_backends(Some("locking session")).await.expect("the sessions are ended");
+        self.server
+            .terminate_backends(Some("locking session"))
+            .await
+            .expect("the sessions are ended");
     }
 
     async fn commands(&self) -> u64 {
-        self.0.commands().await.expect("the server counts its commands")
+        self.server.commands().await.expect("the server counts its commands")
     }
 
     async fn connections(&self) -> u64 {
-        self.0.connections().await.expect("the server counts its connections")
+        self.server.connections().await.expect("the server counts its connections")
     }
 
     async fn entries(&self, space: &str) -> Option<u64> {
-        Some(entries(&self.0, space).await)
+        Some(entries(&self.server, space).await)
     }
 }
 
 /// In the environment of a client process of a case's own server.
 const QUICK: &str = "LOCKING_TEST_QUICK_TAKEOVER";
+
+/// In the environment of a client process behind a pooler.
+const POOLED: &str = "LOCKING_TEST_POOLED";
+
+fn variable(name: &str) -> (String, String) {
+    (name.to_owned(), "yes".to_owned())
+}
 
 /// That of a client of the shared server, in whatever process.
 fn takeover() -> TakeoverOptions {
@@ -117,11 +169,18 @@ fn quick_takeover() -> TakeoverOptions {
     takeover
 }
 
-async fn client(url: &str, space: &str, takeover: TakeoverOptions) -> Arc<dyn LockingProvider> {
+async fn client(
+    url: &str,
+    space: &str,
+    takeover: TakeoverOptions,
+    pgbouncer: bool,
+) -> Arc<dyn LockingProvider> {
     let options = PostgresOptions::new(url).expect("a URL");
     let mut options = options.with_schema(schema(space)).expect("a schema");
     options.migrate_at_start = true;
-    options.takeover = takeover;
+    (options.takeover, options.pgbouncer) = (takeover, pgbouncer);
+    // Behind a pooler, turns are taken at that pace, and the suite has many.
+    options.maximum_retry_interval = ms(40);
     let provider = PostgresProvider::connect(ProviderId::new(IDENTIFIER).expect("an id"), options);
     Arc::new(provider.await.expect("the server can be reached"))
 }

@@ -6,13 +6,13 @@ use crate::fixture::Fixture;
 use crate::history::{Workload, check};
 
 pub(crate) async fn random_work_by_many_clients_breaks_no_promise(f: Fixture) {
-    let workload = Workload::new().with_operations(f.scaled(400_000).max(2_000));
+    let workload = Workload::new().with_operations(f.scaled_by_turns(400_000));
     judge(&f, &workload).await;
 }
 
 pub(crate) async fn random_work_under_short_leases_breaks_no_promise(f: Fixture) {
     let workload = Workload::new()
-        .with_operations(f.scaled(80_000).max(800))
+        .with_operations(f.scaled_by_turns(80_000))
         .with_expiry(Duration::from_millis(60));
     judge(&f, &workload).await;
 }

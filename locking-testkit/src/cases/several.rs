@@ -70,7 +70,7 @@ pub(crate) async fn reentered_keys_stay_as_they_were_when_the_call_is_refused(f:
 pub(crate) async fn sets_that_overlap_in_any_order_never_deadlock(f: Fixture) {
     let all = Arc::new(keys(&f, &["0", "1", "2", "3", "4"]));
     let busy: Arc<Vec<AtomicBool>> = Arc::new(all.iter().map(|_| AtomicBool::new(false)).collect());
-    let rounds = f.scaled(5_000).max(50);
+    let rounds = f.scaled_by_turns(5_000).max(5);
     let mut tasks = JoinSet::new();
     for n in 0..16 {
         let module = if n % 2 == 0 { f.a.clone() } else { f.b.clone() };

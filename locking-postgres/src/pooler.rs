@@ -1,0 +1,80 @@
+//! Poolers that give a client a backend of the server's for one transaction only. Behind one, a session
+//! is nobody's: what is locked or listened to in it is somebody else's in the next moment.
+
+use std::time::Duration;
+
+use locking_core::{ConfigurationError, ProviderId, Result};
+use tokio::time::timeout;
+use tokio_postgres::{Client, SimpleQueryMessage};
+
+use crate::connect::Connector;
+use crate::failure::Failure;
+
+/// Which backend carries out what is asked: behind such a pooler, now this one, now that one.
+pub(crate) const BACKEND: &str = "SELECT pg_backend_pid()";
+
+/// How often two clients ask which backend is theirs.
+const ROUNDS: usize = 3;
+
+/// What to do about it.
+const ADVICE: &str = "a pooler that shares its connections between transactions lies before the server: set `pgbouncer: true`, or connect to the server itself";
+
+/// Refuses to go on where such a pooler is seen.
+///
+/// # Errors
+///
+/// - [`Error::Configuration`](locking_core::Error::Configuration) if there is one.
+/// - Others if nobody answers.
+pub(crate) async fn refuse(connector: &Connector, limit: Duration, id: &ProviderId) -> Result<()> {
+    let looked = timeout(limit, is_there(connector)).await;
+    match looked.unwrap_or_else(|_| Err(Failure::not_connected_in_time())) {
+        Ok(false) => Ok(()),
+        Ok(true) => Err(advice().into()),
+        Err(failure) => Err(failure.into_error(id)),
+    }
+}
+
+pub(crate) fn advice() -> ConfigurationError {
+    ConfigurationError::option("pgbouncer", ADVICE)
+}
+
+/// Whether two clients, who ask in turns, have each other's backends. It can't be seen in any case: with
+/// many clients at work, each may be given its own by chance.
+async fn is_there(connector: &Connector) -> Result<bool, Failure> {
+    let (one, of_one) = connector.session().await?;
+    of_one
+        .during(async move {
+            let (other, of_other) = connector.session().await?;
+            of_other.during(share_backends(&one, other)).await
+        })
+        .await
+}
+
+async fn share_backends(one: &Client, other: Client) -> Result<bool, Failure> {
+    let (first, second) = (backend(one, BACKEND).await?, backend(&other, BACKEND).await?);
+    if first == second {
+        return Ok(true);
+    }
+    for _ in 0..ROUNDS {
+        // At the same time, and the one that is given back last is the second's.
+        let within = format!("BEGIN; {BACKEND}");
+        let found = (backend(one, &within).await?, backend(&other, &within).await?);
+        one.batch_execute("COMMIT").await?;
+        other.batch_execute("COMMIT").await?;
+        let after = (backend(one, BACKEND).await?, backend(&other, BACKEND).await?);
+        if [found, after].iter().any(|seen| (&seen.0, &seen.1) != (&first, &second)) {
+            return Ok(true);
+        }
+    }
+    Ok(false)
+}
+
+/// The backend that carried this out.
+pub(crate) async fn backend(client: &Client, asked: &str) -> Result<String, Failure> {
+    let answer = client.simple_query(asked).await?;
+    let row = answer.iter().find_map(|message| match message {
+        SimpleQueryMessage::Row(row) => row.get(0),
+        _ => None,
+    });
+    row.map(str::to_owned).ok_or_else(Failure::unexpected)
+}

@@ -1,0 +1,156 @@
+//! Sessions that are ended, and servers that are, while keys are held.
+
+use std::sync::Arc;
+use std::sync::atomic::{AtomicBool, Ordering};
+use std::time::Duration;
+
+use locking_core::{Error, LockingModule};
+use locking_testkit::faults::{Direction, Fault, Proxy};
+use locking_testkit::history::{HoldRecord, Violation, Workload, check};
+use locking_testkit::servers::{Postgres, PostgresSetup};
+use tokio::time::{sleep, timeout};
+
+use crate::{LONG, ms, quick, scaled, until_nothing_is_left};
+
+/// For how long a guard whose session is ended by force may not know it: until it is told.
+const UNTOLD: Duration = Duration::from_millis(50);
+
+/// Without those that the contract lets be: what is ended by force learns it a moment later.
+fn violations(found: Vec<Violation>) -> Vec<Violation> {
+    let overlap = |first: &HoldRecord, second: &HoldRecord| {
+        let (first, second) = (first.valid?, second.valid?);
+        Some(first.1.min(second.1).duration_since(first.0.max(second.0)))
+    };
+    let is_one = |violation: &Violation| match violation {
+        Violation::TwoHolders { first, second, .. } => {
+            overlap(first, second).is_none_or(|overlap| overlap > UNTOLD)
+        }
+        // Its successor had a greater token.
+        Violation::FencedOff { .. } => false,
+        _ => true,
+    };
+    found.into_iter().filter(is_one).collect()
+}
+
+#[tokio::test(flavor = "multi_thread", worker_threads = 4)]
+async fn sessions_that_are_ended_at_random_break_no_promise() {
+    let server = crate::server().await;
+    let mut clients = Vec::new();
+    for _ in 0..3 {
+        clients.push(quick(&server.url()).await);
+    }
+    let time = scaled(LONG * 5, Duration::from_secs(5));
+    let workload = Workload::new().with_time(time).with_expiry(ms(500));
+    let done = AtomicBool::new(false);
+    let (history, ended) = tokio::join!(
+        async {
+            let history = workload.run(&clients, |n| format!("k{n}")).await;
+            done.store(true, Ordering::Relaxed);
+            history
+        },
+        async {
+            let mut ended = 0;
+            while !done.load(Ordering::Relaxed) {
+                sleep(ms(fastrand::u64(1..150))).await;
+                let victims = "SELECT count(pg_terminate_backend(pid)) FROM pg_stat_activity
+                    WHERE application_name LIKE 'locking%' AND pid <> pg_backend_pid() AND random() < 0.4";
+                ended += crate::number(&server, victims).await;
+            }
+            ended
+        }
+    );
+    let violations = violations(check(&history));
+    assert!(violations.is_empty(), "seed {}: {violations:#?}", workload.seed());
+    assert!(history.holds() > 50 && ended > 20, "{} holds, {ended} ended", history.holds());
+    for provider in &clients {
+        let module = LockingModule::with_provider(Arc::clone(provider));
+        let works = async {
+            while module.lock("again").timeout(LONG).await.is_err() {
+                sleep(ms(20)).await;
+            }
+        };
+        timeout(LONG, works).await.expect("it works again by itself");
+    }
+    until_nothing_is_left(&server).await;
+}
+
+#[derive(Clone, Copy)]
+enum End {
+    Immediately,
+    Killed,
+}
+
+/// A guard in a client that learns nothing, since nothing gets through to it.
+async fn nobody_is_granted_what_a_guard_believes_in(server: Postgres, end: End) {
+    let proxy = Proxy::to(server.address()).await.expect("a port");
+    let deaf = LockingModule::with_provider(quick(&server.url_at(proxy.address())).await);
+    let other = LockingModule::with_provider(quick(&server.url()).await);
+    let guard = deaf.lock("k").lease(LONG).timeout(LONG).await.expect("free");
+    sleep(ms(fastrand::u64(..600))).await;
+    for direction in [Direction::ToServer, Direction::ToClient] {
+        proxy.inject(Fault::Swallow { direction });
+    }
+    guard.check().expect("it believes in it");
+    match end {
+        End::Immediately => server.stop_immediately().await.expect("stopped"),
+        End::Killed => server.kill().await.expect("killed"),
+    }
+    server.start_again().await.expect("started");
+    let granted = async {
+        loop {
+            match other.acquire("k").wait(LONG).await {
+                Ok(lease) => return (lease, guard.check()),
+                Err(Error::Unavailable { .. } | Error::UnknownOutcome { .. }) => {
+                    sleep(ms(5)).await;
+                }
+                Err(error) => panic!("{error:?}"),
+            }
+        }
+    };
+    let (lease, checked) = timeout(ms(8_000), granted).await.expect("long before its lease ends");
+    assert!(matches!(checked, Err(Error::Lost { .. })), "it believes in it: {checked:?}");
+    assert!(guard.token() < lease.token());
+}
+
+#[tokio::test]
+async fn after_an_immediate_stop_nobody_is_granted_what_a_guard_believes_in() {
+    nobody_is_granted_what_a_guard_believes_in(crate::server().await, End::Immediately).await;
+}
+
+#[tokio::test]
+async fn after_a_crash_nobody_is_granted_what_a_guard_believes_in() {
+    let server = PostgresSetup::new().durable().start().await.expect("a server");
+    nobody_is_granted_what_a_guard_believes_in(server, End::Killed).await;
+}
+
+#[tokio::test]
+async fn a_guard_that_is_told_of_the_servers_end_is_lost_and_its_key_is_free_again() {
+    let server = crate::server().await;
+    for round in 0..3 {
+        let (holder, other) = (quick(&server.url()).await, quick(&server.url()).await);
+        let (holder, other) =
+            (LockingModule::with_provider(holder), LockingModule::with_provider(other));
+        let guard = holder.lock("k").lease(LONG).timeout(LONG).await.expect("free");
+        match round {
+            0 => server.stop().await.expect("stopped"),
+            1 => server.stop_immediately().await.expect("stopped"),
+            _ => server.kill().await.expect("killed"),
+        }
+        timeout(UNTOLD * 10, guard.lost()).await.expect("its session is gone");
+        server.start_again().await.expect("started");
+        let free = async {
+            loop {
+                match other.lock("k").timeout(LONG).await {
+                    Ok(next) => return next,
+                    Err(_) => sleep(ms(5)).await,
+                }
+            }
+        };
+        let next = timeout(ms(8_000), free).await.expect("long before its lease ends");
+        assert!(guard.token() < next.token());
+        next.release().await.expect("held");
+        drop(guard);
+        holder.close(LONG).await.expect("closed");
+        other.close(LONG).await.expect("closed");
+    }
+}

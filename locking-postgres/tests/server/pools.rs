@@ -1,0 +1,97 @@
+//! Few connections for many, and those of an application.
+
+use std::sync::Arc;
+use std::sync::atomic::{AtomicBool, Ordering};
+
+use deadpool_postgres::{Manager, ManagerConfig, Pool, RecyclingMethod};
+use locking_core::LockingModule;
+use locking_postgres::PostgresProvider;
+use tokio::task::JoinSet;
+use tokio::time::{Duration, Instant, sleep};
+use tokio_postgres::{Config, NoTls};
+
+use crate::{LONG, SOON, connect, id, ms, options, scaled, until_nothing_is_left};
+
+/// So many tasks, each of which wants one of a few keys, as a lease or as a guard.
+async fn contend(module: &LockingModule, count: usize, keys: usize) {
+    let mut waiting = JoinSet::new();
+    for n in 0..count {
+        let module = module.clone();
+        waiting.spawn(async move {
+            let key = format!("k{}", n % keys);
+            if n % 3 == 0 {
+                let lease = module.acquire(key).wait(LONG).await.expect("its turn comes");
+                assert!(module.release_lease(&lease).await.expect("answered"), "held");
+            } else {
+                let guard = module.lock(key).timeout(LONG).await.expect("its turn comes");
+                guard.release().await.expect("held");
+            }
+        });
+    }
+    while let Some(ended) = waiting.join_next().await {
+        ended.expect("no panic");
+    }
+}
+
+#[tokio::test(flavor = "multi_thread", worker_threads = 4)]
+async fn a_pool_of_one_connection_serves_a_thousand_waiters() {
+    let server = crate::server().await;
+    let mut options = options(&server.url());
+    options.pool.max_size = 1;
+    let module = LockingModule::with_provider(connect(options).await.expect("connected"));
+    let held = module.acquire("k0").await.expect("free");
+    let (releasing, ()) = tokio::join!(
+        async {
+            sleep(ms(300)).await;
+            module.release_lease(&held).await
+        },
+        contend(&module, 1_000, 10)
+    );
+    assert!(releasing.expect("answered"));
+    // The pool's one, and the session.
+    assert!(server.connections().await.expect("counted") <= 2);
+    until_nothing_is_left(&server).await;
+}
+
+pub(crate) fn applications_pool(url: &str, size: usize) -> Pool {
+    let config: Config = url.parse().expect("an address");
+    let recycling = ManagerConfig { recycling_method: RecyclingMethod::Fast };
+    let manager = Manager::from_config(config, NoTls, recycling);
+    Pool::builder(manager).max_size(size).build().expect("a pool")
+}
+
+#[tokio::test(flavor = "multi_thread", worker_threads = 4)]
+async fn an_applications_own_queries_go_on_over_the_pool_that_it_shares() {
+    let server = crate::server().await;
+    let pool = applications_pool(&server.url(), 6);
+    let provider = PostgresProvider::with_pool(id(), pool.clone(), options(&server.url())).await;
+    let module = LockingModule::with_provider(Arc::new(provider.expect("connected")));
+    let done = Arc::new(AtomicBool::new(false));
+    let queries = tokio::spawn({
+        let (pool, done) = (pool.clone(), Arc::clone(&done));
+        async move {
+            let (mut longest, mut times) = (Duration::ZERO, 0);
+            while !done.load(Ordering::Relaxed) {
+                let began = Instant::now();
+                let client = pool.get().await.expect("there is one for the application");
+                client.query_one("SELECT 1", &[]).await.expect("answered");
+                longest = longest.max(began.elapsed());
+                times += 1;
+                drop(client);
+                sleep(ms(1)).await;
+            }
+            (longest, times)
+        }
+    });
+    let until = Instant::now() + scaled(LONG, SOON * 3);
+    while Instant::now() < until {
+        contend(&module, 300, 20).await;
+    }
+    done.store(true, Ordering::Relaxed);
+    let (longest, times) = queries.await.expect("no panic");
+    assert!(times > 50, "{times} queries");
+    assert!(longest < SOON, "a query took {longest:?}");
+    module.close(LONG).await.expect("closed");
+    assert!(pool.get().await.is_ok(), "it is the application's");
+    until_nothing_is_left(&server).await;
+}
