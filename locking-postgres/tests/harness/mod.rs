@@ -124,7 +124,7 @@ impl OwnServer for Own {
     }
 
     async fn forget_prepared(&self) {
-        self.0.forget_plans().await.expect("the plans are forgotten");
+        self.server.forget_plans().await.expect("the plans are forgotten");
     }
 
     async fn cut_notifications(&self) {
