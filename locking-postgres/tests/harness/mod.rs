@@ -145,7 +145,6 @@ impl OwnServer for Own {
 
     async fn forget_prepared(&self) {
         self.server.forget_plans().await.expect("the plans are forgotten");
-        self.server.terminate_backends(Some("locking")).await.expect("the sessions are ended");
     }
 
     async fn cut_notifications(&self) {
