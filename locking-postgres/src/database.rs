@@ -2,7 +2,7 @@ use std::sync::Arc;
 use std::time::Duration;
 
 use deadpool_postgres::{Object, Pool, PoolError, TimeoutType};
-use locking_core::{ProviderId, Result};
+use locking_core::{OwnerId, ProviderId, Result};
 use tokio::runtime::Handle;
 use tokio::task::JoinSet;
 use tokio::time::timeout;
@@ -92,7 +92,8 @@ impl Database {
     }
 
     async fn rehearse_on(&self, connection: &Object) -> Result<(), DriverError> {
-        let rehearsed = connection.batch_execute(&self.statements.rehearsal).await;
+        let rehearsal = self.statements.rehearsal.replace("KEY", OwnerId::fresh().as_str());
+        let rehearsed = connection.batch_execute(&rehearsal).await;
         rehearsed.inspect_err(|error| {
             tracing::debug!(%error, "what is called can't be rehearsed");
         })?;
