@@ -1,7 +1,7 @@
 use std::sync::Arc;
 use std::time::Duration;
 
-use deadpool_postgres::{Object, Pool, PoolError, TimeoutType};
+use deadpool_postgres::{Object, Pool};
 use locking_core::{OwnerId, ProviderId, Result};
 use tokio::runtime::Handle;
 use tokio::task::JoinSet;
@@ -44,19 +44,22 @@ impl Database {
         Self { pool, connector, statements, pooled, command_timeout, most: LEAST_GUARDS, runtime }
     }
 
-    /// The same, once the server is seen to have what is called there.
+    /// The same, for the server that there is.
     ///
     /// No statement takes more guards than half the locks that the server reserves for each connection: so
     /// all connections together leave its lock table half empty.
-    pub(crate) async fn prepare(self, id: &ProviderId, schema: &str) -> Result<(Self, Settings)> {
-        let connection = timeout(self.command_timeout, self.pool.get()).await;
-        let connection = connection.unwrap_or(Err(PoolError::Timeout(TimeoutType::Wait)));
-        let connection = connection.map_err(|error| Failure::from(error).into_error(id))?;
+    pub(crate) async fn prepare(self, id: &ProviderId) -> Result<(Self, Settings)> {
+        let connection = self.connection().await.map_err(|failure| failure.into_error(id))?;
         let settings = Settings::of(&connection, id).await?;
-        migrate::check(id, &connection, schema).await?;
         drop(connection);
         let most = (settings.locks_per_connection / 2).max(LEAST_GUARDS);
         Ok((Self { most, ..self }, settings))
+    }
+
+    /// Whether what is called is there.
+    pub(crate) async fn check(&self, id: &ProviderId, schema: &str) -> Result<()> {
+        let connection = self.connection().await.map_err(|failure| failure.into_error(id))?;
+        migrate::check(id, &connection, schema).await
     }
 
     /// Opens the connections of an own pool, and has the server compile on each what is called there: what

@@ -1,5 +1,5 @@
 use std::fmt;
-use std::sync::Arc;
+use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
 use std::time::Duration;
 
 use deadpool_postgres::Pool;
@@ -10,6 +10,7 @@ use locking_core::{
     Result, async_trait,
 };
 use tokio::runtime::Handle;
+use tokio::sync::OnceCell;
 use tokio::task::JoinHandle;
 use tokio::time::{Instant, interval, sleep, timeout};
 
@@ -17,7 +18,7 @@ use crate::connect::Connector;
 use crate::database::Database;
 use crate::failure::Failure;
 use crate::listener::Listener;
-use crate::options::PostgresOptions;
+use crate::options::{PostgresOptions, TakeoverOptions};
 use crate::sessions::{Joined, Sessions};
 use crate::statement::Statements;
 use crate::store::Store;
@@ -42,7 +43,12 @@ pub struct PostgresProvider {
     schema: String,
     capabilities: Capabilities,
     wait_locking_timeout: Duration,
-    tasks: Vec<JoinHandle<()>>,
+    takeover: TakeoverOptions,
+    /// Whether a pooler lies between: then there is no session.
+    pooled: bool,
+    /// Set once the tables are there, and the tasks run.
+    started: OnceCell<()>,
+    tasks: Mutex<Vec<JoinHandle<()>>>,
     runtime: Handle,
 }
 
@@ -52,7 +58,10 @@ impl PostgresProvider {
     /// # Errors
     ///
     /// - [`Error::Unavailable`] if the server isn't there, doesn't answer, or refuses the credentials.
-    /// - [`Error::Configuration`] if an option won't do, or the migrations haven't run.
+    /// - [`Error::Configuration`] if an option won't do.
+    ///
+    /// Where the migrations haven't run that this version needs, that isn't an error yet: `migrate` can still
+    /// be called. Until then every other call fails with [`Error::Configuration`].
     ///
     /// # Panics
     ///
@@ -88,7 +97,6 @@ impl PostgresProvider {
     ) -> Result<Self> {
         let runtime = Handle::current();
         let schema = options.schema().to_owned();
-        let refused = |failure: Failure| failure.into_error(&id);
         if !options.pgbouncer {
             pooler::refuse(&connector, options.command_timeout, &id).await?;
         }
@@ -98,30 +106,14 @@ impl PostgresProvider {
         let statements = Statements::new(&schema);
         let (pooled, limit) = (options.pgbouncer, options.command_timeout);
         let database = Database::new(pool, of_pool, statements, pooled, limit);
-        let (database, settings) = database.prepare(&id, &schema).await?;
+        let (database, settings) = database.prepare(&id).await?;
         let database = Arc::new(database);
         let sessions = Arc::new(Sessions::none());
         let looks = Backoff::new(options.default_retry_interval, options.maximum_retry_interval);
         let looks = pooled.then_some(looks);
         let store = Store::new(id.clone(), Arc::clone(&database), &sessions, looks);
         let lines = Lines::new(store, ClientId::fresh(), runtime.clone());
-        let mut tasks = Vec::new();
-        if !pooled {
-            let takeover = options.takeover.clone();
-            let listener = Listener {
-                connector: connector.clone(),
-                database: Arc::clone(&database),
-                takeover,
-                sessions: Arc::clone(&sessions),
-            };
-            let open = listener.open().await.map_err(refused)?;
-            tasks.push(runtime.spawn(listener.run(Some(open), Arc::downgrade(&lines))));
-            check_session(&id, &database, &sessions).await?;
-        }
-        database.rehearse().await;
-        tasks.push(runtime.spawn(sweep(Arc::downgrade(&database))));
-        tracing::info!("Connection to PostgreSQL in \"{id}\" provider established");
-        Ok(Self {
+        let provider = Self {
             id,
             lines,
             database,
@@ -130,9 +122,59 @@ impl PostgresProvider {
             schema,
             capabilities: capabilities(&options, &settings),
             wait_locking_timeout: options.wait_locking_timeout,
-            tasks,
+            takeover: options.takeover,
+            pooled,
+            started: OnceCell::new(),
+            tasks: Mutex::default(),
             runtime,
-        })
+        };
+        match provider.database.check(&provider.id, &provider.schema).await {
+            // Whoever makes the tables may need the module for it.
+            Err(error @ Error::Configuration(_)) => {
+                tracing::warn!(provider = %provider.id, %error, "the locks can't be used yet");
+            }
+            checked => {
+                checked?;
+                provider.started.get_or_try_init(|| provider.start()).await?;
+            }
+        }
+        tracing::info!("Connection to PostgreSQL in \"{}\" provider established", provider.id);
+        Ok(provider)
+    }
+
+    /// What needs the tables: done once, before the first call that needs them too.
+    async fn ready(&self) -> Result<()> {
+        self.open()?;
+        let start = || async {
+            self.database.check(&self.id, &self.schema).await?;
+            self.start().await
+        };
+        self.started.get_or_try_init(start).await.copied()
+    }
+
+    async fn start(&self) -> Result<()> {
+        if !self.pooled {
+            let listener = Listener {
+                connector: self.connector.clone(),
+                database: Arc::clone(&self.database),
+                takeover: self.takeover.clone(),
+                sessions: Arc::clone(&self.sessions),
+            };
+            let open = listener.open().await.map_err(self.failed())?;
+            self.spawn(listener.run(Some(open), Arc::downgrade(&self.lines)));
+            check_session(&self.id, &self.database, &self.sessions).await?;
+        }
+        self.database.rehearse().await;
+        self.spawn(sweep(Arc::downgrade(&self.database)));
+        Ok(())
+    }
+
+    fn spawn(&self, task: impl Future<Output = ()> + Send + 'static) {
+        self.tasks().push(self.runtime.spawn(task));
+    }
+
+    fn tasks(&self) -> MutexGuard<'_, Vec<JoinHandle<()>>> {
+        self.tasks.lock().unwrap_or_else(PoisonError::into_inner)
     }
 
     fn open(&self) -> Result<()> {
@@ -167,11 +209,12 @@ impl LockingProvider for PostgresProvider {
     }
 
     async fn acquire(&self, request: AcquireRequest) -> Result<Grant> {
+        self.ready().await?;
         self.lines.acquire(request).await
     }
 
     async fn extend(&self, lease: &Lease, expiry: Expiry) -> Result<()> {
-        self.open()?;
+        self.ready().await?;
         let give_up = Instant::now() + self.database.command_timeout;
         let mut backoff = Backoff::default();
         loop {
@@ -200,7 +243,7 @@ impl LockingProvider for PostgresProvider {
     }
 
     async fn release(&self, keys: KeySet, owner: Option<OwnerId>) -> Result<bool> {
-        self.open()?;
+        self.ready().await?;
         self.lines.store().release(&keys, owner.as_ref()).await
     }
 
@@ -234,7 +277,7 @@ impl LockingProvider for PostgresProvider {
     }
 
     async fn release_all(&self, scope: ReleaseScope) -> Result<u64> {
-        self.open()?;
+        self.ready().await?;
         survey::release_all(&self.database, &scope).await.map_err(self.failed())
     }
 
@@ -248,13 +291,13 @@ impl LockingProvider for PostgresProvider {
     }
 
     async fn inspect(&self, key: &LockKey) -> Result<Option<LockInfo>> {
-        self.open()?;
+        self.ready().await?;
         let found = survey::inspect(&self.database, key).await.map_err(self.failed())?;
         Ok(found.map(|found| self.named(found)))
     }
 
     async fn list(&self) -> Result<Vec<LockInfo>> {
-        self.open()?;
+        self.ready().await?;
         let found = survey::list(&self.database).await.map_err(self.failed())?;
         Ok(found.into_iter().map(|found| self.named(found)).collect())
     }
@@ -266,7 +309,7 @@ impl LockingProvider for PostgresProvider {
 
     async fn close(&self) -> Result<()> {
         let taken_back = timeout(CLOSING, self.lines.close()).await;
-        self.tasks.iter().for_each(JoinHandle::abort);
+        self.tasks().drain(..).for_each(|task| task.abort());
         self.sessions.end();
         self.database.close();
         taken_back.map_err(|_| {
@@ -279,7 +322,7 @@ impl LockingProvider for PostgresProvider {
 impl Drop for PostgresProvider {
     fn drop(&mut self) {
         let (lines, database) = (Arc::clone(&self.lines), Arc::clone(&self.database));
-        let (sessions, tasks) = (Arc::clone(&self.sessions), std::mem::take(&mut self.tasks));
+        let (sessions, tasks) = (Arc::clone(&self.sessions), std::mem::take(&mut *self.tasks()));
         self.runtime.spawn(async move {
             // What is being given back is let finish.
             let _ = timeout(CLOSING, lines.close()).await;

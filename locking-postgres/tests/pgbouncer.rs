@@ -17,7 +17,8 @@ const CAPABILITIES: Capabilities = Capabilities::none()
     .with(Capability::Lists);
 
 fn main() -> ExitCode {
-    locking_testkit::main(CAPABILITIES, || async {
+    // The tables of each case are new to the few sessions of the pooler's, which all cases share.
+    locking_testkit::main_in_turn(CAPABILITIES, || async {
         let server = Postgres::start().await.expect("a server for the tests");
         Shared::new(server, PostgresSetup::new).behind_a_pooler().await
     })

@@ -29,6 +29,37 @@ where
     H: Harness,
     S: Future<Output = H> + Send + 'static,
 {
+    // Most cases wait most of the time.
+    let cores = std::thread::available_parallelism().map_or(1, std::num::NonZero::get);
+    run(claims, cores * 2, start)
+}
+
+/// The same, one case after the other, unless the arguments say otherwise: for a store that is so slow
+/// while many are at it that time limits would be measured rather than promises.
+///
+/// # Panics
+///
+/// If no runtime can be started.
+pub fn main_in_turn<H, S>(
+    claims: Capabilities,
+    start: impl FnOnce() -> S + Send + 'static,
+) -> ExitCode
+where
+    H: Harness,
+    S: Future<Output = H> + Send + 'static,
+{
+    run(claims, 1, start)
+}
+
+fn run<H, S>(
+    claims: Capabilities,
+    at_once: usize,
+    start: impl FnOnce() -> S + Send + 'static,
+) -> ExitCode
+where
+    H: Harness,
+    S: Future<Output = H> + Send + 'static,
+{
     // Started by a suite, as a client that can be killed.
     if let Some(space) = process::asked_for() {
         return process::serve(&space, start);
@@ -44,9 +75,7 @@ where
         println!("{OWN_HELP}");
     }
     let mut arguments = Arguments::from_iter(rest);
-    // Most cases wait most of the time.
-    let cores = std::thread::available_parallelism().map_or(1, std::num::NonZero::get);
-    arguments.test_threads.get_or_insert(cores * 2);
+    arguments.test_threads.get_or_insert(at_once);
     let backend = Arc::new(Backend::new(start));
     match own.report {
         Some(form) => report(&backend, claims, &own, form, &arguments),

@@ -75,7 +75,7 @@ mod support;
 mod surroundings;
 
 pub use crate::case::{CASES, Case};
-pub use crate::cli::main;
+pub use crate::cli::{main, main_in_turn};
 pub use crate::facility::Facility;
 pub use crate::fixture::{Fixture, Scale};
 pub use crate::harness::Harness;

@@ -18,9 +18,10 @@ pub(super) struct Notices(Messages);
 impl Notices {
     /// Of the one module that there is at the server.
     pub(super) async fn of(module: &LockingModule, server: &Server) -> Result<Self> {
-        // The lock by which a client shows that it lives has its number.
-        let number = "SELECT max(objid) FROM pg_locks \
-                      WHERE locktype = 'advisory' AND classid = 1819239275 AND objid < 1000000";
+        // The lock by which a client shows that it lives has its number: that of the newest session.
+        let number = "SELECT objid FROM pg_locks JOIN pg_stat_activity USING (pid) \
+                      WHERE locktype = 'advisory' AND classid = 1819239275 AND objsubid = 2 \
+                      AND objid BETWEEN 1 AND 2147483647 ORDER BY backend_start DESC LIMIT 1";
         let number = server.execute(number).await?;
         let mut told = Messages::connect(&server.url(), &format!("locking_{number}")).await?;
 

@@ -51,7 +51,7 @@ impl Server {
     pub(super) async fn busy_with(&self, function: &str) -> Result<f64> {
         self.number(&format!(
             "SELECT coalesce(sum(total_exec_time), 0) FROM pg_stat_statements \
-             WHERE query LIKE 'SELECT * FROM %{function}(%'"
+             WHERE query LIKE 'SELECT %{function}(%'"
         ))
         .await
     }

@@ -1,6 +1,7 @@
+use std::sync::Arc;
 use std::time::Duration;
 
-use locking_core::{ConfigurationError, Error, Result};
+use locking_core::{ConfigurationError, Error, LockingModule, Result};
 use locking_testkit::servers::{PgBouncer, Postgres, PostgresSetup};
 use tokio::task::JoinSet;
 use tokio::time::{sleep, timeout};
@@ -11,6 +12,7 @@ use super::{connector, id};
 use crate::connect::Connector;
 use crate::migrate::{MIGRATIONS, check, migrate, migrate_within};
 use crate::options::PostgresOptions;
+use crate::provider::PostgresProvider;
 
 async fn server() -> Postgres {
     // Roles are made, and sessions counted.
@@ -274,4 +276,17 @@ async fn a_role_that_is_not_there_is_the_servers_answer() {
     assert_eq!(failure.code(), Some(&SqlState::INVALID_AUTHORIZATION_SPECIFICATION));
     let error = migrate(&id(), &connector, "locking").await.expect_err("refused");
     assert!(matches!(error, Error::Unavailable { .. }), "{error:?}");
+}
+
+#[tokio::test]
+async fn a_module_begins_without_the_tables_and_makes_them() {
+    let server = server().await;
+    let options = PostgresOptions::new(server.url()).expect("a URL");
+    let provider = PostgresProvider::connect(id(), options).await.expect("the server is there");
+    let module = LockingModule::with_provider(Arc::new(provider));
+    let problem = problem(module.acquire("k").await.map(drop));
+    assert!(problem.contains("module.migrate()"), "{problem}");
+    module.migrate().await.expect("made");
+    let lease = module.acquire("k").await.expect("free");
+    assert!(module.release_lease(&lease).await.expect("answered"));
 }
