@@ -9,7 +9,8 @@ use locking_postgres::CAPABILITIES;
 use locking_testkit::servers::{Postgres, PostgresSetup};
 
 fn main() -> ExitCode {
-    locking_testkit::main(CAPABILITIES, || async {
+    // Clients and the server's processes share the machine: at once, limits of time would be measured.
+    locking_testkit::main_in_turn(CAPABILITIES, || async {
         let server = Postgres::start().await.expect("a server for the tests");
         Shared::new(server, PostgresSetup::new)
     })

@@ -13,7 +13,7 @@ use crate::grant::Grant;
 use crate::key::LockKey;
 
 /// For how long a wait whose time is over lasts on, to be taken back at the store.
-pub(super) const WITHDRAWAL: Duration = Duration::from_millis(40);
+pub(super) const WITHDRAWAL: Duration = Duration::from_millis(35);
 
 /// A request's place in line. Dropped, it leaves the line; what it was granted and nobody heard of is
 /// given back.
