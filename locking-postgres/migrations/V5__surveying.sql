@@ -1,6 +1,6 @@
 -- Who holds what, freeing it by scope, and clearing what is over.
 
--- The live holds after a key, in byte order, or just those of some keys.
+-- The live holds after a key, in byte order.
 CREATE FUNCTION locking_list(p_after text, p_page integer) RETURNS TABLE (
     key text, token bigint, kind text, request text, owner text, ends_in bigint
 )
@@ -13,6 +13,7 @@ CREATE FUNCTION locking_list(p_after text, p_page integer) RETURNS TABLE (
     ORDER BY h.key LIMIT p_page
 $$;
 
+-- The live hold of one key.
 CREATE FUNCTION locking_inspect(p_key text) RETURNS TABLE (
     key text, token bigint, kind text, request text, owner text, ends_in bigint
 )

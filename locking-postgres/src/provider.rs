@@ -3,7 +3,7 @@ use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
 use std::time::Duration;
 
 use deadpool_postgres::Pool;
-use locking_core::line::{ClientId, Lines, Standing};
+use locking_core::line::{ClientId, Lines};
 use locking_core::{
     AcquireRequest, Backoff, Capabilities, ConfigurationError, Error, Expiry, Grant, KeySet, Lease,
     LockInfo, LockKey, LockingProvider, LossReason, Moment, OwnerId, ProviderId, ReleaseScope,
@@ -184,18 +184,6 @@ impl PostgresProvider {
     fn failed(&self) -> impl Fn(Failure) -> Error + use<'_> {
         |failure| failure.into_error(&self.id)
     }
-
-    /// The truth about a guard of this client that was passed on since the database was told.
-    fn named(&self, (info, request): (LockInfo, String)) -> LockInfo {
-        match self.lines.holder(&info.key) {
-            Some((origin, lease)) if origin.as_str() == request => {
-                let mut now = LockInfo::new(info.key, lease.token(), info.kind);
-                now.expires_in = info.expires_in;
-                now.with_owner(lease.owner)
-            }
-            _ => info,
-        }
-    }
 }
 
 #[async_trait]
@@ -215,31 +203,7 @@ impl LockingProvider for PostgresProvider {
 
     async fn extend(&self, lease: &Lease, expiry: Expiry) -> Result<()> {
         self.ready().await?;
-        let give_up = Instant::now() + self.database.command_timeout;
-        let mut backoff = Backoff::default();
-        loop {
-            let standing = self.lines.standing(lease);
-            if standing == Standing::Superseded {
-                return Err(lost(lease, 0));
-            }
-            let asked = Moment::now();
-            match self.lines.store().extend(lease, expiry, &standing).await {
-                Ok(None) => {
-                    self.lines.extended(lease, asked, expiry);
-                    return Ok(());
-                }
-                Ok(Some(at)) => {
-                    // It isn't passed on any more either.
-                    self.lines.ended(lease);
-                    return Err(lost(lease, at));
-                }
-                // Setting the time twice is setting it once.
-                Err(Error::UnknownOutcome { .. }) if Instant::now() < give_up => {
-                    sleep(backoff.next_delay()).await;
-                }
-                Err(error) => return Err(error),
-            }
-        }
+        self.lines.extend(lease, expiry).await
     }
 
     async fn release(&self, keys: KeySet, owner: Option<OwnerId>) -> Result<bool> {
@@ -248,32 +212,7 @@ impl LockingProvider for PostgresProvider {
     }
 
     async fn release_lease(&self, lease: &Lease) -> Result<()> {
-        let standing = self.lines.end(lease);
-        let give_up = Instant::now() + self.database.command_timeout;
-        let mut backoff = Backoff::default();
-        let mut unknown = None;
-        loop {
-            match self.lines.store().release_lease(lease, &standing).await {
-                Err(error @ Error::UnknownOutcome { .. }) if Instant::now() < give_up => {
-                    unknown = Some(error);
-                    sleep(backoff.next_delay()).await;
-                }
-                Err(error @ Error::Lost { .. }) => {
-                    self.lines.ended(lease);
-                    // The earlier try, whose answer was lost, may have been the one that freed it.
-                    return Err(unknown.unwrap_or(error));
-                }
-                Ok(()) => {
-                    self.lines.ended(lease);
-                    return Ok(());
-                }
-                Err(error) => {
-                    self.lines.abandoned(lease);
-                    let closed = self.lines.is_closed().then(|| Error::closed(&self.id));
-                    return Err(closed.or(unknown).unwrap_or(error));
-                }
-            }
-        }
+        self.lines.release_lease(lease).await
     }
 
     async fn release_all(&self, scope: ReleaseScope) -> Result<u64> {
@@ -293,13 +232,13 @@ impl LockingProvider for PostgresProvider {
     async fn inspect(&self, key: &LockKey) -> Result<Option<LockInfo>> {
         self.ready().await?;
         let found = survey::inspect(&self.database, key).await.map_err(self.failed())?;
-        Ok(found.map(|found| self.named(found)))
+        Ok(found.map(|(info, origin)| self.lines.named(info, &origin)))
     }
 
     async fn list(&self) -> Result<Vec<LockInfo>> {
         self.ready().await?;
         let found = survey::list(&self.database).await.map_err(self.failed())?;
-        Ok(found.into_iter().map(|found| self.named(found)).collect())
+        Ok(found.into_iter().map(|(info, origin)| self.lines.named(info, &origin)).collect())
     }
 
     async fn migrate(&self) -> Result<()> {
@@ -369,9 +308,4 @@ async fn sweep(database: std::sync::Weak<Database>) {
             tracing::debug!(?failure, "what is over couldn't be cleared away");
         }
     }
-}
-
-fn lost(lease: &Lease, at: usize) -> Error {
-    let key = lease.keys()[at.min(lease.keys().len() - 1)].key.clone();
-    Error::lost(&lease.provider, key, LossReason::Expired)
 }
