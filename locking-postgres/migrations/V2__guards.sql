@@ -23,6 +23,13 @@ CREATE FUNCTION locking_enter(p_keys text[], p_most integer, p_patience integer)
 DECLARE
     v_hash bigint;
 BEGIN
+    -- Mostly one key that nobody is at. In one expression, because each costs a microsecond in every
+    -- transaction; CASE keeps the order.
+    IF (CASE WHEN cardinality(p_keys) <> 1 OR current_setting('transaction_isolation') <> 'read committed' THEN false
+            WHEN NOT pg_try_advisory_xact_lock_shared(1819239275, 0) THEN false
+            ELSE pg_try_advisory_xact_lock(locking_hash(p_keys[1])) END) THEN
+        RETURN;
+    END IF;
     IF current_setting('transaction_isolation') <> 'read committed' THEN
         RAISE EXCEPTION 'locks need transactions at READ COMMITTED'
             USING ERRCODE = 'object_not_in_prerequisite_state',
@@ -38,14 +45,6 @@ BEGIN
     IF NOT pg_try_advisory_xact_lock_shared(1819239275, 0) THEN
         PERFORM set_config('lock_timeout', p_patience::text, true);
         PERFORM pg_advisory_xact_lock_shared(1819239275, 0);
-    END IF;
-    IF cardinality(p_keys) = 1 THEN
-        v_hash := locking_hash(p_keys[1]);
-        IF NOT pg_try_advisory_xact_lock(v_hash) THEN
-            PERFORM set_config('lock_timeout', p_patience::text, true);
-            PERFORM pg_advisory_xact_lock(v_hash);
-        END IF;
-        RETURN;
     END IF;
     FOR v_hash IN SELECT DISTINCT locking_hash(k) FROM unnest(p_keys) k ORDER BY 1 LOOP
         IF NOT pg_try_advisory_xact_lock(v_hash) THEN

@@ -38,14 +38,19 @@ impl Statements {
             let places = places.join(", ");
             Statement { text: format!("SELECT * FROM \"{schema}\".{function}({places})"), types }
         };
+        // What answers one value isn't asked as a table: that would be written down first, and then read.
+        let value = |function: &str, types: &'static [Type]| {
+            let Statement { text, types } = call(function, types);
+            Statement { text: text.replacen("* FROM ", "", 1), types }
+        };
         Self {
             acquire: call("locking_acquire", ACQUIRE),
             acquire_many: call("locking_acquire_many", ACQUIRE_MANY),
-            release_one: call("locking_release_one", RELEASE_ONE),
-            release: call("locking_release", RELEASE),
-            extend: call("locking_extend", EXTEND),
-            rename: call("locking_rename", RENAME),
-            withdraw: call("locking_withdraw", WITHDRAW),
+            release_one: value("locking_release_one", RELEASE_ONE),
+            release: value("locking_release", RELEASE),
+            extend: value("locking_extend", EXTEND),
+            rename: value("locking_rename", RENAME),
+            withdraw: value("locking_withdraw", WITHDRAW),
             list: call("locking_list", &[Type::TEXT, Type::INT4]),
             inspect: call("locking_inspect", &[Type::TEXT]),
             newest: call("locking_newest", &[]),
