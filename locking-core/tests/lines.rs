@@ -8,8 +8,8 @@ use std::time::Duration;
 
 use locking_core::line::{AskId, Lines, Manner};
 use locking_core::{
-    AcquireRequest, Error, FencingToken, Grant, HoldKind, Lease, LockInfo, LockKey, Moment,
-    OwnerId, Result, WaitUntil,
+    AcquireRequest, Error, FencingToken, Grant, HoldKind, Lease, LockInfo, Moment, OwnerId, Result,
+    WaitUntil,
 };
 use script::{
     Call, Prompter, Script, blocked, guard, lease, lines, reentered, taken, tell, unavailable,
@@ -66,10 +66,6 @@ async fn release(
     assert_eq!(&released, lease);
     tell.send(answer).expect("heard");
     releasing.await.expect("no panic")
-}
-
-fn key(text: &str) -> LockKey {
-    LockKey::new(text).expect("a key")
 }
 
 /// Lets every task that can run do so.

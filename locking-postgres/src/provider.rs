@@ -6,13 +6,12 @@ use deadpool_postgres::Pool;
 use locking_core::line::{ClientId, Lines};
 use locking_core::{
     AcquireRequest, Backoff, Capabilities, ConfigurationError, Error, Expiry, Grant, KeySet, Lease,
-    LockInfo, LockKey, LockingProvider, LossReason, Moment, OwnerId, ProviderId, ReleaseScope,
-    Result, async_trait,
+    LockInfo, LockKey, LockingProvider, OwnerId, ProviderId, ReleaseScope, Result, async_trait,
 };
 use tokio::runtime::Handle;
 use tokio::sync::OnceCell;
 use tokio::task::JoinHandle;
-use tokio::time::{Instant, interval, sleep, timeout};
+use tokio::time::{interval, timeout};
 
 use crate::connect::Connector;
 use crate::database::Database;

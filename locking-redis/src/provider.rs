@@ -5,13 +5,13 @@ use std::time::Duration;
 use fred::types::Value;
 use locking_core::line::{ClientId, Lines};
 use locking_core::{
-    AcquireRequest, Backoff, Capabilities, Capability, ConfigurationError, Error, Expiry, Grant,
-    KeySet, Lease, LockInfo, LockKey, LockingProvider, LossReason, Moment, OwnerId, ProviderId,
-    ReleaseScope, Result, async_trait,
+    AcquireRequest, Capabilities, Capability, ConfigurationError, Error, Expiry, Grant, KeySet,
+    Lease, LockInfo, LockKey, LockingProvider, OwnerId, ProviderId, ReleaseScope, Result,
+    async_trait,
 };
 use tokio::runtime::Handle;
 use tokio::task::JoinHandle;
-use tokio::time::{Instant, sleep, timeout};
+use tokio::time::timeout;
 
 use crate::connection::Connection;
 use crate::failure::Failure;
@@ -36,7 +36,6 @@ pub struct RedisProvider {
     connection: Connection,
     capabilities: Capabilities,
     wait_locking_timeout: Duration,
-    patience: Duration,
     listener: JoinHandle<()>,
     runtime: Handle,
 }
@@ -86,7 +85,6 @@ impl RedisProvider {
             connection,
             capabilities,
             wait_locking_timeout: options.wait_locking_timeout,
-            patience: options.redis_options.command_timeout,
             listener,
             runtime,
         })
