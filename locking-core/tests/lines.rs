@@ -6,7 +6,7 @@ mod script;
 use std::sync::Arc;
 use std::time::Duration;
 
-use locking_core::line::{AskId, Lines, Manner};
+use locking_core::line::{Answer, AskId, Lines, Manner};
 use locking_core::{
     AcquireRequest, Error, FencingToken, Grant, HoldKind, Lease, LockInfo, Moment, OwnerId, Result,
     WaitUntil,
@@ -339,4 +339,50 @@ async fn a_grant_that_is_told_is_asked_for_where_an_earlier_ask_may_still_come()
     assert!(manner == Manner::Again && !waiting.is_finished(), "{manner:?}");
     answer.send(taken(&ask, 200)).expect("heard");
     waiting.await.expect("no panic").expect("granted");
+}
+
+#[tokio::test(start_paused = true)]
+async fn a_line_asks_anew_where_the_store_takes_nothing_for_its_ask_any_more() {
+    let (lines, mut store) = lines();
+    held(&lines, &mut store, "k", 100).await;
+    let waiting = acquire(&lines, guard(&["k"], within(10 * SECOND)));
+    let (ask, _, answer) = store.asked().await;
+    answer.send(blocked(&ask, 100)).expect("heard");
+    let (again, manner, answer) = store.asked().await;
+    assert!(again.id == ask.id && manner == Manner::Again, "{manner:?}");
+    answer.send(Ok(Answer::Void)).expect("heard");
+    let (anew, manner, answer) = store.asked().await;
+    assert!(anew.id != ask.id && manner == Manner::Queue, "{manner:?}");
+    // What is told of the earlier one is nobody's any more.
+    tell(&lines, &ask, 200, TERM);
+    settle().await;
+    assert!(!waiting.is_finished());
+    answer.send(taken(&anew, 300)).expect("heard");
+    let grant = waiting.await.expect("no panic").expect("granted");
+    assert_eq!(grant.lease.token(), FencingToken::new(300));
+}
+
+#[tokio::test(start_paused = true)]
+async fn a_request_for_several_keys_asks_anew_and_gives_back_what_is_left_of_the_void_ask() {
+    let (lines, mut store) = lines();
+    let waiting = acquire(&lines, guard(&["k", "l"], within(10 * SECOND)));
+    let (ask, _, answer) = store.asked().await;
+    answer.send(Ok(Answer::Void)).expect("heard");
+    let (withdrawn, _, done) = store.withdrawn().await;
+    assert_eq!(withdrawn.id, ask.id);
+    done.send(Ok(())).expect("heard");
+    let (anew, manner, answer) = store.asked().await;
+    assert!(anew.id != ask.id && manner == Manner::Queue, "{manner:?}");
+    answer.send(taken(&anew, 300)).expect("heard");
+    waiting.await.expect("no panic").expect("granted");
+}
+
+#[tokio::test(start_paused = true)]
+async fn a_void_ask_that_does_not_wait_is_refused_as_unavailable() {
+    let (lines, mut store) = lines();
+    let asking = acquire(&lines, guard(&["k"], WaitUntil::Now));
+    let (_, _, answer) = store.asked().await;
+    answer.send(Ok(Answer::Void)).expect("heard");
+    let refused = asking.await.expect("no panic").expect_err("no session");
+    assert!(matches!(refused, Error::Unavailable { .. }), "{refused:?}");
 }

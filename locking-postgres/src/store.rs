@@ -103,9 +103,7 @@ impl Store {
                         .with_looks(self.looks.clone()),
                 ))
             }
-            // Taken back by its own client, which waits for no answer any more; or the session for a guard
-            // has ended.
-            Err(_) => Err(Failure::closed()),
+            Err(_) => Ok(Answer::Void),
         }
     }
 

@@ -80,8 +80,7 @@ impl Store {
                         .with_looks(foreign.then(|| self.looks.clone())),
                 ))
             }
-            // Taken back by its own client, which waits for no answer any more.
-            "withdrawn" => Err(Failure::closed()),
+            "withdrawn" => Ok(Answer::Void),
             _ => Err(Failure::unexpected()),
         }
     }

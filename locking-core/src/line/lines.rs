@@ -198,6 +198,11 @@ impl<S: LineStore> Lines<S> {
                     }
                     return Err(Error::held(self.store.id(), blocked.key));
                 }
+                Ok(Answer::Void) => {
+                    // Dropping `undo` gives back what is left of an earlier one.
+                    let void = || Error::unavailable(self.store.id(), "the session has just ended");
+                    return Err(unknown.unwrap_or_else(void));
+                }
                 Err(error @ Error::UnknownOutcome { .. }) if Instant::now() < give_up => {
                     undo.lost();
                     unknown = Some(error);
