@@ -26,7 +26,7 @@ BEGIN
             RETURN;
         END IF;
         EXIT WHEN v_first.request = p_asking
-            OR NOT locking_is_dead(v_first.client)
+            OR NOT locking_is_gone(v_first.client)
                -- Nothing tells whether a client without a session lives, but that it asks.
                AND (v_first.client <> 0 OR v_first.asked > clock_timestamp() - interval '5 s');
     END LOOP;
@@ -276,7 +276,7 @@ DECLARE
 BEGIN
     request := p_request;
     PERFORM locking_commit_safely(p_logged), locking_enter(p_keys, p_most, p_patience);
-    IF NOT p_logged AND locking_is_dead(p_client) THEN
+    IF NOT p_logged AND locking_is_gone(p_client) THEN
         blocked := -1;
         RETURN;
     END IF;
@@ -338,7 +338,7 @@ DECLARE
 BEGIN
     PERFORM locking_commit_safely(p_logged);
     PERFORM locking_enter(p_keys, p_most, p_patience);
-    IF NOT p_logged AND locking_is_dead(p_client) THEN
+    IF NOT p_logged AND locking_is_gone(p_client) THEN
         blocked := -1;
         FOREACH request IN ARRAY p_requests LOOP
             RETURN NEXT;

@@ -133,6 +133,7 @@ BEGIN
         PERFORM locking_hand_on_all(v_keys);
     END IF;
     DELETE FROM locking_withdrawn WHERE until < clock_timestamp();
+    DELETE FROM locking_session WHERE until < clock_timestamp() AND locking_is_gone(client);
     IF NOT v_more THEN
         UPDATE locking_epoch SET swept = clock_timestamp();
     END IF;

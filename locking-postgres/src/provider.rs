@@ -26,8 +26,11 @@ use crate::{capabilities, migrate, pooler, survey};
 /// For how long a close waits for what is still being taken back.
 const CLOSING: Duration = Duration::from_secs(1);
 
+/// For how long a close waits until the server has been told.
+const LEAVING: Duration = Duration::from_millis(250);
+
 /// How often what is over is cleared away, by one of all clients.
-const SWEEP: Duration = Duration::from_secs(10);
+const SWEEP: Duration = Duration::from_secs(5);
 
 /// Locks in a PostgreSQL database.
 ///
@@ -159,7 +162,7 @@ impl PostgresProvider {
                 takeover: self.takeover.clone(),
                 sessions: Arc::clone(&self.sessions),
             };
-            let open = listener.open().await.map_err(self.failed())?;
+            let open = listener.open(0).await.map_err(self.failed())?;
             self.spawn(listener.run(Some(open), Arc::downgrade(&self.lines)));
             check_session(&self.id, &self.database, &self.sessions).await?;
         }
@@ -247,9 +250,8 @@ impl LockingProvider for PostgresProvider {
 
     async fn close(&self) -> Result<()> {
         let taken_back = timeout(CLOSING, self.lines.close()).await;
-        self.tasks().drain(..).for_each(|task| task.abort());
-        self.sessions.end();
-        self.database.close();
+        let tasks = std::mem::take(&mut *self.tasks());
+        leave(&self.database, &self.sessions, &tasks).await;
         taken_back.map_err(|_| {
             Error::unavailable(&self.id, "what was asked for couldn't be taken back in time")
         })
@@ -264,9 +266,7 @@ impl Drop for PostgresProvider {
         self.runtime.spawn(async move {
             // What is being given back is let finish.
             let _ = timeout(CLOSING, lines.close()).await;
-            tasks.iter().for_each(JoinHandle::abort);
-            sessions.end();
-            database.close();
+            leave(&database, &sessions, &tasks).await;
         });
     }
 }
@@ -277,6 +277,18 @@ impl fmt::Debug for PostgresProvider {
     }
 }
 
+/// Ends the connections. What still hangs on the session is given up first, and the server is told so: else it
+/// keeps that for as long as this client could believe in it.
+async fn leave(database: &Arc<Database>, sessions: &Sessions, tasks: &[JoinHandle<()>]) {
+    if let Some(Joined { number, .. }) = sessions.end() {
+        let told = database.call(|statements| &statements.leave, vec![Box::new(number)]);
+        // It ends by itself otherwise.
+        let _ = timeout(LEAVING, told).await;
+    }
+    tasks.iter().for_each(JoinHandle::abort);
+    database.close();
+}
+
 /// Whether statements see that the session lives: by its lock. Otherwise everybody took what it holds.
 async fn check_session(
     id: &ProviderId,
@@ -285,11 +297,11 @@ async fn check_session(
 ) -> Result<()> {
     let Some(Joined { number, session }) = sessions.joined() else { return Ok(()) };
     let refused = |failure: Failure| failure.into_error(id);
-    let rows = database.call(|statements| &statements.is_dead, vec![Box::new(number)]).await;
+    let rows = database.call(|statements| &statements.is_gone, vec![Box::new(number)]).await;
     let rows = rows.map_err(refused)?;
     let row = rows.first().ok_or_else(|| refused(Failure::unexpected()))?;
-    let is_dead: bool = row.try_get(0).map_err(|error| refused(error.into()))?;
-    if !is_dead || !session.is_alive() {
+    let is_gone: bool = row.try_get(0).map_err(|error| refused(error.into()))?;
+    if !is_gone || !session.is_alive() {
         return Ok(());
     }
     let problem = "the pool's connections lead to another database, or over a transaction pooler: then set `pgbouncer`";

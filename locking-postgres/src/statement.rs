@@ -26,7 +26,10 @@ pub(crate) struct Statements {
     pub(crate) release_all: Statement,
     pub(crate) sweep: Statement,
     pub(crate) join: Statement,
-    pub(crate) is_dead: Statement,
+    pub(crate) leave: Statement,
+    pub(crate) is_gone: Statement,
+    /// The name of the function of a heartbeat, which is called without preparing.
+    pub(crate) beat: String,
     /// Calls what is called most, and leaves nothing.
     pub(crate) rehearsal: String,
 }
@@ -56,8 +59,10 @@ impl Statements {
             newest: call("locking_newest", &[]),
             release_all: call("locking_release_all", RELEASE_ALL),
             sweep: call("locking_sweep", &[Type::INT4, Type::INT4, Type::INT8]),
-            join: call("locking_join", &[Type::INT8]),
-            is_dead: call("locking_is_dead", &[Type::INT4]),
+            join: call("locking_join", &[Type::INT8, Type::INT4]),
+            leave: value("locking_leave", &[Type::INT4]),
+            is_gone: value("locking_is_gone", &[Type::INT4]),
+            beat: format!("\"{schema}\".locking_beat"),
             rehearsal: include_str!("rehearsal.sql")
                 .replace("locking_", &format!("\"{schema}\".locking_")),
         }
