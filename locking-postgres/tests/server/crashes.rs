@@ -10,7 +10,7 @@ use locking_testkit::history::{Workload, check};
 use locking_testkit::servers::{Postgres, PostgresSetup};
 use tokio::time::{sleep, timeout};
 
-use crate::{LONG, ms, quick, scaled, until_nothing_is_left};
+use crate::{LONG, SOON, ms, quick, scaled, until_nothing_is_left};
 
 #[tokio::test(flavor = "multi_thread", worker_threads = 4)]
 async fn sessions_that_are_ended_at_random_break_no_promise() {
@@ -116,7 +116,7 @@ async fn a_guard_that_is_told_of_the_servers_end_is_lost_and_its_key_is_free_aga
             1 => server.stop_immediately().await.expect("stopped"),
             _ => server.kill().await.expect("killed"),
         }
-        timeout(UNTOLD * 10, guard.lost()).await.expect("its session is gone");
+        timeout(SOON, guard.lost()).await.expect("its session is gone");
         server.start_again().await.expect("started");
         let free = async {
             loop {
