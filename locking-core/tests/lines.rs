@@ -351,6 +351,9 @@ async fn a_line_asks_anew_where_the_store_takes_nothing_for_its_ask_any_more() {
     let (again, manner, answer) = store.asked().await;
     assert!(again.id == ask.id && manner == Manner::Again, "{manner:?}");
     answer.send(Ok(Answer::Void)).expect("heard");
+    let (withdrawn, unsure, done) = store.withdrawn().await;
+    assert!(withdrawn.id == ask.id && unsure, "what is left of it is given back");
+    done.send(Ok(())).expect("heard");
     let (anew, manner, answer) = store.asked().await;
     assert!(anew.id != ask.id && manner == Manner::Queue, "{manner:?}");
     // What is told of the earlier one is nobody's any more.
@@ -385,4 +388,37 @@ async fn a_void_ask_that_does_not_wait_is_refused_as_unavailable() {
     answer.send(Ok(Answer::Void)).expect("heard");
     let refused = asking.await.expect("no panic").expect_err("no session");
     assert!(matches!(refused, Error::Unavailable { .. }), "{refused:?}");
+}
+
+#[tokio::test(start_paused = true)]
+async fn a_void_ask_is_given_back_also_where_nobody_waits_any_more() {
+    let (lines, mut store) = lines();
+    let waiting = acquire(&lines, guard(&["k"], within(10 * SECOND)));
+    let (ask, _, answer) = store.asked().await;
+    answer.send(unknown()).expect("heard");
+    let (_, _, answer) = store.asked().await;
+    answer.send(Ok(Answer::Void)).expect("heard");
+    waiting.abort();
+    let (withdrawn, unsure, _done) = store.withdrawn().await;
+    assert!(withdrawn.id == ask.id && unsure, "the first may have been granted");
+}
+
+#[tokio::test(start_paused = true)]
+async fn a_wait_whose_asks_are_void_to_the_end_finds_the_store_unavailable() {
+    for keys in [&["k"] as &[_], &["k", "l"]] {
+        let (lines, mut store) = lines();
+        let waiting = acquire(&lines, guard(keys, within(SECOND)));
+        let refused = loop {
+            tokio::select! {
+                refused = async { store.call().await } => match refused {
+                    Call::Ask(_, _, answer) => answer.send(Ok(Answer::Void)).expect("heard"),
+                    Call::Withdraw(_, _, done) => done.send(Ok(())).expect("heard"),
+                    other => panic!("{other:?}"),
+                },
+                () = sleep(2 * SECOND) => break waiting.await.expect("no panic"),
+            }
+        };
+        let refused = refused.expect_err("no session");
+        assert!(matches!(refused, Error::Unavailable { .. }), "{refused:?}");
+    }
 }

@@ -74,33 +74,45 @@ BEGIN
     RETURN NOT EXISTS (SELECT FROM locking_session s WHERE s.client = p_client AND s.until > clock_timestamp());
 END $$;
 
+-- Whether a client's session may be granted guards: it lives, and the client hasn't given it up. Under the
+-- guard of the key. A copy of a request that comes late under a number that was given up must not tie to it
+-- what the client was granted under its next one.
+CREATE FUNCTION locking_is_current(p_client integer) RETURNS boolean
+    LANGUAGE plpgsql AS $$
+BEGIN
+    RETURN NOT locking_is_gone(p_client)
+        AND (p_client = 0 OR EXISTS (SELECT FROM locking_session s WHERE s.client = p_client));
+END $$;
+
 -- A client's session takes a number, for as long as it lives. p_bound: for how many ms at most the client
--- believes in its guards without an answer on this session. p_former: the client's session before, which has
--- ended as it knows; 0 for none.
+-- believes in its guards without an answer on this session. p_former: the client's session before, which it
+-- has given up, though the server may not know of its end yet; 0 for none. The disk is waited for: neither the
+-- bound nor the number may be forgotten by a crash.
 CREATE FUNCTION locking_join(p_bound bigint, p_former integer) RETURNS integer
     LANGUAGE plpgsql SET search_path FROM CURRENT AS $$
 DECLARE
     v_client integer;
 BEGIN
     UPDATE locking_bound SET ms = p_bound WHERE ms < p_bound;
-    PERFORM locking_leave(p_former);
+    PERFORM locking_commit_safely(true), locking_leave(p_former);
     LOOP
         v_client := nextval('locking_client');
         EXIT WHEN pg_try_advisory_lock(1819239275, v_client);
     END LOOP;
-    PERFORM locking_beat(v_client, p_bound);
+    INSERT INTO locking_session VALUES (v_client, clock_timestamp() + p_bound * interval '1 ms')
+        ON CONFLICT (client) DO UPDATE SET until = excluded.until;
     RETURN v_client;
 END $$;
 
 -- A heartbeat, on the client's session: from now on it believes in its guards for p_bound ms at most. Answers
--- who has carried it out, lest another backend answers for the session's.
+-- who has carried it out, lest another backend answers for the session's; 0 if the client has given the
+-- session up: one that comes late brings nothing back.
 CREATE FUNCTION locking_beat(p_client integer, p_bound bigint) RETURNS integer
     LANGUAGE plpgsql SET search_path FROM CURRENT AS $$
 BEGIN
     PERFORM locking_commit_safely(false);
-    INSERT INTO locking_session VALUES (p_client, clock_timestamp() + p_bound * interval '1 ms')
-        ON CONFLICT (client) DO UPDATE SET until = excluded.until;
-    RETURN pg_backend_pid();
+    UPDATE locking_session SET until = clock_timestamp() + p_bound * interval '1 ms' WHERE client = p_client;
+    RETURN CASE WHEN FOUND THEN pg_backend_pid() ELSE 0 END;
 END $$;
 
 -- A client has given up its guards: they are free as soon as its session has ended.

@@ -276,7 +276,7 @@ DECLARE
 BEGIN
     request := p_request;
     PERFORM locking_commit_safely(p_logged), locking_enter(p_keys, p_most, p_patience);
-    IF NOT p_logged AND locking_is_gone(p_client) THEN
+    IF NOT p_logged AND NOT locking_is_current(p_client) THEN
         blocked := -1;
         RETURN;
     END IF;
@@ -338,7 +338,7 @@ DECLARE
 BEGIN
     PERFORM locking_commit_safely(p_logged);
     PERFORM locking_enter(p_keys, p_most, p_patience);
-    IF NOT p_logged AND locking_is_gone(p_client) THEN
+    IF NOT p_logged AND NOT locking_is_current(p_client) THEN
         blocked := -1;
         FOREACH request IN ARRAY p_requests LOOP
             RETURN NEXT;

@@ -38,12 +38,12 @@ pub(crate) struct Open {
 }
 
 impl Listener {
-    /// Opens a session: it takes a number, and hears what is told to it. `former`: the number of the session
-    /// before, whose guards are given up; 0 for none.
-    pub(crate) async fn open(&self, former: i32) -> Result<Open, Failure> {
+    /// Opens a session: it takes a number, and hears what is told to it. The server learns that the one before
+    /// was given up.
+    pub(crate) async fn open(&self) -> Result<Open, Failure> {
         let (client, mut connection) = self.connector.session().await?;
         let (joined, backend) = {
-            let join = self.join(&client, former);
+            let join = self.join(&client);
             tokio::pin!(join);
             let limit = sleep(self.database.command_timeout);
             tokio::pin!(limit);
@@ -64,13 +64,13 @@ impl Listener {
         Ok(Open { number, client, connection, backend })
     }
 
-    async fn join(&self, client: &Client, former: i32) -> Result<(Joined, String), Failure> {
+    async fn join(&self, client: &Client) -> Result<(Joined, String), Failure> {
         let bound = self.bound();
         let asked = Moment::now();
         client.batch_execute(&self.settings()).await?;
         let backend = pooler::backend(client, BACKEND).await?;
         let join = &self.database.statements.join;
-        let values: &[&(dyn ToSql + Sync)] = &[&self.kept_ms(), &former];
+        let values: &[&(dyn ToSql + Sync)] = &[&self.kept_ms(), &self.sessions.given_up()];
         let number: i32 = client.query_one(&join.text, values).await?.try_get(0)?;
         client.batch_execute(&format!("LISTEN locking_{number}")).await?;
         let session = Session::new(asked.saturating_add(bound));
@@ -107,19 +107,17 @@ impl Listener {
     /// Keeps a session as long as there are lines: heartbeats, notices, and another one where it ends.
     pub(crate) async fn run(self, mut open: Option<Open>, lines: Weak<Lines<Store>>) {
         let mut backoff = Backoff::new(Duration::from_millis(20), Duration::from_millis(500));
-        let mut former = 0;
         loop {
             if let Some(open) = open.take() {
                 backoff = Backoff::new(Duration::from_millis(20), Duration::from_millis(500));
-                former = open.number;
                 self.keep(open, &lines).await;
-                let _ = self.sessions.end();
+                self.sessions.end();
             }
             if lines.strong_count() == 0 {
                 return;
             }
             sleep(backoff.next_delay()).await;
-            match self.open(former).await {
+            match self.open().await {
                 Ok(opened) => {
                     open = Some(opened);
                     // What was told meanwhile is lost.
@@ -157,15 +155,12 @@ impl Listener {
                     _ => return,
                 },
                 _ = due.tick() => {
-                    // Nobody's provider any more, if making it was given up half way.
-                    if lines.strong_count() == 0 {
+                    // Nobody's provider any more, if making it was given up half way; or no heartbeat was
+                    // answered for too long.
+                    if lines.strong_count() == 0 || !session.is_alive() {
                         return;
                     }
                     if beat.as_ref().is_some_and(|beat| !beat.is_finished()) {
-                        // The last one isn't answered yet.
-                        if !session.is_alive() {
-                            return;
-                        }
                         continue;
                     }
                     if let Some(last) = beat.take() && matches!(last.await, Ok(false)) {
@@ -180,8 +175,11 @@ impl Listener {
     }
 }
 
-/// A heartbeat: its answer moves the session's deadline, counted from before it was sent. `false`: another
-/// backend than the session's has answered.
+/// What a heartbeat answers in a session that is given up.
+const GIVEN_UP: &str = "0";
+
+/// A heartbeat: its answer moves the session's deadline, counted from before it was sent. `false`: it isn't the
+/// session any more that has answered.
 async fn beat_once(
     client: Arc<Client>,
     text: Arc<str>,
@@ -195,14 +193,22 @@ async fn beat_once(
             session.prolong(sent.saturating_add(bound));
             true
         }
-        Ok(Ok(_)) => {
-            tracing::error!(
-                "a pooler shares the connections to PostgreSQL between transactions: set `pgbouncer: true`"
-            );
+        Ok(Ok(answered)) => {
+            if answered == GIVEN_UP {
+                tracing::warn!("the PostgreSQL server doesn't know the session any more");
+            } else {
+                tracing::error!(
+                    "a pooler shares the connections to PostgreSQL between transactions: set `pgbouncer: true`"
+                );
+            }
             session.end();
             false
         }
-        _ => true,
+        Ok(Err(failure)) => {
+            tracing::warn!(?failure, "the PostgreSQL server refused a heartbeat");
+            true
+        }
+        Err(_) => true,
     }
 }
 

@@ -162,7 +162,7 @@ impl PostgresProvider {
                 takeover: self.takeover.clone(),
                 sessions: Arc::clone(&self.sessions),
             };
-            let open = listener.open(0).await.map_err(self.failed())?;
+            let open = listener.open().await.map_err(self.failed())?;
             self.spawn(listener.run(Some(open), Arc::downgrade(&self.lines)));
             check_session(&self.id, &self.database, &self.sessions).await?;
         }
@@ -280,12 +280,14 @@ impl fmt::Debug for PostgresProvider {
 /// Ends the connections. What still hangs on the session is given up first, and the server is told so: else it
 /// keeps that for as long as this client could believe in it.
 async fn leave(database: &Arc<Database>, sessions: &Sessions, tasks: &[JoinHandle<()>]) {
-    if let Some(Joined { number, .. }) = sessions.end() {
+    tasks.iter().for_each(JoinHandle::abort);
+    sessions.end();
+    let number = sessions.given_up();
+    if number != 0 {
         let told = database.call(|statements| &statements.leave, vec![Box::new(number)]);
         // It ends by itself otherwise.
         let _ = timeout(LEAVING, told).await;
     }
-    tasks.iter().for_each(JoinHandle::abort);
     database.close();
 }
 

@@ -1,3 +1,4 @@
+use std::sync::atomic::{AtomicI32, Ordering};
 use std::time::Duration;
 
 use locking_core::Session;
@@ -16,31 +17,44 @@ pub(crate) struct Joined {
 
 /// The session that there is just now.
 #[derive(Debug)]
-pub(crate) struct Sessions(watch::Sender<Option<Joined>>);
+pub(crate) struct Sessions {
+    current: watch::Sender<Option<Joined>>,
+    /// The one before, while the server hasn't been told that it is given up; 0 for none.
+    given_up: AtomicI32,
+}
 
 impl Sessions {
     /// There is none.
     pub(crate) fn none() -> Self {
-        Self(watch::Sender::new(None))
+        Self { current: watch::Sender::new(None), given_up: AtomicI32::new(0) }
     }
 
+    /// The server knows that the one before is given up.
     pub(crate) fn begin(&self, joined: Joined) {
-        self.0.send_replace(Some(joined));
+        self.given_up.store(0, Ordering::SeqCst);
+        self.current.send_replace(Some(joined));
     }
 
-    /// Every guard on it is lost. Answers which one has ended, if there was one.
-    pub(crate) fn end(&self) -> Option<Joined> {
-        let joined = self.0.send_replace(None);
-        joined.inspect(|joined| joined.session.end())
+    /// Every guard on it is lost.
+    pub(crate) fn end(&self) {
+        if let Some(Joined { number, session }) = self.current.send_replace(None) {
+            session.end();
+            self.given_up.store(number, Ordering::SeqCst);
+        }
+    }
+
+    /// The number of the session that was given up, of which the server is to be told; 0 for none.
+    pub(crate) fn given_up(&self) -> i32 {
+        self.given_up.load(Ordering::SeqCst)
     }
 
     pub(crate) fn joined(&self) -> Option<Joined> {
-        self.0.borrow().clone()
+        self.current.borrow().clone()
     }
 
     /// The session that there is, or the next one.
     pub(crate) async fn wait(&self, limit: Duration) -> Result<Joined, Failure> {
-        let mut sessions = self.0.subscribe();
+        let mut sessions = self.current.subscribe();
         let joined = timeout(limit, sessions.wait_for(Option::is_some)).await;
         let joined = joined.ok().and_then(Result::ok).and_then(|joined| joined.clone());
         joined.ok_or_else(Failure::not_connected_in_time)

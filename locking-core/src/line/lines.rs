@@ -16,7 +16,7 @@ use super::background::Tasks;
 use super::direct::Direct;
 use super::held::{Held, PASSES};
 use super::place::Place;
-use super::queue::{LocalQueue, Waiter};
+use super::queue::{LocalQueue, Waiter, void};
 use super::revoked::Revoked;
 use super::stake::{Granting, Stake, StakeState};
 use super::store::LineStore;
@@ -198,11 +198,8 @@ impl<S: LineStore> Lines<S> {
                     }
                     return Err(Error::held(self.store.id(), blocked.key));
                 }
-                Ok(Answer::Void) => {
-                    // Dropping `undo` gives back what is left of an earlier one.
-                    let void = || Error::unavailable(self.store.id(), "the session has just ended");
-                    return Err(unknown.unwrap_or_else(void));
-                }
+                // Dropping `undo` gives back what is left of an earlier one.
+                Ok(Answer::Void) => return Err(unknown.unwrap_or_else(|| void(self.store.id()))),
                 Err(error @ Error::UnknownOutcome { .. }) if Instant::now() < give_up => {
                     undo.lost();
                     unknown = Some(error);

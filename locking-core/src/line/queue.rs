@@ -265,7 +265,10 @@ impl LocalQueue {
                 stake.blocked(sent, &blocked);
                 self.note_holder(blocked.owner.as_ref());
             }
-            Ok(Answer::Void) => stake.voided(),
+            Ok(Answer::Void) => {
+                stake.voided();
+                self.trouble = Some(Arc::new(void(provider)));
+            }
             Err(error) => {
                 let unsure = matches!(error, Error::UnknownOutcome { .. });
                 stake.unanswered(unsure);
@@ -364,6 +367,9 @@ impl LocalQueue {
             self.stake = Some(Stake::new(ask, head.number, StakeState::New));
         }
         let Some(stake) = &mut self.stake else { return Step::Sleep(far()) };
+        if let Some(ask) = stake.take_left_behind() {
+            return Step::Withdraw { ask, unsure: true, leaving: Vec::new() };
+        }
         if stake.notice.is_some() || stake.look_at <= now {
             let manner = stake.asks(next_ask);
             return Step::Ask(Arc::clone(&stake.ask), manner, stake.lost);
@@ -377,10 +383,9 @@ impl LocalQueue {
         if self.stake.as_ref().is_none_or(serves) {
             return None;
         }
-        let stake = self.stake.take().filter(|stake| stake.state == StakeState::Asked)?;
+        let (ask, unsure) = self.stake.take()?.into_withdrawal()?;
         let leaving = std::mem::take(&mut self.leaving);
-        let unsure = stake.may_come_late();
-        Some(Step::Withdraw { ask: stake.ask, unsure, leaving })
+        Some(Step::Withdraw { ask, unsure, leaving })
     }
 
     fn reenter(&mut self) -> Option<Step> {
@@ -421,6 +426,14 @@ impl LocalQueue {
         }
         self.wake_agent();
     }
+}
+
+/// Why nothing was granted to an ask that is void.
+pub(super) fn void(provider: &ProviderId) -> Error {
+    Error::unavailable(
+        provider,
+        "what was asked for is void: the session with the store has just ended",
+    )
 }
 
 /// A moment that isn't reached: the agent is woken by its bell.

@@ -7,6 +7,7 @@ use super::ask::{Answer, Ask, AskId, Manner};
 use super::background;
 use super::lines::Lines;
 use super::place::{WITHDRAWAL, at_deadline};
+use super::queue::void;
 use super::stake::Looks;
 use super::store::LineStore;
 use super::undo::Undo;
@@ -72,7 +73,8 @@ pub(super) async fn wait<S: LineStore>(
                 waiting = Waiting::begin(lines, &again);
                 // Dropping the old one gives back what is left of it.
                 undo = Undo::begin(lines, again)?;
-                (placed, trouble, manner) = (false, None, Manner::Queue);
+                (placed, manner) = (false, Manner::Queue);
+                trouble = Some(void(lines.store().id()));
                 backoff.next_delay()
             }
             Err(full @ Error::CapacityExceeded { .. }) => {

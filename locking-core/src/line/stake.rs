@@ -28,6 +28,8 @@ pub(super) struct Stake {
     pub(super) lost: bool,
     /// Whether the store takes nothing for the ask any more, so that the next one needs another name.
     void: bool,
+    /// What such an ask may have been granted before is to be given back.
+    left_behind: Option<Arc<Ask>>,
     /// State and doubt as they were before the ask that is under way.
     before: Option<(StakeState, bool)>,
     /// The last ask that was answered with *blocked*: before it was sent, and the greatest token then.
@@ -68,6 +70,7 @@ impl Stake {
             unsure: false,
             lost: false,
             void: false,
+            left_behind: None,
             before: None,
             blocked: None,
             notice: None,
@@ -130,11 +133,30 @@ impl Stake {
         self.look_at = Instant::now() + self.looks.next(blocked);
     }
 
-    /// The store takes nothing for the ask any more, and nothing of it is there.
+    /// The store takes nothing for the ask any more. Where it isn't the first answer, an earlier time may have
+    /// left a place in the queue there, or a grant.
     pub(super) fn voided(&mut self) {
+        let was_asked = self.before.is_some_and(|before| before != (StakeState::New, false));
+        if was_asked || self.lost {
+            self.left_behind = Some(Arc::clone(&self.ask));
+        }
         (self.state, self.unsure, self.lost, self.void) = (StakeState::New, false, false, true);
         (self.before, self.blocked, self.notice) = (None, None, None);
         self.look_at = Instant::now() + self.backoff.next_delay();
+    }
+
+    /// What is to be taken back when nobody wants it any more, and whether it may still be carried out.
+    pub(super) fn into_withdrawal(mut self) -> Option<(Arc<Ask>, bool)> {
+        if let Some(void) = self.left_behind.take() {
+            return Some((void, true));
+        }
+        let unsure = self.may_come_late();
+        (self.state == StakeState::Asked).then_some((self.ask, unsure))
+    }
+
+    /// An ask that is void, to be taken back.
+    pub(super) fn take_left_behind(&mut self) -> Option<Arc<Ask>> {
+        self.left_behind.take()
     }
 
     /// The store didn't answer. If it is known not to have been asked (not `unsure`), all is as before: a

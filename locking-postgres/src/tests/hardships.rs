@@ -149,6 +149,39 @@ async fn a_session_that_has_ended_is_granted_no_guard() {
 }
 
 #[tokio::test]
+async fn a_late_copy_of_a_request_does_not_tie_a_guard_to_a_session_that_was_given_up() {
+    let server = server().await;
+    let (former, next) = (session(&server).await, session(&server).await);
+    let given_up = number(&former, "SELECT locking.locking_join(60000, 0)").await;
+    let join = format!("SELECT locking.locking_join(60000, {given_up})");
+    let current = number(&next, &join).await;
+    let acquire = |client: i32| {
+        format!(
+            "SELECT blocked FROM locking.locking_acquire(16, 1000, {client}, false, 'queue', false, 'ask', 'g', '', 60000, '{{k}}')"
+        )
+    };
+    assert_eq!(execute(&server, &acquire(current)).await, "0");
+    assert_eq!(execute(&server, &acquire(given_up)).await, "-1");
+    let tied_to = execute(&server, "SELECT client FROM locking.locking_guard").await;
+    assert_eq!(tied_to, current.to_string());
+    // Nor does a late heartbeat bring it back.
+    let beat = format!("SELECT locking.locking_beat({given_up}, 60000)");
+    assert_eq!(number(&former, &beat).await, 0);
+    assert_eq!(execute(&server, &acquire(given_up)).await, "-1");
+}
+
+/// A session of its own, in which a client can join.
+async fn session(server: &Postgres) -> tokio_postgres::Client {
+    let (client, connection) = connector(&server.url()).session().await.expect("connected");
+    tokio::spawn(connection.run());
+    client
+}
+
+async fn number(session: &tokio_postgres::Client, sql: &str) -> i32 {
+    session.query_one(sql, &[]).await.expect("answered").get(0)
+}
+
+#[tokio::test]
 async fn a_provider_that_is_given_up_half_way_leaves_no_connection() {
     let server = server().await;
     let in_the_way = hold_all_guards(&server).await;

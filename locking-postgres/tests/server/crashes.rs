@@ -134,3 +134,15 @@ async fn a_guard_that_is_told_of_the_servers_end_is_lost_and_its_key_is_free_aga
         other.close(LONG).await.expect("closed");
     }
 }
+
+#[tokio::test]
+async fn a_crash_forgets_neither_a_sessions_number_nor_for_how_long_it_is_believed_in() {
+    let server = PostgresSetup::new().durable().start().await.expect("a server");
+    drop(crate::client(&server).await);
+    let join = "SELECT locking.locking_join(90000, 0)";
+    let before = crate::number(&server, join).await;
+    server.kill().await.expect("killed");
+    server.start_again().await.expect("started");
+    assert_eq!(crate::number(&server, "SELECT ms FROM locking.locking_bound").await, 90_000);
+    assert_ne!(crate::number(&server, join).await, before);
+}
