@@ -32,6 +32,10 @@ impl LockingModuleBuilder {
     /// - [`Error::Unavailable`](crate::Error::Unavailable) or
     ///   [`Error::UnknownOutcome`](crate::Error::UnknownOutcome) if a provider needs its store to start,
     ///   and it can't be reached or doesn't answer.
+    ///
+    /// # Cancellation safety
+    ///
+    /// Dropped at any await point, the connections that were made are ended in the background.
     pub async fn build(self) -> Result<LockingModule> {
         let plan = Plan::new(self.config, &Registry::new(self.by_hand)?)?;
         let ignored = plan.ignored.clone();

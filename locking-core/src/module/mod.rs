@@ -83,6 +83,10 @@ impl LockingModule {
     /// - [`Error::Configuration`] for every mistake in it.
     /// - [`Error::Unavailable`] or [`Error::UnknownOutcome`] if a provider needs its store to start,
     ///   and it can't be reached or doesn't answer.
+    ///
+    /// # Cancellation safety
+    ///
+    /// Dropped at any await point, the connections that were made are ended in the background.
     pub async fn new(config: LockingConfig) -> Result<Self> {
         Self::builder(config).build().await
     }
