@@ -45,21 +45,53 @@ async fn several_providers_run_without_a_server() {
 }
 
 #[tokio::test]
-async fn examples_of_several_processes_run_with_redis() {
-    let redis = RedisSetup::new().start().await.expect("a server");
-    let url = (REDIS, redis.url());
-    for example in ["inventory", "cron", "fenced-writes", "several-providers"] {
-        run(example, std::slice::from_ref(&url)).await;
-    }
+async fn inventory_runs_with_redis() {
+    with_redis("inventory").await;
 }
 
 #[tokio::test]
-async fn examples_of_several_processes_run_with_postgresql() {
+async fn cron_runs_with_redis() {
+    with_redis("cron").await;
+}
+
+#[tokio::test]
+async fn fenced_writes_run_with_redis() {
+    with_redis("fenced-writes").await;
+}
+
+#[tokio::test]
+async fn several_providers_run_with_redis() {
+    with_redis("several-providers").await;
+}
+
+#[tokio::test]
+async fn inventory_runs_with_postgresql() {
+    with_postgresql("inventory").await;
+}
+
+#[tokio::test]
+async fn cron_runs_with_postgresql() {
+    with_postgresql("cron").await;
+}
+
+#[tokio::test]
+async fn fenced_writes_run_with_postgresql() {
+    with_postgresql("fenced-writes").await;
+}
+
+#[tokio::test]
+async fn several_providers_run_with_postgresql() {
+    with_postgresql("several-providers").await;
+}
+
+async fn with_redis(example: &str) {
+    let redis = RedisSetup::new().start().await.expect("a server");
+    run(example, &[(REDIS, redis.url())]).await;
+}
+
+async fn with_postgresql(example: &str) {
     let postgres = PostgresSetup::new().start().await.expect("a server");
-    let url = (POSTGRES, postgres.url());
-    for example in ["inventory", "cron", "fenced-writes", "several-providers"] {
-        run(example, std::slice::from_ref(&url)).await;
-    }
+    run(example, &[(POSTGRES, postgres.url())]).await;
 }
 
 /// Runs an example to its end. What it prints is shown if the test fails.
