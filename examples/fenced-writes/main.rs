@@ -32,7 +32,7 @@ use crate::postgres::PostgresProduct;
 use crate::redis::RedisProduct;
 
 /// How long a paused holder keeps the others out. So short for this program's sake alone.
-const LEASE: Duration = Duration::from_millis(500);
+const LEASE: Duration = Duration::from_secs(1);
 
 type Result<T = ()> = std::result::Result<T, Box<dyn StdError + Send + Sync>>;
 

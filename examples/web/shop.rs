@@ -11,7 +11,7 @@ use tokio::time::sleep;
 use crate::answer::Refusal;
 
 /// How long a payment takes.
-pub(crate) const PAYMENT: Duration = Duration::from_millis(200);
+pub(crate) const PAYMENT: Duration = Duration::from_millis(300);
 /// How long a request waits for another one on the same order: the customer is waiting as well.
 const PATIENCE: Duration = Duration::from_millis(50);
 
