@@ -182,7 +182,8 @@ pub trait LockingProvider: fmt::Debug + Send + Sync + 'static {
     /// # Errors
     ///
     /// - [`Error::Unsupported`], the default, without [`Capability::Lists`].
-    /// - [`Error::Unavailable`] if the store didn't answer.
+    /// - [`Error::Unavailable`] or [`Error::UnknownOutcome`] if the store didn't answer.
+    /// - [`Error::Closed`] if this client was closed.
     async fn inspect(&self, key: &LockKey) -> Result<Option<LockInfo>> {
         let _ = key;
         Err(Error::unsupported(self.id(), Capability::Lists))
@@ -193,7 +194,8 @@ pub trait LockingProvider: fmt::Debug + Send + Sync + 'static {
     /// # Errors
     ///
     /// - [`Error::Unsupported`], the default, without [`Capability::Lists`].
-    /// - [`Error::Unavailable`] if the store didn't answer.
+    /// - [`Error::Unavailable`] or [`Error::UnknownOutcome`] if the store didn't answer.
+    /// - [`Error::Closed`] if this client was closed.
     async fn list(&self) -> Result<Vec<LockInfo>> {
         Err(Error::unsupported(self.id(), Capability::Lists))
     }
@@ -206,7 +208,9 @@ pub trait LockingProvider: fmt::Debug + Send + Sync + 'static {
     ///
     /// # Errors
     ///
-    /// [`Error::Unavailable`] if the store didn't answer, or refused.
+    /// - [`Error::Unavailable`] or [`Error::UnknownOutcome`] if the store didn't answer, or is busy.
+    /// - [`Error::Configuration`] if the user may not, or if what is there isn't the provider's own.
+    /// - [`Error::Closed`] if this client was closed.
     async fn migrate(&self) -> Result<()> {
         Ok(())
     }

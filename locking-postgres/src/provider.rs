@@ -60,6 +60,7 @@ impl PostgresProvider {
     /// # Errors
     ///
     /// - [`Error::Unavailable`] if the server isn't there, doesn't answer, or refuses the credentials.
+    /// - [`Error::UnknownOutcome`] if it stops answering half way.
     /// - [`Error::Configuration`] if an option won't do.
     ///
     /// Where the migrations haven't run that this version needs, that isn't an error yet: `migrate` can still
@@ -68,6 +69,11 @@ impl PostgresProvider {
     /// # Panics
     ///
     /// Outside a tokio runtime.
+    ///
+    /// # Cancellation safety
+    ///
+    /// Dropped at any await point, the connections that were made end. With `migrate_at_start`, the tables
+    /// are up to date or as they were.
     pub async fn connect(id: ProviderId, options: PostgresOptions) -> Result<Self> {
         let connector = Connector::new(&options)?;
         let pool = connector.pool();
@@ -85,6 +91,10 @@ impl PostgresProvider {
     /// # Panics
     ///
     /// Outside a tokio runtime.
+    ///
+    /// # Cancellation safety
+    ///
+    /// That of [`connect`](Self::connect); the pool's connections stay the application's.
     pub async fn with_pool(id: ProviderId, pool: Pool, options: PostgresOptions) -> Result<Self> {
         let connector = Connector::new(&options)?;
         Self::begin(id, options, connector, pool, None).await

@@ -1,3 +1,4 @@
+use std::ops::Deref;
 use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
 use std::time::Duration;
 
@@ -29,7 +30,7 @@ pub(crate) struct Connection {
 
 impl Connection {
     /// Connects both.
-    pub(crate) async fn open(id: &ProviderId, options: &RedisOptions) -> Result<Self> {
+    pub(crate) async fn open(id: &ProviderId, options: &RedisOptions) -> Result<Starting> {
         let builder = builder(options)?;
         let refused = |error: DriverError| Error::unavailable(id, Box::new(error) as BoxError);
         let connection = Self {
@@ -39,6 +40,7 @@ impl Connection {
             answered: Arc::new(Mutex::new(Instant::now())),
             runtime: Handle::current(),
         };
+        let connection = Starting(Some(connection));
         let opened = async {
             connection.commands.init().await?;
             connection.notices.init().await
@@ -47,11 +49,11 @@ impl Connection {
         match timeout(limit, opened).await {
             Ok(Ok(_)) => Ok(connection),
             Ok(Err(error)) => {
-                connection.close().await;
+                connection.give_up().await;
                 Err(refused(error))
             }
             Err(_) => {
-                connection.close().await;
+                connection.give_up().await;
                 Err(Error::unavailable(id, "the Redis server didn't answer in time"))
             }
         }
@@ -123,6 +125,40 @@ impl Connection {
             let _ = self.notices.quit().await;
         };
         let _ = timeout(Duration::from_secs(1), quit).await;
+    }
+}
+
+/// A connection whose provider isn't made yet. When that is given up, so is the connection: the driver
+/// by itself would keep it, and make it again without end.
+pub(crate) struct Starting(Option<Connection>);
+
+impl Starting {
+    /// The provider is made.
+    pub(crate) fn started(mut self) -> Connection {
+        self.0.take().expect("it is started once")
+    }
+
+    /// The provider can't be made: ends both, in good order where that is possible.
+    pub(crate) async fn give_up(mut self) {
+        self.close().await;
+        self.0 = None;
+    }
+}
+
+impl Deref for Starting {
+    type Target = Connection;
+
+    fn deref(&self) -> &Connection {
+        self.0.as_ref().expect("it isn't started yet")
+    }
+}
+
+impl Drop for Starting {
+    fn drop(&mut self) {
+        if let Some(connection) = self.0.take() {
+            let runtime = connection.runtime.clone();
+            runtime.spawn(async move { connection.close().await });
+        }
     }
 }
 

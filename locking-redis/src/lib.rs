@@ -45,7 +45,9 @@ use std::sync::Arc;
 
 use locking_core::{Capabilities, Capability, LockingProvider, ProviderRegistration};
 
-pub use crate::options::{ConnectionOptions, ReconnectionOptions, RedisOptions, TlsOptions};
+pub use crate::options::{
+    ConnectionOptions, ReconnectionOptions, RedisOptions, Secret, TlsOptions,
+};
 pub use crate::provider::RedisProvider;
 
 /// The identifier under which this provider is registered.

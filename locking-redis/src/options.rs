@@ -24,7 +24,7 @@ pub struct RedisOptions {
     /// How soon a lock is looked at again that other software holds without telling of its release (the
     /// original module does); then at growing intervals. Default: 5 ms.
     pub default_retry_interval: Duration,
-    /// The longest of those intervals. Default: 200 ms.
+    /// The longest of those intervals; not shorter than the first. Default: 200 ms.
     pub maximum_retry_interval: Duration,
 }
 
@@ -94,11 +94,11 @@ pub struct ConnectionOptions {
     /// The password, where it isn't in the URL. A secret.
     #[serde(deserialize_with = "Secret::some")]
     pub password: Option<Secret>,
-    /// How long connecting may take. Default: 3 s.
+    /// How long connecting may take; longer than zero. Default: 3 s.
     #[serde(with = "config::duration")]
     pub connect_timeout: Duration,
-    /// How long a command may take, reconnecting included, before its outcome counts as unknown. Default:
-    /// 2 s.
+    /// How long a command may take, reconnecting included, before its outcome counts as unknown; longer
+    /// than zero. Default: 2 s.
     #[serde(with = "config::duration")]
     pub command_timeout: Duration,
     /// How a lost connection is made again.

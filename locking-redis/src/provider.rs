@@ -46,11 +46,16 @@ impl RedisProvider {
     /// # Errors
     ///
     /// - [`Error::Unavailable`] if the server isn't there, doesn't answer, or refuses the credentials.
+    /// - [`Error::UnknownOutcome`] if it stops answering half way.
     /// - [`Error::Configuration`] if an option won't do.
     ///
     /// # Panics
     ///
     /// Outside a tokio runtime.
+    ///
+    /// # Cancellation safety
+    ///
+    /// Dropped at any await point, the connections that were made are ended in the background.
     pub async fn connect(id: ProviderId, options: RedisOptions) -> Result<Self> {
         let runtime = Handle::current();
         let connection = Connection::open(&id, &options).await?;
@@ -59,12 +64,12 @@ impl RedisProvider {
         let pipeline = Pipeline::new(connection.clone(), namespace, runtime.clone());
         let refused = |failure: Failure| failure.into_error(&id);
         if let Err(failure) = pipeline.load().await {
-            connection.close().await;
+            connection.give_up().await;
             return Err(refused(failure));
         }
         let settings = Settings::of(&connection).await;
         if settings.is("cluster-enabled", "yes") {
-            connection.close().await;
+            connection.give_up().await;
             let problem = "this is a node of a cluster, and clusters aren't supported yet";
             return Err(ConfigurationError::option("redis_url", problem).into());
         }
@@ -73,9 +78,10 @@ impl RedisProvider {
         let channel = Value::from(format!("{namespace}\0c{client}"));
         let lines = Lines::new(store, client, runtime.clone());
         if let Err(failure) = listener::begin(&connection, &channel).await {
-            connection.close().await;
+            connection.give_up().await;
             return Err(refused(failure));
         }
+        let connection = connection.started();
         let listening = listener::listen(connection.clone(), channel, Arc::downgrade(&lines));
         let listener = runtime.spawn(listening);
         tracing::info!("Connection to Redis in \"{id}\" provider established");

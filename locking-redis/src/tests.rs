@@ -59,7 +59,7 @@ async fn pipeline(server: &Redis) -> Arc<Pipeline> {
     let options = RedisOptions::new(server.url()).expect("a URL");
     let id = ProviderId::new("script").expect("an id");
     let connection = Connection::open(&id, &options).await.expect("connected");
-    let pipeline = Pipeline::new(connection, "s:", Handle::current());
+    let pipeline = Pipeline::new(connection.started(), "s:", Handle::current());
     pipeline.load().await.expect("loaded");
     pipeline
 }

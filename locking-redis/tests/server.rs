@@ -34,6 +34,23 @@ async fn asked(server: &Redis, words: &[&str]) -> String {
 }
 
 #[tokio::test]
+async fn a_start_that_is_given_up_leaves_no_connection() {
+    let server = server().await;
+    let url = server.url();
+    let whole = Instant::now();
+    drop(provider(&url).await.expect("the server can be reached"));
+    let step = whole.elapsed() / 20;
+    for steps in 0..20 {
+        let _ = tokio::time::timeout(step * steps, provider(&url)).await;
+    }
+    let given_up = Instant::now();
+    while server.connections().await.expect("answered") > 0 {
+        assert!(given_up.elapsed() < SOON * 3, "connections are left");
+        tokio::time::sleep(Duration::from_millis(20)).await;
+    }
+}
+
+#[tokio::test]
 async fn a_lock_of_the_original_module_blocks_until_it_is_deleted() {
     let server = server().await;
     let module = module(&server).await;

@@ -62,7 +62,7 @@ pub mod providers {
     pub use locking_redis as redis;
 }
 
-/// Runs the code blocks of the guides; exists in no build.
+/// Runs the code blocks of the guides; exists in no build. That on testing needs servers: it runs in `examples/guides.rs`.
 #[cfg(all(doctest, feature = "memory"))]
 mod guides {
     #[doc = include_str!("../../README.md")]
@@ -83,12 +83,16 @@ mod guides {
     struct TestkitReadme;
     #[doc = include_str!("../../docs/getting-started.md")]
     struct GettingStarted;
+    #[doc = include_str!("../../docs/choosing-a-provider.md")]
+    struct ChoosingAProvider;
     #[doc = include_str!("../../docs/configuration.md")]
     struct Configuration;
     #[doc = include_str!("../../docs/guarantees.md")]
     struct Guarantees;
     #[doc = include_str!("../../docs/operations.md")]
     struct Operations;
+    #[doc = include_str!("../../docs/coming-from-the-original.md")]
+    struct ComingFromTheOriginal;
     #[doc = include_str!("../../docs/writing-a-provider.md")]
     struct WritingAProvider;
 }

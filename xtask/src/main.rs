@@ -7,6 +7,7 @@ mod conformance;
 mod containers;
 mod engine;
 mod images;
+mod links;
 mod packages;
 mod rule;
 mod steps;
@@ -33,6 +34,8 @@ enum Task {
     Ci,
     /// Runs the contract suite against providers, and shows one report for each
     Conformance(conformance::Conformance),
+    /// Follows the links in the guides, as far as they stay in the repository
+    Links,
     /// Gets the images of servers under test: pulled, or made from Debian's packages
     Images,
     /// Measures a provider, each call next to the floor of the same work
@@ -44,6 +47,7 @@ fn main() -> ExitCode {
         Task::Test => in_steps(test::run),
         Task::Ci => in_steps(ci::run),
         Task::Conformance(conformance) => conformance.run(),
+        Task::Links => links::run(),
         Task::Images => images::run(),
         Task::Bench(bench) => bench.run(),
     };

@@ -25,8 +25,18 @@ impl Steps {
     /// Runs a command as a step. An error names the step, and ends the task.
     pub(crate) fn run(&mut self, name: &str, command: &mut Command) -> Result {
         eprintln!("\n=== {name}: {}", shown(command));
+        self.take(name, || command::run(command))
+    }
+
+    /// Runs a check of these tasks' own as a step.
+    pub(crate) fn check(&mut self, name: &str, check: impl FnOnce() -> Result) -> Result {
+        eprintln!("\n=== {name}");
+        self.take(name, check)
+    }
+
+    fn take(&mut self, name: &str, work: impl FnOnce() -> Result) -> Result {
         let started = Instant::now();
-        let done = command::run(command);
+        let done = work();
         let took = started.elapsed();
         let outcome = if done.is_ok() { Outcome::Passed(took) } else { Outcome::Failed(took) };
         self.0.push(Step { name: name.to_owned(), outcome });

@@ -29,8 +29,13 @@ impl LockingModuleBuilder {
     /// # Errors
     ///
     /// - [`Error::Configuration`](crate::Error::Configuration) for every mistake in it.
-    /// - [`Error::Unavailable`](crate::Error::Unavailable) if a provider needs its store to start
-    ///   and can't reach it.
+    /// - [`Error::Unavailable`](crate::Error::Unavailable) or
+    ///   [`Error::UnknownOutcome`](crate::Error::UnknownOutcome) if a provider needs its store to start,
+    ///   and it can't be reached or doesn't answer.
+    ///
+    /// # Cancellation safety
+    ///
+    /// Dropped at any await point, the connections that were made are ended in the background.
     pub async fn build(self) -> Result<LockingModule> {
         let plan = Plan::new(self.config, &Registry::new(self.by_hand)?)?;
         let ignored = plan.ignored.clone();

@@ -7,7 +7,7 @@ use crate::error::Result;
 use crate::lease::Lease;
 use crate::time::Expiry;
 
-/// A call of [`LockingModule::extend`].
+/// A call of [`LockingModule::extend`]: all keys of the lease, or none.
 ///
 /// # Errors
 ///

@@ -6,17 +6,22 @@ use crate::info::LockInfo;
 use crate::invalid::InvalidInput;
 use crate::key::LockKey;
 
-/// A call of [`LockingModule::inspect`].
+/// A call of [`LockingModule::inspect`]; awaiting it answers who holds the key, if somebody does.
 ///
 /// # Errors
 ///
 /// - [`Error::Unsupported`](crate::Error::Unsupported) if the provider doesn't declare
 ///   [`Capability::Lists`](crate::Capability::Lists).
 /// - [`Error::InvalidInput`](crate::Error::InvalidInput) before any I/O, for the key.
-/// - [`Error::Unavailable`](crate::Error::Unavailable) if the store didn't answer.
+/// - [`Error::Unavailable`](crate::Error::Unavailable) or
+///   [`Error::UnknownOutcome`](crate::Error::UnknownOutcome) if the store didn't answer.
 /// - [`Error::Closed`](crate::Error::Closed) if the provider is closed.
 /// - [`Error::Configuration`](crate::Error::Configuration) if it names a provider that isn't
 ///   configured.
+///
+/// # Cancellation safety
+///
+/// Dropped at any await point, nothing has changed.
 #[derive(Debug)]
 #[must_use = "nothing is asked before it is awaited"]
 pub struct Inspect<'a> {
@@ -57,11 +62,21 @@ impl<'a> IntoFuture for Inspect<'a> {
     }
 }
 
-/// A call of [`LockingModule::list`].
+/// A call of [`LockingModule::list`]; awaiting it answers who holds what, in the byte order of the keys.
 ///
 /// # Errors
 ///
-/// As [`Inspect`], without a key.
+/// - [`Error::Unsupported`](crate::Error::Unsupported) if the provider doesn't declare
+///   [`Capability::Lists`](crate::Capability::Lists).
+/// - [`Error::Unavailable`](crate::Error::Unavailable) or
+///   [`Error::UnknownOutcome`](crate::Error::UnknownOutcome) if the store didn't answer.
+/// - [`Error::Closed`](crate::Error::Closed) if the provider is closed.
+/// - [`Error::Configuration`](crate::Error::Configuration) if it names a provider that isn't
+///   configured.
+///
+/// # Cancellation safety
+///
+/// Dropped at any await point, nothing has changed.
 #[derive(Debug)]
 #[must_use = "nothing is asked before it is awaited"]
 pub struct List<'a> {

@@ -81,7 +81,12 @@ impl LockingModule {
     /// # Errors
     ///
     /// - [`Error::Configuration`] for every mistake in it.
-    /// - [`Error::Unavailable`] if a provider needs its store to start and can't reach it.
+    /// - [`Error::Unavailable`] or [`Error::UnknownOutcome`] if a provider needs its store to start,
+    ///   and it can't be reached or doesn't answer.
+    ///
+    /// # Cancellation safety
+    ///
+    /// Dropped at any await point, the connections that were made are ended in the background.
     pub async fn new(config: LockingConfig) -> Result<Self> {
         Self::builder(config).build().await
     }
@@ -110,6 +115,8 @@ impl LockingModule {
     ///
     /// A key held by the same [`owner`](Acquire::owner) is re-entered: same token, and a longer
     /// expiry extends it. There is no hold count.
+    ///
+    /// Its errors, and what dropping it does, are those of [`Acquire`].
     #[must_use = "nothing is acquired before it is awaited"]
     pub fn acquire(&self, keys: impl IntoKeys) -> Acquire<'_> {
         Acquire::new(self, keys.into_keys())
@@ -117,27 +124,29 @@ impl LockingModule {
 
     /// Gives keys back by name. Answers whether every one of them was held by that
     /// [`owner`](Release::owner); without one, by anybody's anonymous lease. Never frees anyone
-    /// else's, nor a guard's.
+    /// else's, nor a guard's. Its errors, and what dropping it does, are those of [`Release`].
     #[must_use = "nothing is released before it is awaited"]
     pub fn release(&self, keys: impl IntoKeys) -> Release<'_> {
         Release::new(self, keys.into_keys())
     }
 
     /// Gives back exactly what this lease took, and nothing that came after it. Answers whether
-    /// all of it was still held.
+    /// all of it was still held. Its errors, and what dropping it does, are those of [`ReleaseLease`].
     #[must_use = "nothing is released before it is awaited"]
     pub fn release_lease<'a>(&'a self, lease: &'a Lease) -> ReleaseLease<'a> {
         ReleaseLease::new(self, lease)
     }
 
     /// Frees the leases of an [`owner`](ReleaseAll::owner), or without one every lease that
-    /// `acquire` made. Answers how many keys that were.
+    /// `acquire` made. Answers how many keys that were. Its errors, and what dropping it does, are those of
+    /// [`ReleaseAll`].
     #[must_use = "nothing is released before it is awaited"]
     pub fn release_all(&self) -> ReleaseAll<'_> {
         ReleaseAll::new(self)
     }
 
-    /// Sets the remaining time of a lease that is still held. It may shorten.
+    /// Sets the remaining time of a lease that is still held, from now on: more than zero, at most
+    /// 36,525 days. It may shorten. Its errors, and what dropping it does, are those of [`Extend`].
     #[must_use = "nothing is extended before it is awaited"]
     pub fn extend<'a>(&'a self, lease: &'a Lease, remaining: Duration) -> Extend<'a> {
         Extend::new(self, lease, remaining)
@@ -145,7 +154,8 @@ impl LockingModule {
 
     /// Takes the keys and gives a guard: kept alive in the background, given back when dropped.
     /// Waits for the provider's `wait_locking_timeout` (5 s) unless
-    /// [`timeout`](Lock::timeout) says otherwise.
+    /// [`timeout`](Lock::timeout) says otherwise. Its errors, and what dropping it does, are those of
+    /// [`Lock`].
     #[must_use = "nothing is locked before it is awaited"]
     pub fn lock(&self, keys: impl IntoKeys) -> Lock<'_> {
         Lock::new(self, keys.into_keys())
@@ -156,6 +166,9 @@ impl LockingModule {
     /// `job` receives a [`LockContext`] and gives a future; that future's output, also where it is
     /// a `Result` of its own, is what the call answers. It is never re-entrant: executing inside an
     /// execution on the same key times out.
+    ///
+    /// Waits and is renewed as [`lock`](Self::lock) is. Its errors, and what dropping it does, are those
+    /// of [`Execute`].
     #[must_use = "nothing runs before it is awaited"]
     pub fn execute<F, Fut>(&self, keys: impl IntoKeys, job: F) -> Execute<'_, F>
     where
@@ -166,13 +179,13 @@ impl LockingModule {
         Execute::new(self.lock(keys), job)
     }
 
-    /// Who holds a key; `None` if nobody does.
+    /// Who holds a key; `None` if nobody does. Its errors are those of [`Inspect`].
     #[must_use = "nothing is asked before it is awaited"]
     pub fn inspect(&self, key: impl AsRef<str>) -> Inspect<'_> {
         Inspect::new(self, key.as_ref())
     }
 
-    /// Who holds what, in the byte order of the keys.
+    /// Who holds what, in the byte order of the keys. Its errors are those of [`List`].
     #[must_use = "nothing is asked before it is awaited"]
     pub fn list(&self) -> List<'_> {
         List::new(self)
@@ -183,7 +196,17 @@ impl LockingModule {
     ///
     /// # Errors
     ///
-    /// [`Error::Unavailable`] if a store didn't answer, or refused.
+    /// Those of the first provider that fails; the ones after it are left as they are.
+    ///
+    /// - [`Error::Unavailable`] or [`Error::UnknownOutcome`] if its store didn't answer, or was busy with
+    ///   the tables for too long.
+    /// - [`Error::Configuration`] if its user may not make tables, or if what is there isn't its own.
+    /// - [`Error::Closed`] if the provider is closed.
+    ///
+    /// # Cancellation safety
+    ///
+    /// Dropped at any await point, a provider's tables are up to date or as they were; call it again to go
+    /// on.
     pub async fn migrate(&self) -> Result<()> {
         for target in self.0.targets.iter() {
             target.provider().migrate().await?;

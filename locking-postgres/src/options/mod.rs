@@ -35,11 +35,11 @@ pub struct PostgresOptions {
     pub tls: TlsOptions,
     /// The connections on which statements run.
     pub pool: PoolOptions,
-    /// How long connecting may take, to each host of the address. Default: the address's
-    /// `connect_timeout`, else 3 s.
+    /// How long connecting may take, to each host of the address; longer than zero. Default: the
+    /// address's `connect_timeout`, else 3 s.
     pub connect_timeout: Duration,
     /// How long a statement may take before its outcome counts as unknown, and how long it may wait for a
-    /// connection of the pool before that. Default: 2 s.
+    /// connection of the pool before that; longer than zero. Default: 2 s.
     pub command_timeout: Duration,
     /// How long guards and jobs wait when they don't say. Default: 5 s.
     pub wait_locking_timeout: Duration,
@@ -55,7 +55,7 @@ pub struct PostgresOptions {
     /// How soon a waiter asks again behind a transaction pooler; then at growing intervals.
     /// Default: 5 ms.
     pub default_retry_interval: Duration,
-    /// The longest of those intervals. Default: 200 ms.
+    /// The longest of those intervals; not shorter than the first. Default: 200 ms.
     pub maximum_retry_interval: Duration,
 }
 

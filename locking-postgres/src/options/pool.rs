@@ -6,7 +6,7 @@ use serde::Deserialize;
 #[serde(default, deny_unknown_fields)]
 #[non_exhaustive]
 pub struct PoolOptions {
-    /// How many there are; they are opened at start. Default: 4.
+    /// How many there are, at least 1; they are opened at start. Default: 4.
     pub max_size: usize,
 }
 

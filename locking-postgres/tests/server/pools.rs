@@ -7,7 +7,7 @@ use deadpool_postgres::{Manager, ManagerConfig, Pool, RecyclingMethod};
 use locking_core::LockingModule;
 use locking_postgres::PostgresProvider;
 use tokio::task::JoinSet;
-use tokio::time::{Duration, Instant, sleep};
+use tokio::time::{Duration, Instant, sleep, timeout};
 use tokio_postgres::{Config, NoTls};
 
 use crate::{LONG, SOON, connect, id, ms, options, scaled, until_nothing_is_left};
@@ -30,6 +30,24 @@ async fn contend(module: &LockingModule, count: usize, keys: usize) {
     }
     while let Some(ended) = waiting.join_next().await {
         ended.expect("no panic");
+    }
+}
+
+#[tokio::test]
+async fn a_start_that_is_given_up_leaves_no_connection() {
+    let server = crate::server().await;
+    let start = || connect(options(&server.url()));
+    drop(start().await.expect("the server can be reached, and the tables are made"));
+    let whole = Instant::now();
+    drop(start().await.expect("the server can be reached"));
+    let step = whole.elapsed() / 20;
+    for steps in 0..20 {
+        let _ = timeout(step * steps, start()).await;
+    }
+    let give_up = Instant::now() + SOON * 3;
+    while server.connections().await.expect("answered") > 0 {
+        assert!(Instant::now() < give_up, "connections are left");
+        sleep(ms(20)).await;
     }
 }
 

@@ -1,0 +1,8 @@
+//! Guides whose code needs more than the facade's tests have: here are servers.
+
+/// Runs the code blocks; exists in no build.
+#[cfg(doctest)]
+mod guides {
+    #[doc = include_str!("../docs/testing.md")]
+    struct Testing;
+}
