@@ -1,0 +1,63 @@
+use std::panic::{AssertUnwindSafe, catch_unwind};
+use std::sync::mpsc::{Receiver, RecvTimeoutError, Sender, channel};
+use std::time::{Duration, Instant};
+
+use tokio::sync::oneshot;
+
+use crate::error::Failure;
+use crate::lock_file::LockFile;
+
+/// How often what is over is swept away.
+const SWEEP: Duration = Duration::from_secs(10);
+
+/// A client's way to its file: a thread that does one operation after another, so that no task of a runtime
+/// ever waits for a disk or for another process. It ends with the last clone.
+#[derive(Clone)]
+pub(crate) struct Database {
+    operations: Sender<Operation>,
+}
+
+type Operation = Box<dyn FnOnce(&mut LockFile) + Send>;
+
+impl Database {
+    pub(crate) fn start(file: LockFile) -> Result<Self, Failure> {
+        let (operations, queue) = channel();
+        let thread = std::thread::Builder::new().name("locking-sqlite".to_owned());
+        thread.spawn(|| work(file, queue)).map_err(Failure::NoThread)?;
+        Ok(Self { operations })
+    }
+
+    /// Carries out an operation. Who drops the future doesn't keep it from being carried out.
+    pub(crate) async fn call<T: Send + 'static>(
+        &self,
+        operation: impl FnOnce(&mut LockFile) -> Result<T, Failure> + Send + 'static,
+    ) -> Result<T, Failure> {
+        let (answer, answered) = oneshot::channel();
+        let operation: Operation = Box::new(move |file| {
+            // Nobody may listen any more.
+            let _ = answer.send(operation(file));
+        });
+        self.operations.send(operation).map_err(|_| Failure::Panicked)?;
+        answered.await.unwrap_or(Err(Failure::Panicked))
+    }
+}
+
+fn work(mut file: LockFile, queue: Receiver<Operation>) {
+    let mut sweep = Instant::now() + SWEEP;
+    loop {
+        match queue.recv_timeout(sweep.saturating_duration_since(Instant::now())) {
+            Ok(operation) => {
+                if catch_unwind(AssertUnwindSafe(|| operation(&mut file))).is_err() {
+                    // Whatever state it is in.
+                    file.close();
+                }
+            }
+            Err(RecvTimeoutError::Timeout) => {}
+            Err(RecvTimeoutError::Disconnected) => return,
+        }
+        if Instant::now() >= sweep {
+            let more = file.sweep();
+            sweep = Instant::now() + if more { Duration::ZERO } else { SWEEP };
+        }
+    }
+}

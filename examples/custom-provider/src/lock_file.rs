@@ -1,0 +1,171 @@
+use std::os::unix::fs::MetadataExt;
+use std::path::{Path, PathBuf};
+use std::thread::sleep;
+use std::time::{Duration, Instant};
+
+use rusqlite::{Connection, OpenFlags, Transaction, TransactionBehavior};
+
+use crate::boot::{BootId, BootTime};
+use crate::error::Failure;
+use crate::{holds, migrate};
+
+/// The file, with one connection to it, which is made where it is needed, and made again where the file was
+/// replaced or the connection failed.
+pub(crate) struct LockFile {
+    path: PathBuf,
+    patience: Duration,
+    boot: BootId,
+    open: Option<Open>,
+}
+
+/// What a commit has to survive.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub(crate) enum Durability {
+    /// Any end of a process: what guards need, which end with the machine.
+    Processes,
+    /// A crash of the machine as well: the disk has it before anybody is told.
+    Machine,
+}
+
+struct Open {
+    connection: Connection,
+    durability: Durability,
+    identity: Option<Identity>,
+}
+
+/// Which file a path leads to.
+#[derive(PartialEq, Eq)]
+struct Identity {
+    device: u64,
+    inode: u64,
+}
+
+impl LockFile {
+    pub(crate) fn new(path: PathBuf, patience: Duration, boot: BootId) -> Self {
+        Self { path, patience, boot, open: None }
+    }
+
+    /// Does work that writes: all of it or nothing, and nobody else's between. The work gets the moment at
+    /// which it has the file for itself.
+    pub(crate) fn transact<T>(
+        &mut self,
+        durability: Durability,
+        work: impl FnOnce(&Transaction<'_>, BootTime) -> rusqlite::Result<T>,
+    ) -> Result<T, Failure> {
+        self.with(|open| {
+            open.set(durability)?;
+            // With the write lock from its begin: a transaction that read first could be refused it.
+            let behavior = TransactionBehavior::Immediate;
+            let transaction = open.connection.transaction_with_behavior(behavior)?;
+            let done = work(&transaction, BootTime::now())?;
+            transaction.commit()?;
+            Ok(done)
+        })
+    }
+
+    /// Does work of one statement that only reads: it waits for nobody.
+    pub(crate) fn look<T>(
+        &mut self,
+        work: impl FnOnce(&Connection, BootTime) -> rusqlite::Result<T>,
+    ) -> Result<T, Failure> {
+        self.with(|open| work(&open.connection, BootTime::now()))
+    }
+
+    /// Makes the connection, and with it the tables.
+    pub(crate) fn migrate(&mut self) -> Result<(), Failure> {
+        self.with(|_| Ok(()))
+    }
+
+    /// Ends the connection. What comes later makes one again.
+    pub(crate) fn close(&mut self) {
+        self.open = None;
+    }
+
+    /// Removes what is over and nobody asked for, some of it. Answers whether there is more.
+    pub(crate) fn sweep(&mut self) -> bool {
+        let swept = self.transact(Durability::Processes, holds::sweep);
+        // What went wrong shows in an operation that somebody waits for.
+        swept.unwrap_or(false)
+    }
+
+    fn with<T>(
+        &mut self,
+        work: impl FnOnce(&mut Open) -> rusqlite::Result<T>,
+    ) -> Result<T, Failure> {
+        let open = match self.open.take() {
+            // Who has a file of this name that isn't there any more would lock for itself alone.
+            Some(open) if open.identity == Identity::of(&self.path) => open,
+            _ => self.connect()?,
+        };
+        let open = self.open.insert(open);
+        let done = work(open).map_err(Failure::from);
+        if done.as_ref().is_err_and(|failure| !failure.spares_the_connection()) {
+            self.open = None;
+        }
+        done
+    }
+
+    /// Some steps of opening a file are refused at once while others open or close it.
+    fn connect(&self) -> Result<Open, Failure> {
+        let give_up = Instant::now() + self.patience;
+        loop {
+            match Open::new(&self.path, self.patience, &self.boot) {
+                Err(failure) if failure.is_busy() && Instant::now() < give_up => sleep(PAUSE),
+                outcome => return outcome,
+            }
+        }
+    }
+}
+
+/// Between two tries to get the file.
+const PAUSE: Duration = Duration::from_millis(1);
+
+impl Open {
+    fn new(path: &Path, patience: Duration, boot: &BootId) -> Result<Self, Failure> {
+        // Only one thread has the connection, and a path is no URL.
+        let flags = OpenFlags::SQLITE_OPEN_READ_WRITE
+            | OpenFlags::SQLITE_OPEN_CREATE
+            | OpenFlags::SQLITE_OPEN_NO_MUTEX;
+        let mut connection = Connection::open_with_flags(path, flags)?;
+        let identity = Identity::of(path);
+        // SQLite's own way to wait pauses for up to 100 ms, in which others overtake.
+        let tries = i32::try_from(patience.as_millis()).unwrap_or(i32::MAX);
+        connection.busy_handler(Some(move |tried| {
+            sleep(PAUSE);
+            tried < tries
+        }))?;
+        connection.set_prepared_statement_cache_capacity(32);
+        // Before anything is written: it may be another program's.
+        migrate::check(&connection)?;
+        // A commit is one write to the log, and who reads waits for nobody.
+        let mode: String =
+            connection.pragma_update_and_check(None, "journal_mode", "WAL", |row| row.get(0))?;
+        if mode != "wal" {
+            let problem = "lies on a file system without shared memory: a local one is needed";
+            return Err(Failure::Unusable(problem.to_owned()));
+        }
+        connection.pragma_update(None, "synchronous", "FULL")?;
+        migrate::run(&mut connection, boot)?;
+        Ok(Self { connection, durability: Durability::Machine, identity })
+    }
+
+    /// It can't be set within a transaction.
+    fn set(&mut self, durability: Durability) -> rusqlite::Result<()> {
+        if self.durability != durability {
+            let synchronous = match durability {
+                Durability::Processes => "NORMAL",
+                Durability::Machine => "FULL",
+            };
+            self.connection.pragma_update(None, "synchronous", synchronous)?;
+            self.durability = durability;
+        }
+        Ok(())
+    }
+}
+
+impl Identity {
+    fn of(path: &Path) -> Option<Self> {
+        let metadata = std::fs::metadata(path).ok()?;
+        Some(Self { device: metadata.dev(), inode: metadata.ino() })
+    }
+}
