@@ -8,7 +8,7 @@ use crate::error::Failure;
 use crate::lock_file::LockFile;
 
 /// How often what is over is swept away.
-const SWEEP: Duration = Duration::from_secs(10);
+const SWEEP: Duration = Duration::from_secs(5);
 
 /// A client's way to its file: a thread that does one operation after another, so that no task of a runtime
 /// ever waits for a disk or for another process. It ends with the last clone.
@@ -59,5 +59,22 @@ fn work(mut file: LockFile, queue: Receiver<Operation>) {
             let more = file.sweep();
             sweep = Instant::now() + if more { Duration::ZERO } else { SWEEP };
         }
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use crate::boot::BootId;
+
+    #[tokio::test]
+    async fn an_operation_that_panics_is_unknown_and_others_go_on() {
+        let folder = tempfile::tempdir().expect("a folder");
+        let boot = BootId::current().expect("an id");
+        let file = LockFile::new(folder.path().join("locks"), Duration::from_secs(1), boot);
+        let database = Database::start(file).expect("a thread");
+        let panicked = database.call(|_| -> Result<(), Failure> { panic!("as it happens") }).await;
+        assert!(matches!(panicked, Err(Failure::Panicked)), "{panicked:?}");
+        database.call(LockFile::migrate).await.expect("it goes on");
     }
 }

@@ -94,7 +94,7 @@ impl LockFile {
     ) -> Result<T, Failure> {
         let open = match self.open.take() {
             // Who has a file of this name that isn't there any more would lock for itself alone.
-            Some(open) if open.identity == Identity::of(&self.path) => open,
+            Some(open) if open.is(&self.path) => open,
             _ => self.connect()?,
         };
         let open = self.open.insert(open);
@@ -149,6 +149,10 @@ impl Open {
         Ok(Self { connection, durability: Durability::Machine, identity })
     }
 
+    fn is(&self, path: &Path) -> bool {
+        self.identity.is_some() && self.identity == Identity::of(path)
+    }
+
     /// It can't be set within a transaction.
     fn set(&mut self, durability: Durability) -> rusqlite::Result<()> {
         if self.durability != durability {
@@ -167,5 +171,36 @@ impl Identity {
     fn of(path: &Path) -> Option<Self> {
         let metadata = std::fs::metadata(path).ok()?;
         Some(Self { device: metadata.dev(), inode: metadata.ino() })
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use locking_core::{AcquireRequest, Error, IntoKeys, ProviderId};
+
+    use super::*;
+
+    fn acquire(file: &mut LockFile, key: String) -> Result<(), Failure> {
+        let request = AcquireRequest::new(key.into_keys().expect("a key"));
+        let work = |transaction: &Transaction<'_>, now| holds::acquire(transaction, now, &request);
+        file.transact(Durability::Processes, work)?.expect("free");
+        Ok(())
+    }
+
+    #[test]
+    fn a_file_that_may_not_grow_is_full_and_works_again_when_there_is_room() {
+        let folder = tempfile::tempdir().expect("a folder");
+        let boot = BootId::current().expect("an id");
+        let mut file = LockFile::new(folder.path().join("locks"), PAUSE, boot);
+        file.migrate().expect("a file");
+        file.with(|open| open.connection.pragma_update(None, "max_page_count", 1)).expect("set");
+
+        let refused = (0..).find_map(|n| acquire(&mut file, format!("k{n:0>1000}")).err());
+        let refused = refused.expect("it is full at some time");
+        let error = refused.into_error(&ProviderId::new("me").expect("an id"));
+        assert!(matches!(error, Error::CapacityExceeded { .. }), "{error:?}");
+
+        file.with(|open| open.connection.pragma_update(None, "max_page_count", 1000)).expect("set");
+        acquire(&mut file, "other".to_owned()).expect("there is room");
     }
 }
