@@ -3,6 +3,7 @@ use std::path::PathBuf;
 
 use crate::command::{Result, answers, cargo, target};
 use crate::containers;
+use crate::outsiders;
 use crate::steps::Steps;
 use crate::test;
 
@@ -22,11 +23,14 @@ const UNPUBLISHED: [&str; 4] = ["bench", "inventory", "quickstart", "xtask"];
 /// Everything that a change has to pass. It changes no file; the cheap checks come first.
 pub(crate) fn run(steps: &mut Steps) -> Result {
     steps.run("format", &mut cargo(&["fmt", "--all", "--", "--check"]))?;
+    outsiders::format(steps)?;
     steps.run("lints", &mut clippy())?;
+    outsiders::lint(steps)?;
     dependencies(steps)?;
     test::run(steps)?;
     containers::run(steps)?;
     steps.run("documentation", &mut documentation())?;
+    outsiders::document(steps)?;
     forget_unpacked();
     steps.run("packages", &mut packages())
 }
@@ -41,7 +45,8 @@ fn dependencies(steps: &mut Steps) -> Result {
         steps.skip(name, "cargo-deny isn't installed");
         return Ok(());
     }
-    steps.run(name, &mut cargo(&["deny", "check", "licenses", "bans", "sources"]))
+    steps.run(name, &mut cargo(&["deny", "check", "licenses", "bans", "sources"]))?;
+    outsiders::check_dependencies(steps)
 }
 
 fn documentation() -> std::process::Command {

@@ -7,6 +7,7 @@ mod conformance;
 mod containers;
 mod engine;
 mod images;
+mod outsiders;
 mod packages;
 mod rule;
 mod steps;
