@@ -17,7 +17,8 @@ pub(crate) struct Database {
     operations: Sender<Operation>,
 }
 
-type Operation = Box<dyn FnOnce(&mut LockFile) + Send>;
+/// When it was asked for, and what it does.
+type Operation = (Instant, Box<dyn FnOnce(&mut LockFile) + Send>);
 
 impl Database {
     pub(crate) fn start(file: LockFile) -> Result<Self, Failure> {
@@ -33,11 +34,11 @@ impl Database {
         operation: impl FnOnce(&mut LockFile) -> Result<T, Failure> + Send + 'static,
     ) -> Result<T, Failure> {
         let (answer, answered) = oneshot::channel();
-        let operation: Operation = Box::new(move |file| {
+        let operation = Box::new(move |file: &mut LockFile| {
             // Nobody may listen any more.
             let _ = answer.send(operation(file));
         });
-        self.operations.send(operation).map_err(|_| Failure::Panicked)?;
+        self.operations.send((Instant::now(), operation)).map_err(|_| Failure::Panicked)?;
         answered.await.unwrap_or(Err(Failure::Panicked))
     }
 }
@@ -46,7 +47,8 @@ fn work(mut file: LockFile, queue: Receiver<Operation>) {
     let mut sweep = Instant::now() + SWEEP;
     loop {
         match queue.recv_timeout(sweep.saturating_duration_since(Instant::now())) {
-            Ok(operation) => {
+            Ok((asked, operation)) => {
+                file.begin(asked);
                 if catch_unwind(AssertUnwindSafe(|| operation(&mut file))).is_err() {
                     // Whatever state it is in.
                     file.close();
@@ -56,6 +58,7 @@ fn work(mut file: LockFile, queue: Receiver<Operation>) {
             Err(RecvTimeoutError::Disconnected) => return,
         }
         if Instant::now() >= sweep {
+            file.begin(Instant::now());
             let more = file.sweep();
             sweep = Instant::now() + if more { Duration::ZERO } else { SWEEP };
         }

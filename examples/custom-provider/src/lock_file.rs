@@ -13,8 +13,10 @@ use crate::{holds, migrate};
 /// replaced or the connection failed.
 pub(crate) struct LockFile {
     path: PathBuf,
-    patience: Duration,
     boot: BootId,
+    /// For how long an operation waits for others, counted from when it was asked for.
+    patience: Duration,
+    give_up: Instant,
     open: Option<Open>,
 }
 
@@ -25,6 +27,15 @@ pub(crate) enum Durability {
     Processes,
     /// A crash of the machine as well: the disk has it before anybody is told.
     Machine,
+}
+
+impl Durability {
+    fn written(self) -> &'static str {
+        match self {
+            Self::Processes => "NORMAL",
+            Self::Machine => "FULL",
+        }
+    }
 }
 
 struct Open {
@@ -42,7 +53,13 @@ struct Identity {
 
 impl LockFile {
     pub(crate) fn new(path: PathBuf, patience: Duration, boot: BootId) -> Self {
-        Self { path, patience, boot, open: None }
+        Self { path, boot, patience, give_up: Instant::now() + patience, open: None }
+    }
+
+    /// What comes next was asked for at this moment. While others are in the way, what queues behind an
+    /// operation doesn't wait as long again.
+    pub(crate) fn begin(&mut self, asked: Instant) {
+        self.give_up = asked + self.patience;
     }
 
     /// Does work that writes: all of it or nothing, and nobody else's between. The work gets the moment at
@@ -98,7 +115,7 @@ impl LockFile {
             _ => self.connect()?,
         };
         let open = self.open.insert(open);
-        let done = work(open).map_err(Failure::from);
+        let done = open.wait_until(self.give_up).and_then(|()| work(open)).map_err(Failure::from);
         if done.as_ref().is_err_and(|failure| !failure.spares_the_connection()) {
             self.open = None;
         }
@@ -107,10 +124,9 @@ impl LockFile {
 
     /// Some steps of opening a file are refused at once while others open or close it.
     fn connect(&self) -> Result<Open, Failure> {
-        let give_up = Instant::now() + self.patience;
         loop {
-            match Open::new(&self.path, self.patience, &self.boot) {
-                Err(failure) if failure.is_busy() && Instant::now() < give_up => sleep(PAUSE),
+            match Open::new(&self.path, &self.boot, self.give_up) {
+                Err(failure) if failure.is_busy() && Instant::now() < self.give_up => sleep(PAUSE),
                 outcome => return outcome,
             }
         }
@@ -121,22 +137,20 @@ impl LockFile {
 const PAUSE: Duration = Duration::from_millis(1);
 
 impl Open {
-    fn new(path: &Path, patience: Duration, boot: &BootId) -> Result<Self, Failure> {
+    fn new(path: &Path, boot: &BootId, give_up: Instant) -> Result<Self, Failure> {
         // Only one thread has the connection, and a path is no URL.
         let flags = OpenFlags::SQLITE_OPEN_READ_WRITE
             | OpenFlags::SQLITE_OPEN_CREATE
             | OpenFlags::SQLITE_OPEN_NO_MUTEX;
-        let mut connection = Connection::open_with_flags(path, flags)?;
-        let identity = Identity::of(path);
-        // SQLite's own way to wait pauses for up to 100 ms, in which others overtake.
-        let tries = i32::try_from(patience.as_millis()).unwrap_or(i32::MAX);
-        connection.busy_handler(Some(move |tried| {
-            sleep(PAUSE);
-            tried < tries
-        }))?;
+        let connection = Connection::open_with_flags(path, flags)?;
         connection.set_prepared_statement_cache_capacity(32);
+        let identity = Identity::of(path);
+        let durability = Durability::Machine;
+        let mut open = Self { connection, durability, identity };
+        open.wait_until(give_up)?;
+        let connection = &mut open.connection;
         // Before anything is written: it may be another program's.
-        migrate::check(&connection)?;
+        migrate::check(connection)?;
         // A commit is one write to the log, and who reads waits for nobody.
         let mode: String =
             connection.pragma_update_and_check(None, "journal_mode", "WAL", |row| row.get(0))?;
@@ -144,9 +158,17 @@ impl Open {
             let problem = "lies on a file system without shared memory: a local one is needed";
             return Err(Failure::Unusable(problem.to_owned()));
         }
-        connection.pragma_update(None, "synchronous", "FULL")?;
-        migrate::run(&mut connection, boot)?;
-        Ok(Self { connection, durability: Durability::Machine, identity })
+        connection.pragma_update(None, "synchronous", durability.written())?;
+        migrate::run(connection, boot)?;
+        Ok(open)
+    }
+
+    /// SQLite's own way to wait pauses for up to 100 ms, in which others overtake.
+    fn wait_until(&mut self, give_up: Instant) -> rusqlite::Result<()> {
+        self.connection.busy_handler(Some(move |_| {
+            sleep(PAUSE);
+            Instant::now() < give_up
+        }))
     }
 
     fn is(&self, path: &Path) -> bool {
@@ -156,11 +178,7 @@ impl Open {
     /// It can't be set within a transaction.
     fn set(&mut self, durability: Durability) -> rusqlite::Result<()> {
         if self.durability != durability {
-            let synchronous = match durability {
-                Durability::Processes => "NORMAL",
-                Durability::Machine => "FULL",
-            };
-            self.connection.pragma_update(None, "synchronous", synchronous)?;
+            self.connection.pragma_update(None, "synchronous", durability.written())?;
             self.durability = durability;
         }
         Ok(())

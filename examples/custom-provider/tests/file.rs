@@ -178,6 +178,18 @@ async fn a_file_that_others_keep_busy_is_unavailable_after_the_timeout_and_works
     let refused = locks.acquire("k").await;
     assert!(matches!(refused, Err(Error::Unavailable { .. })), "{refused:?}");
     assert!(began.elapsed() >= Duration::from_millis(100));
+    let began = Instant::now();
+    let asking: Vec<_> = (0..50)
+        .map(|n| {
+            let locks = locks.clone();
+            tokio::spawn(async move { locks.release(format!("k{n}")).await })
+        })
+        .collect();
+    for asked in asking {
+        let refused = asked.await.expect("no panic");
+        assert!(matches!(refused, Err(Error::Unavailable { .. })), "{refused:?}");
+    }
+    assert!(began.elapsed() < Duration::from_secs(1), "they wait together: {:?}", began.elapsed());
     assert!(locks.inspect("k").await.expect("who reads waits for nobody").is_none());
     let began = Instant::now();
     let wait = Duration::from_millis(300);
