@@ -200,14 +200,3 @@ async fn a_file_that_others_keep_busy_is_unavailable_after_the_timeout_and_works
     // What may still have been asked for is given back.
     locks.acquire("k").wait(SOON).await.expect("free");
 }
-
-#[tokio::test]
-async fn a_path_that_looks_like_something_else_is_a_files_name() {
-    let folder = folder();
-    for name in [":memory:", "file:locks?mode=memory"] {
-        let path = folder.path().join(name);
-        module(&path).await.acquire("k").await.expect("free");
-        let held = module(&path).await.acquire("k").await;
-        assert!(matches!(held, Err(Error::Held { .. })) && path.exists(), "{name}: {held:?}");
-    }
-}

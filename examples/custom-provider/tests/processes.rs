@@ -18,10 +18,15 @@ async fn module(path: &Path) -> LockingModule {
 }
 
 /// This program again, as one of its tests that are ignored.
-fn start(role: &str, path: &Path) -> Child {
+fn program(role: &str, path: &Path) -> Command {
     let mut program = Command::new(std::env::current_exe().expect("a path"));
     program.args(["--exact", role, "--ignored", "--nocapture", "--quiet"]).env(FILE, path);
-    program.stdin(Stdio::null()).stdout(Stdio::piped()).spawn().expect("started")
+    program.stdin(Stdio::null()).stdout(Stdio::piped());
+    program
+}
+
+fn start(role: &str, path: &Path) -> Child {
+    program(role, path).spawn().expect("started")
 }
 
 fn file() -> PathBuf {
@@ -39,6 +44,20 @@ async fn any_number_of_processes_may_make_the_file_at_once() {
             assert!(ended.status.success(), "{}", String::from_utf8_lossy(&ended.stdout));
         }
         assert_eq!(module(&path).await.list().await.expect("answered").len(), 8);
+    }
+}
+
+#[tokio::test]
+async fn a_path_is_a_files_name_whatever_it_looks_like() {
+    let folder = tempfile::tempdir().expect("a folder");
+    for name in [":memory:", "file:locks?mode=memory"] {
+        for _ in 0..2 {
+            let mut process = program("acquires_one_key_of_many", Path::new(name));
+            let ended = process.current_dir(&folder).status().expect("it runs");
+            assert!(ended.success(), "{name}");
+        }
+        let held = module(&folder.path().join(name)).await.list().await.expect("answered");
+        assert_eq!(held.len(), 2, "{name}");
     }
 }
 
