@@ -10,8 +10,8 @@ use serde::Deserialize;
 #[non_exhaustive]
 pub struct SqliteOptions {
     /// The file that the locks are in. It is made if it isn't there, with two more beside it, `-wal` and
-    /// `-shm`; its folder has to be there. It holds nothing else, and lies on no network file system.
-    /// Required.
+    /// `-shm`; its folder has to be there. It holds nothing else, and lies on no network file system. A
+    /// relative path counts from where the process is when it connects. Required.
     pub path: PathBuf,
     /// How long guards and jobs wait when they don't say. Default: 5 s.
     #[serde(with = "config::duration", default = "wait_locking_timeout")]

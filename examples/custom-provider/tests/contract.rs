@@ -9,7 +9,7 @@ use locking_sqlite::{CAPABILITIES, IDENTIFIER, SqliteOptions, SqliteProvider};
 use locking_testkit::Harness;
 use tempfile::TempDir;
 
-/// Tells the suite's processes where the files are.
+/// Names the folder: to the suite's processes, and to a suite that is to run on a certain disk.
 const FOLDER: &str = "LOCKING_SQLITE_FOLDER";
 
 /// A file for each space.
@@ -24,7 +24,10 @@ impl Files {
         if let Some(path) = std::env::var_os(FOLDER) {
             return Self { path: path.into(), _own: None };
         }
-        let own = tempfile::tempdir().expect("a folder for the files");
+        // In memory, where the system has such a folder: the pauses of a disk that others use, too, would be
+        // taken for the provider's.
+        let own = tempfile::tempdir_in("/dev/shm").or_else(|_| tempfile::tempdir());
+        let own = own.expect("a folder for the files");
         Self { path: own.path().to_owned(), _own: Some(own) }
     }
 
