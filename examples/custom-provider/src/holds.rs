@@ -29,22 +29,18 @@ pub(crate) fn acquire(
             hold => held.push(hold),
         }
     }
-    let free = held.iter().filter(|hold| hold.is_none()).count();
-    let mut tokens = draw(transaction, free)?;
-    let expires = request.expiry.map(|expiry| now.after(expiry.get()));
-    let lasts = request.expiry.map(|expiry| nanos(expiry.get()));
+    let mut tokens = draw(transaction, held.iter().filter(|hold| hold.is_none()).count())?;
+    let ends = request.expiry.map(|expiry| Ends::after(now, expiry));
     let mut leased = Vec::with_capacity(held.len());
     for (key, hold) in request.keys.iter().zip(held) {
         leased.push(match hold {
             Some(hold) => {
-                prolong(transaction, key, expires, lasts)?;
+                prolong(transaction, key, ends)?;
                 LeasedKey::reentered(key.clone(), hold.token)
             }
             None => {
                 let token = tokens.next().expect("one was drawn for each free key");
-                let (owner, kind) = (owner(&request.owner), written(request.hold.kind()));
-                let hold = (key.as_str(), owner, kind, token, expires, lasts);
-                transaction.prepare_cached(include_str!("sql/take.sql"))?.execute(hold)?;
+                take(transaction, key, request, token, ends)?;
                 LeasedKey::taken(key.clone(), FencingToken::new(token.cast_unsigned()))
             }
         });
@@ -65,10 +61,10 @@ pub(crate) fn extend(
             return Ok(Err(leased.key.clone()));
         }
     }
-    let (expires, lasts) = (now.after(expiry.get()), nanos(expiry.get()));
+    let ends = Ends::after(now, expiry);
     let mut extend = transaction.prepare_cached(include_str!("sql/extend.sql"))?;
     for leased in lease.keys() {
-        extend.execute((leased.key.as_str(), expires, lasts))?;
+        extend.execute((leased.key.as_str(), ends.at, ends.lasts))?;
     }
     Ok(Ok(()))
 }
@@ -160,15 +156,37 @@ fn is_reentered(hold: &LockInfo, request: &AcquireRequest) -> bool {
     are_leases && hold.owner.is_some() && hold.owner == request.owner
 }
 
-fn prolong(
+/// When a hold ends, and for how long that is.
+#[derive(Clone, Copy)]
+struct Ends {
+    at: BootTime,
+    lasts: i64,
+}
+
+impl Ends {
+    fn after(now: BootTime, expiry: Expiry) -> Self {
+        Self { at: now.after(expiry.get()), lasts: nanos(expiry.get()) }
+    }
+}
+
+fn take(
     transaction: &Transaction<'_>,
     key: &LockKey,
-    expires: Option<BootTime>,
-    lasts: Option<i64>,
+    request: &AcquireRequest,
+    token: i64,
+    ends: Option<Ends>,
 ) -> Result<()> {
-    if expires.is_some() {
+    let (owner, kind) = (owner(&request.owner), written(request.hold.kind()));
+    let (at, lasts) = (ends.map(|ends| ends.at), ends.map(|ends| ends.lasts));
+    let mut take = transaction.prepare_cached(include_str!("sql/take.sql"))?;
+    take.execute((key.as_str(), owner, kind, token, at, lasts))?;
+    Ok(())
+}
+
+fn prolong(transaction: &Transaction<'_>, key: &LockKey, ends: Option<Ends>) -> Result<()> {
+    if let Some(ends) = ends {
         let mut prolong = transaction.prepare_cached(include_str!("sql/prolong.sql"))?;
-        prolong.execute((key.as_str(), expires, lasts))?;
+        prolong.execute((key.as_str(), ends.at, ends.lasts))?;
     }
     Ok(())
 }
