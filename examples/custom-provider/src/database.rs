@@ -48,21 +48,32 @@ fn work(mut file: LockFile, queue: Receiver<Operation>) {
     loop {
         match queue.recv_timeout(sweep.saturating_duration_since(Instant::now())) {
             Ok((asked, operation)) => {
-                file.begin(asked);
-                if catch_unwind(AssertUnwindSafe(|| operation(&mut file))).is_err() {
-                    // Whatever state it is in.
-                    file.close();
-                }
+                // Its own answer says that it panicked.
+                let _ = carry_out(&mut file, asked, operation);
             }
             Err(RecvTimeoutError::Timeout) => {}
             Err(RecvTimeoutError::Disconnected) => return,
         }
-        if Instant::now() >= sweep {
-            file.begin(Instant::now());
-            let more = file.sweep();
+        let now = Instant::now();
+        if now >= sweep {
+            let more = carry_out(&mut file, now, LockFile::sweep) == Some(true);
             sweep = Instant::now() + if more { Duration::ZERO } else { SWEEP };
         }
     }
+}
+
+/// A panic ends the connection, whatever state it is in, and not the thread.
+fn carry_out<T>(
+    file: &mut LockFile,
+    asked: Instant,
+    operation: impl FnOnce(&mut LockFile) -> T,
+) -> Option<T> {
+    file.begin(asked);
+    let done = catch_unwind(AssertUnwindSafe(|| operation(file)));
+    if done.is_err() {
+        file.close();
+    }
+    done.ok()
 }
 
 #[cfg(test)]

@@ -100,6 +100,10 @@ impl LockFile {
 
     /// Removes what is over and nobody asked for, some of it. Answers whether there is more.
     pub(crate) fn sweep(&mut self) -> bool {
+        // Nobody asked for it, so it makes no connection, and no file either.
+        if !self.open.as_ref().is_some_and(|open| open.is(&self.path)) {
+            return false;
+        }
         let swept = self.transact(Durability::Processes, holds::sweep);
         // What went wrong shows in an operation that somebody waits for.
         swept.unwrap_or(false)
@@ -149,8 +153,8 @@ impl Open {
         let mut open = Self { connection, durability, identity };
         open.wait_until(give_up)?;
         let connection = &mut open.connection;
-        // Before anything is written: it may be another program's.
-        migrate::check(connection)?;
+        // Before anything is written: it may be another program's. What is read belongs together.
+        migrate::check(&connection.transaction()?)?;
         // A commit is one write to the log, and who reads waits for nobody.
         let mode: String =
             connection.pragma_update_and_check(None, "journal_mode", "WAL", |row| row.get(0))?;
@@ -198,6 +202,14 @@ mod tests {
 
     use super::*;
 
+    fn a_file() -> (tempfile::TempDir, LockFile) {
+        let folder = tempfile::tempdir().expect("a folder");
+        let boot = BootId::current().expect("an id");
+        let mut file = LockFile::new(folder.path().join("locks"), Duration::from_secs(1), boot);
+        file.migrate().expect("a file");
+        (folder, file)
+    }
+
     fn acquire(file: &mut LockFile, key: String) -> Result<(), Failure> {
         let request = AcquireRequest::new(key.into_keys().expect("a key"));
         let work = |transaction: &Transaction<'_>, now| holds::acquire(transaction, now, &request);
@@ -207,10 +219,7 @@ mod tests {
 
     #[test]
     fn a_file_that_may_not_grow_is_full_and_works_again_when_there_is_room() {
-        let folder = tempfile::tempdir().expect("a folder");
-        let boot = BootId::current().expect("an id");
-        let mut file = LockFile::new(folder.path().join("locks"), PAUSE, boot);
-        file.migrate().expect("a file");
+        let (_folder, mut file) = a_file();
         file.with(|open| open.connection.pragma_update(None, "max_page_count", 1)).expect("set");
 
         let refused = (0..).find_map(|n| acquire(&mut file, format!("k{n:0>1000}")).err());
@@ -220,5 +229,15 @@ mod tests {
 
         file.with(|open| open.connection.pragma_update(None, "max_page_count", 1000)).expect("set");
         acquire(&mut file, "other".to_owned()).expect("there is room");
+    }
+
+    #[test]
+    fn what_nobody_asked_for_makes_no_file() {
+        let (_folder, mut file) = a_file();
+        file.close();
+        std::fs::remove_file(&file.path).expect("it was there");
+        assert!(!file.sweep() && !file.path.exists());
+        file.migrate().expect("asked for");
+        assert!(file.path.exists());
     }
 }

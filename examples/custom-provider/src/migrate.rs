@@ -11,11 +11,11 @@ const APPLICATION: i32 = 0x6c6f_636b;
 
 /// Finds out whether a file is ours, or nobody's yet, and not a newer build's: changes nothing. Answers how
 /// many of the migrations it has.
-pub(crate) fn check(connection: &Connection) -> Result<usize, Failure> {
-    let number = |pragma: &str| connection.pragma_query_value(None, pragma, |row| row.get(0));
+pub(crate) fn check(transaction: &Transaction<'_>) -> Result<usize, Failure> {
+    let number = |pragma: &str| transaction.pragma_query_value(None, pragma, |row| row.get(0));
     let (application, version): (i32, i32) = (number("application_id")?, number("user_version")?);
     let tables: i64 =
-        connection.query_row("SELECT count(*) FROM sqlite_schema", [], |row| row.get(0))?;
+        transaction.query_row("SELECT count(*) FROM sqlite_schema", [], |row| row.get(0))?;
     match usize::try_from(version) {
         Ok(0) if application == 0 && tables == 0 => Ok(0),
         Ok(version) if application == APPLICATION && version <= MIGRATIONS.len() => Ok(version),
