@@ -4,6 +4,7 @@ use std::path::PathBuf;
 use crate::command::{Result, answers, cargo, target};
 use crate::containers;
 use crate::links;
+use crate::outsiders;
 use crate::steps::Steps;
 use crate::test;
 
@@ -36,11 +37,14 @@ const UNPUBLISHED: [&str; 11] = [
 pub(crate) fn run(steps: &mut Steps) -> Result {
     steps.run("format", &mut cargo(&["fmt", "--all", "--", "--check"]))?;
     steps.check("links", links::run)?;
+    outsiders::format(steps)?;
     steps.run("lints", &mut clippy())?;
+    outsiders::lint(steps)?;
     dependencies(steps)?;
     test::run(steps)?;
     containers::run(steps)?;
     steps.run("documentation", &mut documentation())?;
+    outsiders::document(steps)?;
     forget_unpacked();
     steps.run("packages", &mut packages())
 }
@@ -55,7 +59,8 @@ fn dependencies(steps: &mut Steps) -> Result {
         steps.skip(name, "cargo-deny isn't installed");
         return Ok(());
     }
-    steps.run(name, &mut cargo(&["deny", "check", "licenses", "bans", "sources"]))
+    steps.run(name, &mut cargo(&["deny", "check", "licenses", "bans", "sources"]))?;
+    outsiders::check_dependencies(steps)
 }
 
 fn documentation() -> std::process::Command {

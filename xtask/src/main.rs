@@ -8,6 +8,7 @@ mod containers;
 mod engine;
 mod images;
 mod links;
+mod outsiders;
 mod packages;
 mod rule;
 mod steps;

@@ -1,5 +1,6 @@
 use crate::command::{Result, cargo};
 use crate::engine;
+use crate::outsiders;
 use crate::packages::{FAKETIME, PGBOUNCER, POSTGRES, Package, REDIS};
 use crate::steps::Steps;
 
@@ -33,7 +34,7 @@ pub(crate) fn run(steps: &mut Steps) -> Result {
         };
         steps.run(&name, cargo(&["test", "--package", "locking"]).args(features))?;
     }
-    Ok(())
+    outsiders::test(steps)
 }
 
 /// Tests start their servers themselves. What has to be there is their programs, or else Docker;

@@ -1,0 +1,69 @@
+use locking_core::{ConfigurationError, Error, ProviderId};
+use rusqlite::{Error as DriverError, ErrorCode};
+
+/// Why an operation wasn't carried out.
+#[derive(Debug, thiserror::Error)]
+pub(crate) enum Failure {
+    /// SQLite refused, and rolled back what was begun.
+    #[error("SQLite refused")]
+    Driver(#[from] DriverError),
+    /// The file is none of ours, or none that this build can use.
+    #[error("the file {0}")]
+    Unusable(String),
+    #[error("the system doesn't tell the id of its boot")]
+    NoBoot(#[source] std::io::Error),
+    #[error("no thread could be started for the file")]
+    NoThread(#[source] std::io::Error),
+    #[error("the operation panicked")]
+    Panicked,
+}
+
+impl Failure {
+    /// What a failure means for a caller: the one place that knows.
+    ///
+    /// Nothing of a transaction that failed lasts, whichever step of it failed: SQLite rolls it back, also
+    /// when that step is the `COMMIT`. Only after a panic nobody knows.
+    pub(crate) fn into_error(self, provider: &ProviderId) -> Error {
+        match (&self, self.code()) {
+            (Self::Unusable(_), _) => option(self.to_string()),
+            (Self::Panicked, _) => Error::unknown_outcome(provider, self),
+            (Self::Driver(error), Some(ErrorCode::NotADatabase | ErrorCode::DatabaseCorrupt)) => {
+                option(format!("the file is damaged, or isn't SQLite's: {error}"))
+            }
+            (_, Some(ErrorCode::DiskFull)) => Error::capacity_exceeded(provider, self),
+            _ => Error::unavailable(provider, self),
+        }
+    }
+
+    /// The same when a client connects: a file that can't be opened is a mistake in the options then.
+    pub(crate) fn into_error_of_connecting(self, provider: &ProviderId) -> Error {
+        match (&self, self.code()) {
+            (
+                Self::Driver(error),
+                Some(ErrorCode::CannotOpen | ErrorCode::PermissionDenied | ErrorCode::ReadOnly),
+            ) => option(format!("the file can't be opened for writing: {error}")),
+            _ => self.into_error(provider),
+        }
+    }
+
+    /// Whether somebody else is at the file: the same may work in a moment.
+    pub(crate) fn is_busy(&self) -> bool {
+        matches!(self.code(), Some(ErrorCode::DatabaseBusy | ErrorCode::DatabaseLocked))
+    }
+
+    /// Whether the connection is as good as before.
+    pub(crate) fn spares_the_connection(&self) -> bool {
+        self.is_busy() || self.code() == Some(ErrorCode::DiskFull)
+    }
+
+    fn code(&self) -> Option<ErrorCode> {
+        match self {
+            Self::Driver(error) => error.sqlite_error_code(),
+            _ => None,
+        }
+    }
+}
+
+fn option(problem: String) -> Error {
+    ConfigurationError::option("path", problem).into()
+}

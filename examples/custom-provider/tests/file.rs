@@ -1,0 +1,202 @@
+//! What the suite can't see: what becomes of the file, and what is done to it.
+
+use std::path::Path;
+use std::time::{Duration, Instant};
+
+use locking_core::{ConfigurationError, Error, LockingConfig, LockingModule, ProviderConfig};
+use rusqlite::Connection;
+use tempfile::TempDir;
+use tokio::time::timeout;
+
+const SOON: Duration = Duration::from_secs(10);
+const HOUR: Duration = Duration::from_secs(3600);
+
+fn folder() -> TempDir {
+    tempfile::tempdir().expect("a folder")
+}
+
+fn entry(path: &Path) -> ProviderConfig {
+    let path = path.to_str().expect("a path in UTF-8");
+    ProviderConfig::new(locking_sqlite::IDENTIFIER).with_option("path", path)
+}
+
+async fn connect(entry: ProviderConfig) -> locking_core::Result<LockingModule> {
+    LockingModule::new(LockingConfig::new().with_provider(entry)).await
+}
+
+async fn module(path: &Path) -> LockingModule {
+    connect(entry(path)).await.expect("a file")
+}
+
+/// What a configuration with this entry is refused for.
+async fn refused(entry: ProviderConfig) -> String {
+    match connect(entry).await {
+        Err(Error::Configuration(error @ ConfigurationError::Option { .. })) => error.to_string(),
+        other => panic!("{other:?}"),
+    }
+}
+
+/// The file, as another program sees it.
+fn sql(path: &Path) -> Connection {
+    Connection::open(path).expect("the file")
+}
+
+/// As if the machine had been started again: the file is of another boot, whose clock stood elsewhere.
+fn start_again(path: &Path) {
+    let change = "UPDATE locking_state SET boot = 'an earlier one';
+        UPDATE locking_hold SET expires = 1 WHERE expires IS NOT NULL;";
+    sql(path).execute_batch(change).expect("changed");
+}
+
+#[tokio::test]
+async fn guards_of_an_earlier_boot_are_gone() {
+    let folder = folder();
+    let path = folder.path().join("locks");
+    let before = module(&path).await;
+    let guard = before.lock("k").await.expect("free");
+    start_again(&path);
+    let after = module(&path).await;
+    let next = after.lock("k").await.expect("free at once");
+    assert!(next.token() > guard.token());
+}
+
+#[tokio::test]
+async fn leases_of_an_earlier_boot_have_all_of_their_time_anew() {
+    let folder = folder();
+    let path = folder.path().join("locks");
+    let before = module(&path).await;
+    before.acquire("short").owner("me").expire(HOUR).await.expect("free");
+    let endless = before.acquire("endless").owner("me").await.expect("free");
+    start_again(&path);
+    let after = module(&path).await;
+    let left = after.inspect("short").await.expect("answered").expect("held").expires_in;
+    assert!(left.is_some_and(|left| left > HOUR - SOON && left <= HOUR), "{left:?}");
+    assert_eq!(after.inspect("endless").await.expect("answered").expect("held").expires_in, None);
+    assert!(after.release_lease(&endless).await.expect("answered"));
+}
+
+#[tokio::test]
+async fn tokens_grow_though_a_crash_set_the_counter_back() {
+    let folder = folder();
+    let path = folder.path().join("locks");
+    let before = module(&path).await.acquire("k").owner("me").await.expect("free");
+    start_again(&path);
+    let change = "UPDATE locking_state SET last_token = 1; DELETE FROM locking_hold";
+    sql(&path).execute_batch(change).expect("changed");
+    let after = module(&path).await.acquire("k").await.expect("free");
+    assert!(after.token() > before.token());
+}
+
+#[tokio::test]
+async fn a_file_that_was_deleted_is_made_again_and_nobody_locks_in_the_old_one() {
+    let folder = folder();
+    let path = folder.path().join("locks");
+    let (one, other) = (module(&path).await, module(&path).await);
+    let guard = one.lock("k").lease(Duration::from_secs(3)).await.expect("free");
+    for file in ["locks", "locks-wal", "locks-shm"] {
+        std::fs::remove_file(folder.path().join(file)).expect("it was there");
+    }
+    let next = other.lock("k").await.expect("free in the new file");
+    assert!(next.token() > guard.token());
+    timeout(SOON, guard.lost()).await.expect("its renewal finds nothing");
+    assert!(matches!(one.acquire("k").await, Err(Error::Held { .. })), "it is in the new file");
+}
+
+#[tokio::test]
+async fn a_newer_file_is_refused_and_left_as_it_is() {
+    let folder = folder();
+    let path = folder.path().join("locks");
+    module(&path).await.close(SOON).await.expect("closed");
+    sql(&path).pragma_update(None, "user_version", 99).expect("changed");
+    let problem = refused(entry(&path)).await;
+    assert!(problem.contains("path") && problem.contains("version 99"), "{problem}");
+    let version: i64 =
+        sql(&path).pragma_query_value(None, "user_version", |row| row.get(0)).expect("a number");
+    assert_eq!(version, 99);
+}
+
+#[tokio::test]
+async fn another_programs_file_is_refused_and_left_as_it_is() {
+    let folder = folder();
+    let path = folder.path().join("shop");
+    sql(&path).execute_batch("CREATE TABLE orders (id INTEGER)").expect("made");
+    let before = std::fs::read(&path).expect("a file");
+    let problem = refused(entry(&path)).await;
+    assert!(problem.contains("another program's"), "{problem}");
+    assert_eq!(std::fs::read(&path).expect("a file"), before);
+}
+
+#[tokio::test]
+async fn what_is_no_file_of_sqlites_is_refused() {
+    let folder = folder();
+    let path = folder.path().join("text");
+    std::fs::write(&path, "no database, and long enough to be looked at as one".repeat(100))
+        .expect("written");
+    let problem = refused(entry(&path)).await;
+    assert!(problem.contains("damaged, or isn't SQLite's"), "{problem}");
+}
+
+#[tokio::test]
+async fn a_file_that_cannot_be_opened_is_a_mistake_in_the_options() {
+    let folder = folder();
+    for path in [folder.path().to_owned(), folder.path().join("no/such/folder")] {
+        let problem = refused(entry(&path)).await;
+        assert!(problem.contains("`path`") && problem.contains("opened"), "{problem}");
+    }
+}
+
+#[tokio::test]
+async fn options_that_will_not_do_are_named_before_the_file_is_touched() {
+    let folder = folder();
+    let path = folder.path().join("locks");
+    let without = ProviderConfig::new(locking_sqlite::IDENTIFIER);
+    let cases = [
+        (without, "path"),
+        (entry(Path::new("")), "path"),
+        (entry(&path).with_option("maximum_retry_interval", "2s"), "maximum_retry_interval"),
+        (entry(&path).with_option("default_retry_interval", "400ms"), "default_retry_interval"),
+        (entry(&path).with_option("default_retry_interval", 5), "default_retry_interval"),
+        (entry(&path).with_option("busy_timeout", 0), "busy_timeout"),
+        (entry(&path).with_option("wait_locking_timeout", -1), "wait_locking_timeout"),
+        (entry(&path).with_option("colour", "red"), "colour"),
+    ];
+    for (entry, option) in cases {
+        let problem = refused(entry).await;
+        assert!(problem.contains(option), "{option}: {problem}");
+    }
+    assert!(!path.exists());
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn a_file_that_others_keep_busy_is_unavailable_after_the_timeout_and_works_again() {
+    let folder = folder();
+    let path = folder.path().join("locks");
+    let locks = connect(entry(&path).with_option("busy_timeout", "100ms")).await.expect("a file");
+    let busy = sql(&path);
+    busy.execute_batch("BEGIN IMMEDIATE").expect("alone");
+    let began = Instant::now();
+    let refused = locks.acquire("k").await;
+    assert!(matches!(refused, Err(Error::Unavailable { .. })), "{refused:?}");
+    assert!(began.elapsed() >= Duration::from_millis(100));
+    let began = Instant::now();
+    let asking: Vec<_> = (0..50)
+        .map(|n| {
+            let locks = locks.clone();
+            tokio::spawn(async move { locks.release(format!("k{n}")).await })
+        })
+        .collect();
+    for asked in asking {
+        let refused = asked.await.expect("no panic");
+        assert!(matches!(refused, Err(Error::Unavailable { .. })), "{refused:?}");
+    }
+    assert!(began.elapsed() < Duration::from_secs(1), "they wait together: {:?}", began.elapsed());
+    assert!(locks.inspect("k").await.expect("who reads waits for nobody").is_none());
+    let began = Instant::now();
+    let wait = Duration::from_millis(300);
+    let waited = locks.acquire("k").wait(wait).await;
+    let ends = matches!(waited, Err(Error::Unavailable { .. } | Error::UnknownOutcome { .. }));
+    assert!(ends && began.elapsed() < wait * 3, "{waited:?}");
+    busy.execute_batch("ROLLBACK").expect("gone");
+    // What may still have been asked for is given back.
+    locks.acquire("k").wait(SOON).await.expect("free");
+}
