@@ -117,19 +117,16 @@ impl AcquireLockStep {
         Self { execute_on_sub_workflow: execute, ..self }
     }
 
-    /// Takes the keys. Replayed after a crash, it enters again what its earlier attempt took.
+    /// Takes the keys. Invoked again after a crash, an error or a drop, it enters again what its earlier
+    /// attempt took; that takes a second longer, because the attempt may be about to be taken back.
     ///
     /// # Errors
-    ///
-    /// After each of them nothing is held that this attempt took, with the one exception that is named:
     ///
     /// - [`Error::Held`] if somebody else holds a key and there is no timeout; [`Error::TimedOut`] if
     ///   there is one.
     /// - [`Error::Unavailable`] or [`Error::CapacityExceeded`] if that was still so at the last attempt
     ///   before the deadline.
-    /// - [`Error::UnknownOutcome`], at once: what was taken is given back in the background, within a
-    ///   second of the store being reachable. Until then the step must not be invoked again: it would
-    ///   enter what is about to be given back.
+    /// - [`Error::UnknownOutcome`], at once: what may have been taken is given back in the background.
     /// - [`Error::InvalidInput`] before any I/O, for a timeout that is too long or a retry interval of
     ///   zero.
     /// - [`Error::Closed`] if the module is closed, also while it waits.
@@ -137,23 +134,37 @@ impl AcquireLockStep {
     ///
     /// # Cancellation safety
     ///
-    /// Dropped at any await point, what this attempt had taken is given back within 1 s, if the store
-    /// can be reached; what an earlier attempt took stays. Until then it must not be invoked again.
+    /// Dropped at any await point, what this attempt had taken is given back within 1 s. What an earlier
+    /// attempt took whose process died stays, for the next one or until its `ttl` is over.
     pub async fn invoke(&self, module: &LockingModule, run: &WorkflowRun) -> Result<StepLease> {
         if run.is_nested() && !self.execute_on_sub_workflow {
             return Ok(StepLease::skipped());
         }
-        let lease = self.acquire(module, self.owner.as_ref().unwrap_or(run.owner())).await?;
-        Ok(StepLease::granted(lease, run))
+        let owner = self.owner.as_ref().unwrap_or(run.owner());
+        let retry_interval = written::retry_interval::checked(self.retry_interval)?;
+        let deadline = Wait::For(self.timeout).deadline()?.instant().unwrap_or_else(Instant::now);
+        loop {
+            let lease = self.ask_until(deadline, retry_interval, module, owner).await?;
+            let Some(left_behind) = run.left_behind(&lease) else { return Ok(lease.into()) };
+            // Where anything was taken anew, what is given back has been given back.
+            let settled = lease.taken().next().is_some();
+            if settled || self.stays(&left_behind, module).await? {
+                return Ok(StepLease::with_left_behind(&lease, &left_behind));
+            }
+        }
     }
 
     /// Asks until the store has an answer, or the deadline is too near to ask again.
-    async fn acquire(&self, module: &LockingModule, owner: &OwnerId) -> Result<Lease> {
-        let retry_interval = written::retry_interval::checked(self.retry_interval)?;
-        let deadline = Wait::For(self.timeout).deadline()?.instant().unwrap_or_else(Instant::now);
+    async fn ask_until(
+        &self,
+        deadline: Instant,
+        retry_interval: Duration,
+        module: &LockingModule,
+        owner: &OwnerId,
+    ) -> Result<Lease> {
         let left = || deadline.saturating_duration_since(Instant::now());
         loop {
-            match self.ask(module, owner, left()).await {
+            match self.ask(left(), module, owner).await {
                 Err(error) if is_passing(&error) && retry_interval < left() => {
                     tracing::debug!(%error, after = ?retry_interval, "lock is asked for again");
                     sleep(retry_interval).await;
@@ -163,17 +174,31 @@ impl AcquireLockStep {
         }
     }
 
-    async fn ask(&self, module: &LockingModule, owner: &OwnerId, wait: Duration) -> Result<Lease> {
+    async fn ask(&self, wait: Duration, module: &LockingModule, owner: &OwnerId) -> Result<Lease> {
         let mut acquire = module.acquire(&self.keys).owner(owner).expire(self.ttl.get()).wait(wait);
         if let Some(provider) = &self.provider {
             acquire = acquire.provider(provider);
         }
         acquire.await
     }
+
+    /// Whether what an earlier attempt took is kept. If that attempt was dropped, or its outcome was
+    /// unknown, it isn't: then it is taken back now that the store can be reached.
+    async fn stays(&self, left_behind: &Lease, module: &LockingModule) -> Result<bool> {
+        sleep(TAKEN_BACK).await;
+        match module.extend(left_behind, self.ttl.get()).await {
+            Ok(()) => Ok(true),
+            Err(Error::Lost { .. }) => Ok(false),
+            Err(error) => Err(error),
+        }
+    }
 }
 
+/// By when what a request took is given back whose caller is gone: a second, and what it may be late.
+const TAKEN_BACK: Duration = Duration::from_millis(1_100);
+
 /// Whether nothing was taken and the store may answer later. Not so where the outcome is unknown: what
-/// may have been taken is being given back under the same owner, who would enter it again and lose it.
+/// may have been taken is being given back under the same owner, who would only enter it again.
 fn is_passing(error: &Error) -> bool {
     matches!(error, Error::Unavailable { .. } | Error::CapacityExceeded { .. })
 }

@@ -1,6 +1,5 @@
 use serde::{Deserialize, Serialize};
 
-use super::run::WorkflowRun;
 use crate::error::Result;
 use crate::lease::{Lease, LeasedKey};
 use crate::module::LockingModule;
@@ -78,15 +77,10 @@ impl StepLease {
         Self { lease: None }
     }
 
-    /// What was granted to a step of this run.
-    pub(super) fn granted(lease: Lease, run: &WorkflowRun) -> Self {
-        // An owner that the program named may be somebody else's too: what it held already isn't
-        // known to be this run's.
-        if lease.owner.as_ref() != Some(run.owner()) {
-            return lease.into();
-        }
+    /// What was granted to a step, of which an earlier attempt of it had taken some.
+    pub(super) fn with_left_behind(lease: &Lease, left_behind: &Lease) -> Self {
         let keys = lease.keys().iter().map(|leased| LeasedKey {
-            taken: leased.taken || !run.knows_of(&lease, leased),
+            taken: leased.taken || left_behind.token_of(leased.key.as_str()).is_some(),
             ..leased.clone()
         });
         Lease::new(lease.provider.clone(), lease.owner.clone(), keys).into()

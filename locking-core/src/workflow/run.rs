@@ -106,10 +106,22 @@ impl WorkflowRun {
         self.inherited.iter().flatten().any(|other| is_of(other, lease, leased))
     }
 
-    /// Whether this hold of a key is known to be an earlier step's, of this workflow or of one around
-    /// it.
-    pub(super) fn knows_of(&self, lease: &Lease, leased: &LeasedKey) -> bool {
-        self.inherits(lease, leased) || self.held.iter().any(|other| is_of(other, lease, leased))
+    /// The part of a lease that this run holds without any step of it being known to: an earlier
+    /// attempt of the step that asks now took it. `None` if there is no such part.
+    pub(super) fn left_behind(&self, lease: &Lease) -> Option<Lease> {
+        // An owner that the program named may be another run's too: what it holds isn't known to be
+        // this run's.
+        if lease.owner.as_ref() != Some(self.owner()) {
+            return None;
+        }
+        let is_known = |leased: &LeasedKey| {
+            let held = self.held.iter().any(|other| is_of(other, lease, leased));
+            held || self.inherits(lease, leased)
+        };
+        let keys = lease.keys().iter().filter(|leased| !leased.taken && !is_known(leased));
+        let keys: Vec<_> = keys.cloned().collect();
+        let (provider, owner) = (lease.provider.clone(), lease.owner.clone());
+        (!keys.is_empty()).then(|| Lease::new(provider, owner, keys))
     }
 }
 
