@@ -2,10 +2,11 @@
 
 mod support;
 
+use std::sync::Arc;
 use std::time::Duration;
 
 use locking_core::workflow::{AcquireLockStep, ReleaseLockStep, StepLease, WorkflowRun};
-use locking_core::{Error, Expiry, InvalidInput, KeySet, OwnerId};
+use locking_core::{Error, Expiry, InvalidInput, KeySet, LockingModule, OwnerId, ProviderId};
 use serde_json::{Value, json};
 use support::fault::Fault;
 use support::{FakeStore, seconds};
@@ -132,6 +133,34 @@ async fn a_replay_whose_keys_were_taken_back_meanwhile_gives_up_where_somebody_e
     };
     let (replayed, ()) = tokio::join!(async { step().invoke(&module, &run()).await }, other);
     assert!(matches!(replayed, Err(Error::Held { .. })), "{replayed:?}");
+}
+
+#[tokio::test(start_paused = true)]
+async fn a_key_at_another_provider_is_another_key() {
+    let store = |id: &str| FakeStore::with_id(ProviderId::new(id).expect("a valid id"));
+    let (one, two) = (store("one"), store("two"));
+    let module = |store: &FakeStore| LockingModule::with_provider(Arc::new(store.clone()));
+    let held = step().invoke(&module(&one), &run()).await.expect("granted");
+    let nested = run().nested([&held]);
+    step().invoke(&module(&two), &nested).await.expect("granted, and never told");
+    let lease = step().invoke(&module(&two), &nested).await.expect("entered again");
+    assert_eq!(lease.token_of("a"), held.token_of("a"), "the first token of each store");
+
+    assert!(lease.compensate(&module(&two)).await.expect("released"));
+    assert!(one.is_held("a") && !two.is_held("a"));
+}
+
+#[tokio::test(start_paused = true)]
+async fn a_replay_is_done_at_once_where_it_takes_something_anew() {
+    let (store, module) = FakeStore::with_module();
+    let both = AcquireLockStep::new(["a", "b"], seconds(30)).expect("valid");
+    both.invoke(&module, &run()).await.expect("granted, and never told");
+    store.forget("b");
+    let begun = Instant::now();
+    let lease = both.invoke(&module, &run()).await.expect("granted");
+    assert_eq!(begun.elapsed(), Duration::ZERO, "dropped meanwhile, it would leave \"b\" behind");
+    assert!(lease.compensate(&module).await.expect("released"));
+    assert!(!store.is_held("a") && !store.is_held("b"));
 }
 
 #[test]
