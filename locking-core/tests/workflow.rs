@@ -117,7 +117,7 @@ async fn a_step_that_took_nothing_asks_nothing_of_the_store_to_give_it_back() {
     let held = step().invoke(&module, &run()).await.expect("granted");
     let nested = run().nested([&held]);
     let lease = step().invoke(&module, &nested).await.expect("entered again");
-    store.releases.all(Fault::Hang);
+    store.releases.all(Fault::Unavailable);
     assert!(lease.compensate(&module).await.expect("nothing to do"));
     assert!(ReleaseLockStep::new(lease).invoke(&module, &nested).await.expect("nothing to do"));
 }

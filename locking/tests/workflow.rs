@@ -214,6 +214,16 @@ async fn a_workflow_nested_in_a_nested_one_leaves_to_each_of_them_its_own() {
 }
 
 #[tokio::test(start_paused = true)]
+async fn the_outermost_workflows_keys_stay_its_own_where_those_between_hold_nothing() {
+    let (module, outer) = (module(), run("r1"));
+    let held = take(&module, "a", &outer).await;
+    let inner = outer.nested([&held]).nested([]);
+    let lease = take(&module, "a", &inner).await;
+    assert!(give_back(&module, &lease, &inner).await);
+    assert!(!is_free(&module, "a").await);
+}
+
+#[tokio::test(start_paused = true)]
 async fn what_a_nested_workflow_takes_after_its_parents_lease_expired_is_its_own() {
     let (module, parent) = (module(), run("r1"));
     let held = take(&module, "a", &parent).await;
