@@ -146,7 +146,8 @@ impl AcquireLockStep {
         loop {
             let lease = self.ask_until(deadline, retry_interval, module, owner).await?;
             let Some(left_behind) = run.left_behind(&lease) else { return Ok(lease.into()) };
-            // Where anything was taken anew, what is given back has been given back.
+            // A request takes all its keys or none: where some had to be taken anew, the attempt before
+            // isn't about to be taken back. And dropped in the wait, those would be left behind.
             let settled = lease.taken().next().is_some();
             if settled || self.stays(&left_behind, module).await? {
                 return Ok(StepLease::with_left_behind(&lease, &left_behind));
