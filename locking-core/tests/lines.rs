@@ -6,9 +6,10 @@ mod script;
 use std::sync::Arc;
 use std::time::Duration;
 
-use locking_core::line::{Lines, Manner};
+use locking_core::line::{Answer, AskId, Lines, Manner};
 use locking_core::{
-    AcquireRequest, Error, Grant, Lease, LockKey, Moment, OwnerId, Result, WaitUntil,
+    AcquireRequest, Error, FencingToken, Grant, HoldKind, Lease, LockInfo, Moment, OwnerId, Result,
+    WaitUntil,
 };
 use script::{
     Call, Prompter, Script, blocked, guard, lease, lines, reentered, taken, tell, unavailable,
@@ -27,14 +28,44 @@ fn acquire(lines: &Arc<Lines<Script>>, request: AcquireRequest) -> JoinHandle<Re
 
 /// A guard holds `key`, so that who comes next stands in line.
 async fn held(lines: &Arc<Lines<Script>>, store: &mut Prompter, key: &str, token: u64) -> Lease {
+    held_by_ask(lines, store, key, token).await.0
+}
+
+/// The same, and the ask to which the store granted it.
+async fn held_by_ask(
+    lines: &Arc<Lines<Script>>,
+    store: &mut Prompter,
+    key: &str,
+    token: u64,
+) -> (Lease, AskId) {
     let holder = acquire(lines, guard(&[key], WaitUntil::Now));
     let (ask, _, answer) = store.asked().await;
     answer.send(taken(&ask, token)).expect("heard");
-    holder.await.expect("no panic").expect("granted").lease
+    (holder.await.expect("no panic").expect("granted").lease, ask.id)
 }
 
-fn key(text: &str) -> LockKey {
-    LockKey::new(text).expect("a key")
+/// Whether the lines know who holds what the store granted to this ask.
+fn is_known(lines: &Lines<Script>, lease: &Lease, ask: &AskId) -> bool {
+    let leased = &lease.keys()[0];
+    let stale = LockInfo::new(leased.key.clone(), FencingToken::new(0), HoldKind::Guard);
+    lines.named(stale, ask.as_str()).token == leased.token
+}
+
+/// Releases a lease, which the store answers so.
+async fn release(
+    lines: &Arc<Lines<Script>>,
+    store: &mut Prompter,
+    lease: &Lease,
+    answer: Result<()>,
+) -> Result<()> {
+    let releasing = {
+        let (lines, lease) = (Arc::clone(lines), lease.clone());
+        tokio::spawn(async move { lines.release_lease(&lease).await })
+    };
+    let (released, tell) = store.released().await;
+    assert_eq!(&released, lease);
+    tell.send(answer).expect("heard");
+    releasing.await.expect("no panic")
 }
 
 /// Lets every task that can run do so.
@@ -239,13 +270,13 @@ async fn a_late_copy_of_an_ask_that_was_repeated_is_taken_back_after_a_refusal()
 async fn a_guard_that_could_not_be_given_back_is_forgotten_when_its_time_is_over() {
     let (lines, mut store) = lines();
     let sent = Moment::now();
-    let holder = held(&lines, &mut store, "k", 100).await;
-    lines.end(&holder);
-    lines.abandoned(&holder);
+    let (holder, ask) = held_by_ask(&lines, &mut store, "k", 100).await;
+    let failed = release(&lines, &mut store, &holder, unavailable()).await;
+    assert!(matches!(failed, Err(Error::Unavailable { .. })), "{failed:?}");
     settle().await;
-    assert!(lines.holder(&key("k")).is_some(), "its time isn't over");
+    assert!(is_known(&lines, &holder, &ask), "its time isn't over");
     sleep(Duration::from_secs(31)).await;
-    assert!(lines.holder(&key("k")).is_none(), "{:?}", Moment::now().saturating_since(sent));
+    assert!(!is_known(&lines, &holder, &ask), "{:?}", Moment::now().saturating_since(sent));
 }
 
 #[tokio::test(start_paused = true)]
@@ -267,13 +298,15 @@ async fn an_ask_that_was_ever_left_unanswered_is_withdrawn_as_one_that_may_still
 #[tokio::test(start_paused = true)]
 async fn a_close_does_not_wait_for_what_could_not_be_given_back() {
     let (lines, mut store) = lines();
-    let (one, two) =
-        (held(&lines, &mut store, "k", 100).await, held(&lines, &mut store, "l", 200).await);
-    lines.abandoned(&one);
+    let (one, first) = held_by_ask(&lines, &mut store, "k", 100).await;
+    let (two, second) = held_by_ask(&lines, &mut store, "l", 200).await;
+    let failed = release(&lines, &mut store, &one, unavailable()).await;
+    assert!(matches!(failed, Err(Error::Unavailable { .. })), "{failed:?}");
     let begun = Instant::now();
     lines.close().await;
-    lines.abandoned(&two);
-    assert!(lines.holder(&key("k")).is_none() && lines.holder(&key("l")).is_none());
+    let failed = release(&lines, &mut store, &two, unavailable()).await;
+    assert!(matches!(failed, Err(Error::Closed { .. })), "{failed:?}");
+    assert!(!is_known(&lines, &one, &first) && !is_known(&lines, &two, &second));
     assert!(begun.elapsed() < SECOND, "{:?}", begun.elapsed());
 }
 
@@ -306,4 +339,50 @@ async fn a_grant_that_is_told_is_asked_for_where_an_earlier_ask_may_still_come()
     assert!(manner == Manner::Again && !waiting.is_finished(), "{manner:?}");
     answer.send(taken(&ask, 200)).expect("heard");
     waiting.await.expect("no panic").expect("granted");
+}
+
+#[tokio::test(start_paused = true)]
+async fn a_line_asks_anew_where_the_store_takes_nothing_for_its_ask_any_more() {
+    let (lines, mut store) = lines();
+    held(&lines, &mut store, "k", 100).await;
+    let waiting = acquire(&lines, guard(&["k"], within(10 * SECOND)));
+    let (ask, _, answer) = store.asked().await;
+    answer.send(blocked(&ask, 100)).expect("heard");
+    let (again, manner, answer) = store.asked().await;
+    assert!(again.id == ask.id && manner == Manner::Again, "{manner:?}");
+    answer.send(Ok(Answer::Void)).expect("heard");
+    let (anew, manner, answer) = store.asked().await;
+    assert!(anew.id != ask.id && manner == Manner::Queue, "{manner:?}");
+    // What is told of the earlier one is nobody's any more.
+    tell(&lines, &ask, 200, TERM);
+    settle().await;
+    assert!(!waiting.is_finished());
+    answer.send(taken(&anew, 300)).expect("heard");
+    let grant = waiting.await.expect("no panic").expect("granted");
+    assert_eq!(grant.lease.token(), FencingToken::new(300));
+}
+
+#[tokio::test(start_paused = true)]
+async fn a_request_for_several_keys_asks_anew_and_gives_back_what_is_left_of_the_void_ask() {
+    let (lines, mut store) = lines();
+    let waiting = acquire(&lines, guard(&["k", "l"], within(10 * SECOND)));
+    let (ask, _, answer) = store.asked().await;
+    answer.send(Ok(Answer::Void)).expect("heard");
+    let (withdrawn, _, done) = store.withdrawn().await;
+    assert_eq!(withdrawn.id, ask.id);
+    done.send(Ok(())).expect("heard");
+    let (anew, manner, answer) = store.asked().await;
+    assert!(anew.id != ask.id && manner == Manner::Queue, "{manner:?}");
+    answer.send(taken(&anew, 300)).expect("heard");
+    waiting.await.expect("no panic").expect("granted");
+}
+
+#[tokio::test(start_paused = true)]
+async fn a_void_ask_that_does_not_wait_is_refused_as_unavailable() {
+    let (lines, mut store) = lines();
+    let asking = acquire(&lines, guard(&["k"], WaitUntil::Now));
+    let (_, _, answer) = store.asked().await;
+    answer.send(Ok(Answer::Void)).expect("heard");
+    let refused = asking.await.expect("no panic").expect_err("no session");
+    assert!(matches!(refused, Error::Unavailable { .. }), "{refused:?}");
 }

@@ -67,6 +67,13 @@ CREATE UNLOGGED TABLE locking_withdrawn (
     until   timestamptz NOT NULL
 );
 
+-- The sessions of clients. until: when the client has given up its guards by itself, if it hears nothing more
+-- on its session. Each heartbeat moves it; a client that has given them up before removes the row.
+CREATE UNLOGGED TABLE locking_session (
+    client integer PRIMARY KEY,
+    until  timestamptz NOT NULL
+) WITH (fillfactor = 50, autovacuum_vacuum_scale_factor = 0, autovacuum_vacuum_threshold = 2000);
+
 -- One row as long as the unlogged tables are what they were. A crash empties them, and this one with them:
 -- then guards may be believed in of which nothing is known here, and nothing is granted before
 -- grants_from. The tokens begin anew, above least_token.

@@ -26,7 +26,7 @@ BEGIN
             RETURN;
         END IF;
         EXIT WHEN v_first.request = p_asking
-            OR NOT locking_is_dead(v_first.client)
+            OR NOT locking_is_gone(v_first.client)
                -- Nothing tells whether a client without a session lives, but that it asks.
                AND (v_first.client <> 0 OR v_first.asked > clock_timestamp() - interval '5 s');
     END LOOP;
@@ -256,7 +256,7 @@ BEGIN
 END $$;
 
 -- One request. Where its one key is plainly free (no row, nobody waits, the request wasn't taken back), that is
--- all there is to it.
+-- all there is to it: one statement once the guards are taken, because each costs as much as its work.
 --
 -- p_logged: into which table the holds go. What goes into the durable one is on disk when this answers. A guard
 -- is refused to a client whose session has ended, which may not know it yet: nobody else would see it held.
@@ -271,42 +271,46 @@ CREATE FUNCTION locking_acquire(
 AS $$
 #variable_conflict use_column
 DECLARE
-    v_key         text := p_keys[1];
-    v_token       bigint;
     v_grants_from timestamptz;
     v_least       bigint;
-    v_plain       boolean;
 BEGIN
     request := p_request;
-    PERFORM locking_commit_safely(p_logged);
-    PERFORM locking_enter(p_keys, p_most, p_patience);
-    IF NOT p_logged AND locking_is_dead(p_client) THEN
+    PERFORM locking_commit_safely(p_logged), locking_enter(p_keys, p_most, p_patience);
+    IF NOT p_logged AND locking_is_gone(p_client) THEN
         blocked := -1;
         RETURN;
     END IF;
-    SELECT e.grants_from, e.least_token,
-           NOT (EXISTS (SELECT FROM locking l WHERE l.key = v_key)
-                OR EXISTS (SELECT FROM locking_guard g WHERE g.key = v_key)
-                OR EXISTS (SELECT FROM locking_queue q WHERE q.key = v_key)
-                OR EXISTS (SELECT FROM locking_withdrawn w WHERE w.request = p_request))
-        INTO v_grants_from, v_least, v_plain
-        FROM locking_epoch e WHERE e.one;
-    IF NOT FOUND THEN
-        SELECT * INTO v_grants_from, v_least FROM locking_begin_epoch();
-    ELSIF v_plain AND v_grants_from <= clock_timestamp() AND p_manner IN ('once', 'queue') AND NOT p_repeated
-          AND cardinality(p_keys) = 1 THEN
-        v_token := locking_draw(v_least);
+    IF cardinality(p_keys) = 1 AND NOT p_repeated AND p_manner IN ('once', 'queue') THEN
         IF p_logged THEN
             INSERT INTO locking
-                VALUES (v_key, v_token, p_kind::"char", p_request, p_owner, locking_expiry(p_ms));
+                SELECT p_keys[1], locking_draw(e.least_token), p_kind::"char", p_request, p_owner,
+                       locking_expiry(p_ms)
+                FROM locking_epoch e
+                WHERE e.one AND e.grants_from <= clock_timestamp()
+                    AND NOT (EXISTS (SELECT FROM locking l WHERE l.key = p_keys[1])
+                             OR EXISTS (SELECT FROM locking_guard g WHERE g.key = p_keys[1])
+                             OR EXISTS (SELECT FROM locking_queue q WHERE q.key = p_keys[1])
+                             OR EXISTS (SELECT FROM locking_withdrawn w WHERE w.request = p_request))
+                RETURNING 0, ARRAY[token], '{true}'::boolean[] INTO blocked, tokens, taken;
         ELSE
             INSERT INTO locking_guard
-                VALUES (v_key, v_token, p_kind::"char", p_request, p_owner, locking_expiry(p_ms), p_client);
+                SELECT p_keys[1], locking_draw(e.least_token), p_kind::"char", p_request, p_owner,
+                       locking_expiry(p_ms), p_client
+                FROM locking_epoch e
+                WHERE e.one AND e.grants_from <= clock_timestamp()
+                    AND NOT (EXISTS (SELECT FROM locking l WHERE l.key = p_keys[1])
+                             OR EXISTS (SELECT FROM locking_guard g WHERE g.key = p_keys[1])
+                             OR EXISTS (SELECT FROM locking_queue q WHERE q.key = p_keys[1])
+                             OR EXISTS (SELECT FROM locking_withdrawn w WHERE w.request = p_request))
+                RETURNING 0, ARRAY[token], '{true}'::boolean[] INTO blocked, tokens, taken;
         END IF;
-        blocked := 0;
-        tokens := ARRAY[v_token];
-        taken := '{true}';
-        RETURN;
+        IF FOUND THEN
+            RETURN;
+        END IF;
+    END IF;
+    SELECT e.grants_from, e.least_token INTO v_grants_from, v_least FROM locking_epoch e WHERE e.one;
+    IF NOT FOUND THEN
+        SELECT * INTO v_grants_from, v_least FROM locking_begin_epoch();
     END IF;
     SELECT * INTO blocked, tokens, taken, ends_in, holder, newest FROM locking_ask(
         p_client, p_logged, p_manner, p_repeated, p_request, p_kind::"char", p_owner, p_ms, p_keys,
@@ -334,7 +338,7 @@ DECLARE
 BEGIN
     PERFORM locking_commit_safely(p_logged);
     PERFORM locking_enter(p_keys, p_most, p_patience);
-    IF NOT p_logged AND locking_is_dead(p_client) THEN
+    IF NOT p_logged AND locking_is_gone(p_client) THEN
         blocked := -1;
         FOREACH request IN ARRAY p_requests LOOP
             RETURN NEXT;
@@ -395,12 +399,8 @@ END $$;
 
 -- Whether the commit waits for the disk. A durable hold must be there after a crash; for one that a crash
 -- takes away in any case there is nothing to wait for.
-CREATE FUNCTION locking_commit_safely(p_safely boolean) RETURNS void
-    LANGUAGE plpgsql AS $$
-BEGIN
-    IF NOT p_safely THEN
-        PERFORM set_config('synchronous_commit', 'off', true);
-    ELSIF current_setting('synchronous_commit') = 'off' THEN
-        PERFORM set_config('synchronous_commit', 'on', true);
-    END IF;
-END $$;
+CREATE FUNCTION locking_commit_safely(p_safely boolean) RETURNS text
+    LANGUAGE sql VOLATILE
+    RETURN CASE WHEN NOT p_safely THEN set_config('synchronous_commit', 'off', true)
+                WHEN current_setting('synchronous_commit') = 'off'
+                THEN set_config('synchronous_commit', 'on', true) END;

@@ -4,13 +4,12 @@
 -- on inside its process and so has got a newer token than is known here, by the request that was granted
 -- (p_origins, '' for none). A lease with an older token than is known here was passed on.
 
--- A release waits for the disk unless everything that it frees would have ended within a minute: what a
--- crash brings back then ends by itself.
-CREATE FUNCTION locking_commit_release(p_last timestamptz) RETURNS void
-    LANGUAGE plpgsql AS $$
-BEGIN
-    PERFORM locking_commit_safely(p_last > clock_timestamp() + interval '60 s');
-END $$;
+-- A release waits for the disk unless everything durable that it frees would have ended within a minute: what a
+-- crash brings back then ends by itself. p_last: when the last of that ends, NULL for none. What is handed on
+-- meanwhile isn't granted anew for a while after a crash, and is confirmed before that.
+CREATE FUNCTION locking_commit_release(p_last timestamptz) RETURNS text
+    LANGUAGE sql VOLATILE
+    RETURN locking_commit_safely(coalesce(p_last > clock_timestamp() + interval '60 s', false));
 
 -- Gives back one key, like locking_release. p_logged: in which table to look first.
 CREATE FUNCTION locking_release_one(
@@ -20,30 +19,38 @@ CREATE FUNCTION locking_release_one(
     SET search_path FROM CURRENT SET enable_seqscan = off SET plan_cache_mode = force_generic_plan SET jit = off
 AS $$
 DECLARE
-    v_expires timestamptz;
-    v_waits   boolean;
+    v_expires  timestamptz;
+    v_waits    boolean;
+    v_is_guard boolean;
+    v_safely   text;
 BEGIN
     PERFORM locking_enter(ARRAY[p_key], p_most, p_patience);
-    FOR i IN 1..2 LOOP
-        IF p_logged = (i = 1) THEN
-            DELETE FROM locking WHERE key = p_key AND CASE
-                    WHEN p_owner IS NULL THEN token = p_token OR request = p_origin AND token < p_token
-                    WHEN p_owner = '' THEN kind = 'a'
-                    ELSE kind = 'o' AND owner = p_owner END
-                RETURNING expires, EXISTS (SELECT FROM locking_queue q WHERE q.key = p_key)
-                INTO v_expires, v_waits;
-            IF FOUND THEN
-                PERFORM locking_commit_release(v_expires);
-            END IF;
-        ELSIF p_owner IS NULL THEN
-            DELETE FROM locking_guard
-                WHERE key = p_key AND kind <> 'r' AND (token = p_token OR request = p_origin AND token < p_token)
-                RETURNING expires, EXISTS (SELECT FROM locking_queue q WHERE q.key = p_key)
-                INTO v_expires, v_waits;
-        END IF;
-        EXIT WHEN v_expires IS NOT NULL;
-    END LOOP;
+    IF NOT p_logged AND p_owner IS NULL THEN
+        DELETE FROM locking_guard
+            WHERE key = p_key AND kind <> 'r' AND (token = p_token OR request = p_origin AND token < p_token)
+            RETURNING expires, EXISTS (SELECT FROM locking_queue q WHERE q.key = p_key), true
+            INTO v_expires, v_waits, v_is_guard;
+    END IF;
+    IF v_expires IS NULL THEN
+        DELETE FROM locking WHERE key = p_key AND CASE
+                WHEN p_owner IS NULL THEN token = p_token OR request = p_origin AND token < p_token
+                WHEN p_owner = '' THEN kind = 'a'
+                ELSE kind = 'o' AND owner = p_owner END
+            RETURNING expires, EXISTS (SELECT FROM locking_queue q WHERE q.key = p_key),
+                      locking_commit_release(expires)
+            INTO v_expires, v_waits, v_safely;
+    END IF;
+    IF v_expires IS NULL AND p_logged AND p_owner IS NULL THEN
+        DELETE FROM locking_guard
+            WHERE key = p_key AND kind <> 'r' AND (token = p_token OR request = p_origin AND token < p_token)
+            RETURNING expires, EXISTS (SELECT FROM locking_queue q WHERE q.key = p_key), true
+            INTO v_expires, v_waits, v_is_guard;
+    END IF;
     IF v_waits THEN
+        -- The token of who is next would else wait for the disk.
+        IF v_is_guard THEN
+            PERFORM locking_commit_release(NULL);
+        END IF;
         PERFORM locking_hand_on_all(ARRAY[p_key]);
     END IF;
     RETURN coalesce(v_expires > clock_timestamp(), false);

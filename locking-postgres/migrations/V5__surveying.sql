@@ -1,6 +1,6 @@
 -- Who holds what, freeing it by scope, and clearing what is over.
 
--- The live holds after a key, in byte order, or just those of some keys.
+-- The live holds after a key, in byte order.
 CREATE FUNCTION locking_list(p_after text, p_page integer) RETURNS TABLE (
     key text, token bigint, kind text, request text, owner text, ends_in bigint
 )
@@ -13,6 +13,7 @@ CREATE FUNCTION locking_list(p_after text, p_page integer) RETURNS TABLE (
     ORDER BY h.key LIMIT p_page
 $$;
 
+-- The live hold of one key.
 CREATE FUNCTION locking_inspect(p_key text) RETURNS TABLE (
     key text, token bigint, kind text, request text, owner text, ends_in bigint
 )
@@ -132,6 +133,7 @@ BEGIN
         PERFORM locking_hand_on_all(v_keys);
     END IF;
     DELETE FROM locking_withdrawn WHERE until < clock_timestamp();
+    DELETE FROM locking_session WHERE until < clock_timestamp() AND locking_is_gone(client);
     IF NOT v_more THEN
         UPDATE locking_epoch SET swept = clock_timestamp();
     END IF;

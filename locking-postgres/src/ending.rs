@@ -1,7 +1,7 @@
 use std::sync::Arc;
 
 use deadpool_postgres::Object;
-use locking_core::line::Standing;
+use locking_core::line::AskId;
 use locking_core::{Expiry, KeySet, Lease, LeasedKey, OwnerId};
 
 use crate::acquiring::{millis, owner};
@@ -22,12 +22,12 @@ struct Meant {
 }
 
 impl Meant {
-    fn as_a_lease(leased: &LeasedKey, standing: &Standing) -> Self {
+    fn as_a_lease(leased: &LeasedKey, origin: Option<&AskId>) -> Self {
         Self {
             key: leased.key.as_str().to_owned(),
             of: None,
             token: token(leased),
-            origin: origin(standing),
+            origin: origin.map_or_else(String::new, |origin| origin.as_str().to_owned()),
         }
     }
 }
@@ -37,8 +37,8 @@ impl Meant {
 pub(crate) struct Release(Vec<Meant>);
 
 impl Release {
-    pub(crate) fn of_lease(taken: &[&LeasedKey], standing: &Standing) -> Self {
-        Self(taken.iter().map(|leased| Meant::as_a_lease(leased, standing)).collect())
+    pub(crate) fn of_lease(taken: &[&LeasedKey], origin: Option<&AskId>) -> Self {
+        Self(taken.iter().map(|leased| Meant::as_a_lease(leased, origin)).collect())
     }
 
     pub(crate) fn of_owner(keys: &KeySet, of: Option<&OwnerId>) -> Self {
@@ -119,8 +119,8 @@ pub(crate) struct Extend {
 }
 
 impl Extend {
-    pub(crate) fn new(lease: &Lease, expiry: Expiry, standing: &Standing) -> Self {
-        let meant = lease.keys().iter().map(|leased| Meant::as_a_lease(leased, standing)).collect();
+    pub(crate) fn new(lease: &Lease, expiry: Expiry, origin: Option<&AskId>) -> Self {
+        let meant = lease.keys().iter().map(|leased| Meant::as_a_lease(leased, origin)).collect();
         Self { meant, holder: owner(lease.owner.as_ref()), ms: millis(expiry) }
     }
 }
@@ -180,11 +180,4 @@ fn dealt(done: Vec<bool>, counts: impl Iterator<Item = usize>) -> Vec<Vec<bool>>
 pub(crate) fn token(leased: &LeasedKey) -> i64 {
     // Tokens come from a sequence of this type.
     i64::try_from(leased.token.get()).unwrap_or(i64::MAX)
-}
-
-fn origin(standing: &Standing) -> String {
-    match standing {
-        Standing::Current(origin) => origin.as_str().to_owned(),
-        _ => String::new(),
-    }
 }

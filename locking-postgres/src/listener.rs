@@ -30,6 +30,7 @@ pub(crate) struct Listener {
 
 /// An open session.
 pub(crate) struct Open {
+    number: i32,
     client: Client,
     connection: Connection,
     /// The server's process that carries it: another one would hold none of its locks.
@@ -37,11 +38,12 @@ pub(crate) struct Open {
 }
 
 impl Listener {
-    /// Opens a session: it takes a number, and hears what is told to it.
-    pub(crate) async fn open(&self) -> Result<Open, Failure> {
+    /// Opens a session: it takes a number, and hears what is told to it. `former`: the number of the session
+    /// before, whose guards are given up; 0 for none.
+    pub(crate) async fn open(&self, former: i32) -> Result<Open, Failure> {
         let (client, mut connection) = self.connector.session().await?;
         let (joined, backend) = {
-            let join = self.join(&client);
+            let join = self.join(&client, former);
             tokio::pin!(join);
             let limit = sleep(self.database.command_timeout);
             tokio::pin!(limit);
@@ -57,18 +59,18 @@ impl Listener {
                 }
             }
         };
+        let number = joined.number;
         self.sessions.begin(joined);
-        Ok(Open { client, connection, backend })
+        Ok(Open { number, client, connection, backend })
     }
 
-    async fn join(&self, client: &Client) -> Result<(Joined, String), Failure> {
+    async fn join(&self, client: &Client, former: i32) -> Result<(Joined, String), Failure> {
         let bound = self.bound();
         let asked = Moment::now();
         client.batch_execute(&self.settings()).await?;
         let backend = pooler::backend(client, BACKEND).await?;
         let join = &self.database.statements.join;
-        let bound_ms = i64::try_from(bound.as_millis()).unwrap_or(i64::MAX);
-        let values: &[&(dyn ToSql + Sync)] = &[&bound_ms];
+        let values: &[&(dyn ToSql + Sync)] = &[&self.kept_ms(), &former];
         let number: i32 = client.query_one(&join.text, values).await?.try_get(0)?;
         client.batch_execute(&format!("LISTEN locking_{number}")).await?;
         let session = Session::new(asked.saturating_add(bound));
@@ -78,6 +80,13 @@ impl Listener {
     /// For how long after an answered heartbeat the session is believed in: less than the server keeps it.
     fn bound(&self) -> Duration {
         self.takeover.session_timeout * 4 / 5
+    }
+
+    /// For how long after a heartbeat the server keeps the guards of a session that has ended, because its
+    /// client may not know: longer than that believes in it, also where its clock is slow.
+    fn kept_ms(&self) -> i64 {
+        let kept = self.takeover.session_timeout * 9 / 10;
+        i64::try_from(kept.as_millis()).unwrap_or(i64::MAX)
     }
 
     /// Has the server end the session when it hears nothing for `session_timeout`, and not before nine tenths
@@ -98,17 +107,19 @@ impl Listener {
     /// Keeps a session as long as there are lines: heartbeats, notices, and another one where it ends.
     pub(crate) async fn run(self, mut open: Option<Open>, lines: Weak<Lines<Store>>) {
         let mut backoff = Backoff::new(Duration::from_millis(20), Duration::from_millis(500));
+        let mut former = 0;
         loop {
             if let Some(open) = open.take() {
                 backoff = Backoff::new(Duration::from_millis(20), Duration::from_millis(500));
+                former = open.number;
                 self.keep(open, &lines).await;
-                self.sessions.end();
+                let _ = self.sessions.end();
             }
             if lines.strong_count() == 0 {
                 return;
             }
             sleep(backoff.next_delay()).await;
-            match self.open().await {
+            match self.open(former).await {
                 Ok(opened) => {
                     open = Some(opened);
                     // What was told meanwhile is lost.
@@ -124,7 +135,10 @@ impl Listener {
 
     /// Until the session ends, or is believed to have.
     async fn keep(&self, open: Open, lines: &Weak<Lines<Store>>) {
-        let Open { client, mut connection, backend } = open;
+        let Open { number, client, mut connection, backend } = open;
+        let beat_text =
+            format!("SELECT {}({number}, {})", self.database.statements.beat, self.kept_ms());
+        let beat_text = Arc::<str>::from(beat_text);
         let (client, backend) = (Arc::new(client), Arc::<str>::from(backend));
         let Some(Joined { session, .. }) = self.sessions.joined() else { return };
         let every = self.takeover.heartbeat;
@@ -158,7 +172,8 @@ impl Listener {
                         return;
                     }
                     let (client, backend) = (Arc::clone(&client), Arc::clone(&backend));
-                    beat = Some(tokio::spawn(beat_once(client, backend, session.clone(), self.bound())));
+                    let (session, text) = (session.clone(), Arc::clone(&beat_text));
+                    beat = Some(tokio::spawn(beat_once(client, text, backend, session, self.bound())));
                 }
             }
         }
@@ -169,12 +184,13 @@ impl Listener {
 /// backend than the session's has answered.
 async fn beat_once(
     client: Arc<Client>,
+    text: Arc<str>,
     backend: Arc<str>,
     session: Session,
     bound: Duration,
 ) -> bool {
     let sent = Moment::now();
-    match timeout(bound, pooler::backend(&client, BACKEND)).await {
+    match timeout(bound, pooler::backend(&client, &text)).await {
         Ok(Ok(answered)) if *answered == *backend => {
             session.prolong(sent.saturating_add(bound));
             true

@@ -3,16 +3,15 @@ use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
 use std::time::Duration;
 
 use deadpool_postgres::Pool;
-use locking_core::line::{ClientId, Lines, Standing};
+use locking_core::line::{ClientId, Lines};
 use locking_core::{
     AcquireRequest, Backoff, Capabilities, ConfigurationError, Error, Expiry, Grant, KeySet, Lease,
-    LockInfo, LockKey, LockingProvider, LossReason, Moment, OwnerId, ProviderId, ReleaseScope,
-    Result, async_trait,
+    LockInfo, LockKey, LockingProvider, OwnerId, ProviderId, ReleaseScope, Result, async_trait,
 };
 use tokio::runtime::Handle;
 use tokio::sync::OnceCell;
 use tokio::task::JoinHandle;
-use tokio::time::{Instant, interval, sleep, timeout};
+use tokio::time::{interval, timeout};
 
 use crate::connect::Connector;
 use crate::database::Database;
@@ -27,8 +26,11 @@ use crate::{capabilities, migrate, pooler, survey};
 /// For how long a close waits for what is still being taken back.
 const CLOSING: Duration = Duration::from_secs(1);
 
+/// For how long a close waits until the server has been told.
+const LEAVING: Duration = Duration::from_millis(250);
+
 /// How often what is over is cleared away, by one of all clients.
-const SWEEP: Duration = Duration::from_secs(10);
+const SWEEP: Duration = Duration::from_secs(5);
 
 /// Locks in a PostgreSQL database.
 ///
@@ -160,7 +162,7 @@ impl PostgresProvider {
                 takeover: self.takeover.clone(),
                 sessions: Arc::clone(&self.sessions),
             };
-            let open = listener.open().await.map_err(self.failed())?;
+            let open = listener.open(0).await.map_err(self.failed())?;
             self.spawn(listener.run(Some(open), Arc::downgrade(&self.lines)));
             check_session(&self.id, &self.database, &self.sessions).await?;
         }
@@ -184,18 +186,6 @@ impl PostgresProvider {
     fn failed(&self) -> impl Fn(Failure) -> Error + use<'_> {
         |failure| failure.into_error(&self.id)
     }
-
-    /// The truth about a guard of this client that was passed on since the database was told.
-    fn named(&self, (info, request): (LockInfo, String)) -> LockInfo {
-        match self.lines.holder(&info.key) {
-            Some((origin, lease)) if origin.as_str() == request => {
-                let mut now = LockInfo::new(info.key, lease.token(), info.kind);
-                now.expires_in = info.expires_in;
-                now.with_owner(lease.owner)
-            }
-            _ => info,
-        }
-    }
 }
 
 #[async_trait]
@@ -215,31 +205,7 @@ impl LockingProvider for PostgresProvider {
 
     async fn extend(&self, lease: &Lease, expiry: Expiry) -> Result<()> {
         self.ready().await?;
-        let give_up = Instant::now() + self.database.command_timeout;
-        let mut backoff = Backoff::default();
-        loop {
-            let standing = self.lines.standing(lease);
-            if standing == Standing::Superseded {
-                return Err(lost(lease, 0));
-            }
-            let asked = Moment::now();
-            match self.lines.store().extend(lease, expiry, &standing).await {
-                Ok(None) => {
-                    self.lines.extended(lease, asked, expiry);
-                    return Ok(());
-                }
-                Ok(Some(at)) => {
-                    // It isn't passed on any more either.
-                    self.lines.ended(lease);
-                    return Err(lost(lease, at));
-                }
-                // Setting the time twice is setting it once.
-                Err(Error::UnknownOutcome { .. }) if Instant::now() < give_up => {
-                    sleep(backoff.next_delay()).await;
-                }
-                Err(error) => return Err(error),
-            }
-        }
+        self.lines.extend(lease, expiry).await
     }
 
     async fn release(&self, keys: KeySet, owner: Option<OwnerId>) -> Result<bool> {
@@ -248,32 +214,7 @@ impl LockingProvider for PostgresProvider {
     }
 
     async fn release_lease(&self, lease: &Lease) -> Result<()> {
-        let standing = self.lines.end(lease);
-        let give_up = Instant::now() + self.database.command_timeout;
-        let mut backoff = Backoff::default();
-        let mut unknown = None;
-        loop {
-            match self.lines.store().release_lease(lease, &standing).await {
-                Err(error @ Error::UnknownOutcome { .. }) if Instant::now() < give_up => {
-                    unknown = Some(error);
-                    sleep(backoff.next_delay()).await;
-                }
-                Err(error @ Error::Lost { .. }) => {
-                    self.lines.ended(lease);
-                    // The earlier try, whose answer was lost, may have been the one that freed it.
-                    return Err(unknown.unwrap_or(error));
-                }
-                Ok(()) => {
-                    self.lines.ended(lease);
-                    return Ok(());
-                }
-                Err(error) => {
-                    self.lines.abandoned(lease);
-                    let closed = self.lines.is_closed().then(|| Error::closed(&self.id));
-                    return Err(closed.or(unknown).unwrap_or(error));
-                }
-            }
-        }
+        self.lines.release_lease(lease).await
     }
 
     async fn release_all(&self, scope: ReleaseScope) -> Result<u64> {
@@ -293,13 +234,13 @@ impl LockingProvider for PostgresProvider {
     async fn inspect(&self, key: &LockKey) -> Result<Option<LockInfo>> {
         self.ready().await?;
         let found = survey::inspect(&self.database, key).await.map_err(self.failed())?;
-        Ok(found.map(|found| self.named(found)))
+        Ok(found.map(|(info, origin)| self.lines.named(info, &origin)))
     }
 
     async fn list(&self) -> Result<Vec<LockInfo>> {
         self.ready().await?;
         let found = survey::list(&self.database).await.map_err(self.failed())?;
-        Ok(found.into_iter().map(|found| self.named(found)).collect())
+        Ok(found.into_iter().map(|(info, origin)| self.lines.named(info, &origin)).collect())
     }
 
     async fn migrate(&self) -> Result<()> {
@@ -309,9 +250,8 @@ impl LockingProvider for PostgresProvider {
 
     async fn close(&self) -> Result<()> {
         let taken_back = timeout(CLOSING, self.lines.close()).await;
-        self.tasks().drain(..).for_each(|task| task.abort());
-        self.sessions.end();
-        self.database.close();
+        let tasks = std::mem::take(&mut *self.tasks());
+        leave(&self.database, &self.sessions, &tasks).await;
         taken_back.map_err(|_| {
             Error::unavailable(&self.id, "what was asked for couldn't be taken back in time")
         })
@@ -326,9 +266,7 @@ impl Drop for PostgresProvider {
         self.runtime.spawn(async move {
             // What is being given back is let finish.
             let _ = timeout(CLOSING, lines.close()).await;
-            tasks.iter().for_each(JoinHandle::abort);
-            sessions.end();
-            database.close();
+            leave(&database, &sessions, &tasks).await;
         });
     }
 }
@@ -339,6 +277,18 @@ impl fmt::Debug for PostgresProvider {
     }
 }
 
+/// Ends the connections. What still hangs on the session is given up first, and the server is told so: else it
+/// keeps that for as long as this client could believe in it.
+async fn leave(database: &Arc<Database>, sessions: &Sessions, tasks: &[JoinHandle<()>]) {
+    if let Some(Joined { number, .. }) = sessions.end() {
+        let told = database.call(|statements| &statements.leave, vec![Box::new(number)]);
+        // It ends by itself otherwise.
+        let _ = timeout(LEAVING, told).await;
+    }
+    tasks.iter().for_each(JoinHandle::abort);
+    database.close();
+}
+
 /// Whether statements see that the session lives: by its lock. Otherwise everybody took what it holds.
 async fn check_session(
     id: &ProviderId,
@@ -347,11 +297,11 @@ async fn check_session(
 ) -> Result<()> {
     let Some(Joined { number, session }) = sessions.joined() else { return Ok(()) };
     let refused = |failure: Failure| failure.into_error(id);
-    let rows = database.call(|statements| &statements.is_dead, vec![Box::new(number)]).await;
+    let rows = database.call(|statements| &statements.is_gone, vec![Box::new(number)]).await;
     let rows = rows.map_err(refused)?;
     let row = rows.first().ok_or_else(|| refused(Failure::unexpected()))?;
-    let is_dead: bool = row.try_get(0).map_err(|error| refused(error.into()))?;
-    if !is_dead || !session.is_alive() {
+    let is_gone: bool = row.try_get(0).map_err(|error| refused(error.into()))?;
+    if !is_gone || !session.is_alive() {
         return Ok(());
     }
     let problem = "the pool's connections lead to another database, or over a transaction pooler: then set `pgbouncer`";
@@ -369,9 +319,4 @@ async fn sweep(database: std::sync::Weak<Database>) {
             tracing::debug!(?failure, "what is over couldn't be cleared away");
         }
     }
-}
-
-fn lost(lease: &Lease, at: usize) -> Error {
-    let key = lease.keys()[at.min(lease.keys().len() - 1)].key.clone();
-    Error::lost(&lease.provider, key, LossReason::Expired)
 }

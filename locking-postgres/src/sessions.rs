@@ -28,11 +28,10 @@ impl Sessions {
         self.0.send_replace(Some(joined));
     }
 
-    /// Every guard on it is lost.
-    pub(crate) fn end(&self) {
-        if let Some(joined) = self.0.send_replace(None) {
-            joined.session.end();
-        }
+    /// Every guard on it is lost. Answers which one has ended, if there was one.
+    pub(crate) fn end(&self) -> Option<Joined> {
+        let joined = self.0.send_replace(None);
+        joined.inspect(|joined| joined.session.end())
     }
 
     pub(crate) fn joined(&self) -> Option<Joined> {

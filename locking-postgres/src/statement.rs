@@ -26,7 +26,10 @@ pub(crate) struct Statements {
     pub(crate) release_all: Statement,
     pub(crate) sweep: Statement,
     pub(crate) join: Statement,
-    pub(crate) is_dead: Statement,
+    pub(crate) leave: Statement,
+    pub(crate) is_gone: Statement,
+    /// The name of the function of a heartbeat, which is called without preparing.
+    pub(crate) beat: String,
     /// Calls what is called most, and leaves nothing.
     pub(crate) rehearsal: String,
 }
@@ -38,21 +41,28 @@ impl Statements {
             let places = places.join(", ");
             Statement { text: format!("SELECT * FROM \"{schema}\".{function}({places})"), types }
         };
+        // What answers one value isn't asked as a table: that would be written down first, and then read.
+        let value = |function: &str, types: &'static [Type]| {
+            let Statement { text, types } = call(function, types);
+            Statement { text: text.replacen("* FROM ", "", 1), types }
+        };
         Self {
             acquire: call("locking_acquire", ACQUIRE),
             acquire_many: call("locking_acquire_many", ACQUIRE_MANY),
-            release_one: call("locking_release_one", RELEASE_ONE),
-            release: call("locking_release", RELEASE),
-            extend: call("locking_extend", EXTEND),
-            rename: call("locking_rename", RENAME),
-            withdraw: call("locking_withdraw", WITHDRAW),
+            release_one: value("locking_release_one", RELEASE_ONE),
+            release: value("locking_release", RELEASE),
+            extend: value("locking_extend", EXTEND),
+            rename: value("locking_rename", RENAME),
+            withdraw: value("locking_withdraw", WITHDRAW),
             list: call("locking_list", &[Type::TEXT, Type::INT4]),
             inspect: call("locking_inspect", &[Type::TEXT]),
             newest: call("locking_newest", &[]),
             release_all: call("locking_release_all", RELEASE_ALL),
             sweep: call("locking_sweep", &[Type::INT4, Type::INT4, Type::INT8]),
-            join: call("locking_join", &[Type::INT8]),
-            is_dead: call("locking_is_dead", &[Type::INT4]),
+            join: call("locking_join", &[Type::INT8, Type::INT4]),
+            leave: value("locking_leave", &[Type::INT4]),
+            is_gone: value("locking_is_gone", &[Type::INT4]),
+            beat: format!("\"{schema}\".locking_beat"),
             rehearsal: include_str!("rehearsal.sql")
                 .replace("locking_", &format!("\"{schema}\".locking_")),
         }

@@ -2,7 +2,7 @@ use std::fmt;
 use std::sync::Arc;
 use std::time::Duration;
 
-use locking_core::line::{Answer, Ask, AskId, Blocked, LineStore, Manner, Standing};
+use locking_core::line::{Answer, Ask, AskId, Blocked, LineStore, Manner};
 use locking_core::{
     Backoff, Error, Expiry, FencingToken, Grant, Hold, KeySet, Lease, LeasedKey, LossReason,
     OwnerId, ProviderId, Result,
@@ -14,7 +14,7 @@ use crate::ending::{Extend, Extending, Release, Releasing, token};
 use crate::failure::Failure;
 use crate::lane::Lane;
 use crate::sessions::Sessions;
-use crate::statement::Values;
+use crate::statement::{Statement, Statements, Values};
 
 /// How many statements of a kind are under way at once.
 const WIDTH: usize = 2;
@@ -63,46 +63,11 @@ impl Store {
         }
     }
 
-    /// Gives back what a lease took.
-    ///
-    /// # Errors
-    ///
-    /// [`Error::Lost`] with the first key that it didn't hold.
-    pub(crate) async fn release_lease(&self, lease: &Lease, standing: &Standing) -> Result<()> {
-        let taken: Vec<_> = lease.taken().collect();
-        let Some(first) = taken.first() else { return Ok(()) };
-        let lane = match standing {
-            Standing::Superseded => {
-                return Err(Error::lost(&self.id, first.key.clone(), LossReason::Released));
-            }
-            Standing::Current(_) => &self.guard_ends,
-            _ => &self.lease_ends,
-        };
-        let done = lane.call(Release::of_lease(&taken, standing)).await;
-        let done = done.map_err(|failure| failure.into_error(&self.id))?;
-        match done.iter().position(|done| !done) {
-            Some(at) => Err(Error::lost(&self.id, taken[at].key.clone(), LossReason::Expired)),
-            None => Ok(()),
-        }
-    }
-
     /// Gives back the keys that an owner's leases hold, or any anonymous one; answers whether all were held.
     pub(crate) async fn release(&self, keys: &KeySet, of: Option<&OwnerId>) -> Result<bool> {
         let done = self.lease_ends.call(Release::of_owner(keys, of)).await;
         let done = done.map_err(|failure| failure.into_error(&self.id))?;
         Ok(done.iter().all(|done| *done))
-    }
-
-    /// Sets the time of a lease; answers the first of its keys that it doesn't hold, if there is one.
-    pub(crate) async fn extend(
-        &self,
-        lease: &Lease,
-        expiry: Expiry,
-        standing: &Standing,
-    ) -> Result<Option<usize>> {
-        let done = self.extensions.call(Extend::new(lease, expiry, standing)).await;
-        let done = done.map_err(|failure| failure.into_error(&self.id))?;
-        Ok(done.iter().position(|done| !done))
     }
 
     fn answer(&self, ask: &Ask, answered: Acquired) -> Result<Answer, Failure> {
@@ -138,18 +103,27 @@ impl Store {
                         .with_looks(self.looks.clone()),
                 ))
             }
-            // Taken back by its own client, which waits for no answer any more; or the session for a guard
-            // has ended.
-            Err(_) => Err(Failure::closed()),
+            Err(_) => Ok(Answer::Void),
+        }
+    }
+
+    /// An answer that says of each key whether it is, or was, held as the call said.
+    fn all_held<'a>(
+        &self,
+        held: Result<Vec<bool>, Failure>,
+        keys: impl Iterator<Item = &'a LeasedKey>,
+    ) -> Result<()> {
+        let held = held.map_err(|failure| failure.into_error(&self.id))?;
+        match keys.zip(held).find(|(_, held)| !held) {
+            Some((leased, _)) => {
+                Err(Error::lost(&self.id, leased.key.clone(), LossReason::Expired))
+            }
+            None => Ok(()),
         }
     }
 
     /// A call whose answer says no more than that it was carried out.
-    async fn tell(
-        &self,
-        statement: fn(&crate::statement::Statements) -> &crate::statement::Statement,
-        values: Values,
-    ) -> Result<()> {
+    async fn tell(&self, statement: fn(&Statements) -> &Statement, values: Values) -> Result<()> {
         let done = self.database.call(statement, values).await;
         done.map(drop).map_err(|failure| failure.into_error(&self.id))
     }
@@ -190,11 +164,19 @@ impl LineStore for Store {
         self.tell(|statements| &statements.withdraw, values).await
     }
 
-    async fn give_back(&self, lease: &Lease, standing: &Standing) -> Result<()> {
-        match self.release_lease(lease, standing).await {
-            Err(Error::Lost { .. }) => Ok(()),
-            done => done,
+    async fn extend(&self, lease: &Lease, expiry: Expiry, origin: Option<&AskId>) -> Result<()> {
+        let done = self.extensions.call(Extend::new(lease, expiry, origin)).await;
+        self.all_held(done, lease.keys().iter())
+    }
+
+    async fn release_lease(&self, lease: &Lease, origin: Option<&AskId>) -> Result<()> {
+        let taken: Vec<_> = lease.taken().collect();
+        if taken.is_empty() {
+            return Ok(());
         }
+        let lane = if origin.is_some() { &self.guard_ends } else { &self.lease_ends };
+        let done = lane.call(Release::of_lease(&taken, origin)).await;
+        self.all_held(done, taken.into_iter())
     }
 
     async fn rename(&self, origin: &AskId, lease: &Lease) -> Result<()> {

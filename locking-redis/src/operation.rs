@@ -1,5 +1,5 @@
 use fred::types::Value;
-use locking_core::line::{Ask, AskId, Manner, Standing};
+use locking_core::line::{Ask, AskId, Manner};
 use locking_core::{Expiry, HoldKind, Lease, LeasedKey, LockKey, OwnerId};
 
 use crate::message::Message;
@@ -68,18 +68,23 @@ impl Operations {
         Operation::new("release", self.keys(keys), &[owner(of)])
     }
 
-    pub(crate) fn release_lease(&self, taken: &[&LeasedKey], standing: &Standing) -> Operation {
+    pub(crate) fn release_lease(&self, taken: &[&LeasedKey], origin: Option<&AskId>) -> Operation {
         let keys = taken.iter().map(|leased| self.key(leased.key.as_str())).collect();
         let tokens: Vec<_> = taken.iter().map(|leased| token(leased)).collect();
-        Operation::new("release_lease", keys, &meant(&tokens, standing).collect::<Vec<_>>())
+        Operation::new("release_lease", keys, &meant(&tokens, origin).collect::<Vec<_>>())
     }
 
-    pub(crate) fn extend(&self, lease: &Lease, expiry: Expiry, standing: &Standing) -> Operation {
+    pub(crate) fn extend(
+        &self,
+        lease: &Lease,
+        expiry: Expiry,
+        origin: Option<&AskId>,
+    ) -> Operation {
         let keys = lease.keys().iter().map(|leased| self.key(leased.key.as_str())).collect();
         let tokens: Vec<_> = lease.keys().iter().map(token).collect();
         let ms = millis(expiry);
         let mut args = vec![ms.as_str(), owner(lease.owner.as_ref())];
-        args.extend(meant(&tokens, standing));
+        args.extend(meant(&tokens, origin));
         Operation::new("extend", keys, &args)
     }
 
@@ -128,11 +133,8 @@ impl Operations {
 }
 
 /// Token and origin of each key: by what the script finds the hold that a lease means.
-fn meant<'a>(tokens: &'a [String], standing: &'a Standing) -> impl Iterator<Item = &'a str> {
-    let origin = match standing {
-        Standing::Current(origin) => origin.as_str(),
-        _ => "",
-    };
+fn meant<'a>(tokens: &'a [String], origin: Option<&'a AskId>) -> impl Iterator<Item = &'a str> {
+    let origin = origin.map_or("", AskId::as_str);
     tokens.iter().flat_map(move |token| [token.as_str(), origin])
 }
 

@@ -3,15 +3,15 @@ use std::sync::Arc;
 use std::time::Duration;
 
 use fred::types::Value;
-use locking_core::line::{ClientId, Lines, Standing};
+use locking_core::line::{ClientId, Lines};
 use locking_core::{
-    AcquireRequest, Backoff, Capabilities, Capability, ConfigurationError, Error, Expiry, Grant,
-    KeySet, Lease, LockInfo, LockKey, LockingProvider, LossReason, Moment, OwnerId, ProviderId,
-    ReleaseScope, Result, async_trait,
+    AcquireRequest, Capabilities, Capability, ConfigurationError, Error, Expiry, Grant, KeySet,
+    Lease, LockInfo, LockKey, LockingProvider, OwnerId, ProviderId, ReleaseScope, Result,
+    async_trait,
 };
 use tokio::runtime::Handle;
 use tokio::task::JoinHandle;
-use tokio::time::{Instant, sleep, timeout};
+use tokio::time::timeout;
 
 use crate::connection::Connection;
 use crate::failure::Failure;
@@ -36,7 +36,6 @@ pub struct RedisProvider {
     connection: Connection,
     capabilities: Capabilities,
     wait_locking_timeout: Duration,
-    patience: Duration,
     listener: JoinHandle<()>,
     runtime: Handle,
 }
@@ -86,7 +85,6 @@ impl RedisProvider {
             connection,
             capabilities,
             wait_locking_timeout: options.wait_locking_timeout,
-            patience: options.redis_options.command_timeout,
             listener,
             runtime,
         })
@@ -103,18 +101,6 @@ impl RedisProvider {
 
     fn failed(&self) -> impl Fn(Failure) -> Error + use<'_> {
         |failure| failure.into_error(&self.id)
-    }
-
-    /// The truth about a guard of this client that was passed on since the server was told.
-    fn named(&self, (info, request): (LockInfo, String)) -> LockInfo {
-        match self.lines.holder(&info.key) {
-            Some((origin, lease)) if origin.as_str() == request => {
-                let mut now = LockInfo::new(info.key, lease.token(), info.kind);
-                now.expires_in = info.expires_in;
-                now.with_owner(lease.owner)
-            }
-            _ => info,
-        }
     }
 }
 
@@ -134,33 +120,7 @@ impl LockingProvider for RedisProvider {
 
     async fn extend(&self, lease: &Lease, expiry: Expiry) -> Result<()> {
         self.open()?;
-        let give_up = Instant::now() + self.patience;
-        let mut backoff = Backoff::default();
-        loop {
-            let standing = self.lines.standing(lease);
-            if standing == Standing::Superseded {
-                return Err(lost(lease, 0));
-            }
-            let asked = Moment::now();
-            let operation = self.lines.store().operations.extend(lease, expiry, &standing);
-            match self.call(operation).await {
-                Ok(mut reply) => {
-                    let at = reply.integer().map_err(self.failed())?;
-                    let Some(at) = usize::try_from(at - 1).ok() else {
-                        self.lines.extended(lease, asked, expiry);
-                        return Ok(());
-                    };
-                    // It isn't passed on any more either.
-                    self.lines.ended(lease);
-                    return Err(lost(lease, at));
-                }
-                // Setting the time twice is setting it once.
-                Err(Error::UnknownOutcome { .. }) if Instant::now() < give_up => {
-                    sleep(backoff.next_delay()).await;
-                }
-                Err(error) => return Err(error),
-            }
-        }
+        self.lines.extend(lease, expiry).await
     }
 
     async fn release(&self, keys: KeySet, owner: Option<OwnerId>) -> Result<bool> {
@@ -171,32 +131,7 @@ impl LockingProvider for RedisProvider {
     }
 
     async fn release_lease(&self, lease: &Lease) -> Result<()> {
-        let standing = self.lines.end(lease);
-        let give_up = Instant::now() + self.patience;
-        let mut backoff = Backoff::default();
-        let mut unknown = None;
-        loop {
-            match self.lines.store().release_lease(lease, &standing).await {
-                Err(error @ Error::UnknownOutcome { .. }) if Instant::now() < give_up => {
-                    unknown = Some(error);
-                    sleep(backoff.next_delay()).await;
-                }
-                Err(error @ Error::Lost { .. }) => {
-                    self.lines.ended(lease);
-                    // The earlier try, whose answer was lost, may have been the one that freed it.
-                    return Err(unknown.unwrap_or(error));
-                }
-                Ok(()) => {
-                    self.lines.ended(lease);
-                    return Ok(());
-                }
-                Err(error) => {
-                    self.lines.abandoned(lease);
-                    let closed = self.lines.is_closed().then(|| Error::closed(&self.id));
-                    return Err(closed.or(unknown).unwrap_or(error));
-                }
-            }
-        }
+        self.lines.release_lease(lease).await
     }
 
     async fn release_all(&self, scope: ReleaseScope) -> Result<u64> {
@@ -216,13 +151,16 @@ impl LockingProvider for RedisProvider {
     async fn inspect(&self, key: &LockKey) -> Result<Option<LockInfo>> {
         self.open()?;
         let found = survey::inspect(self.lines.store(), vec![key.clone()]).await;
-        Ok(found.map_err(self.failed())?.pop().map(|found| self.named(found)))
+        Ok(found
+            .map_err(self.failed())?
+            .pop()
+            .map(|(info, origin)| self.lines.named(info, &origin)))
     }
 
     async fn list(&self) -> Result<Vec<LockInfo>> {
         self.open()?;
         let found = survey::list(self.lines.store()).await.map_err(self.failed())?;
-        Ok(found.into_iter().map(|found| self.named(found)).collect())
+        Ok(found.into_iter().map(|(info, origin)| self.lines.named(info, &origin)).collect())
     }
 
     async fn close(&self) -> Result<()> {
@@ -252,11 +190,6 @@ impl fmt::Debug for RedisProvider {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
         f.debug_struct("RedisProvider").field("id", &self.id).finish_non_exhaustive()
     }
-}
-
-fn lost(lease: &Lease, at: usize) -> Error {
-    let key = lease.keys()[at.min(lease.keys().len() - 1)].key.clone();
-    Error::lost(&lease.provider, key, LossReason::Expired)
 }
 
 /// What this server adds to what every server promises.

@@ -2,13 +2,14 @@ use std::fmt;
 use std::sync::Arc;
 use std::time::Duration;
 
-use locking_core::line::{Answer, Ask, AskId, Blocked, LineStore, Manner, Standing};
+use locking_core::line::{Answer, Ask, AskId, Blocked, LineStore, Manner};
 use locking_core::{
-    Backoff, Error, FencingToken, Grant, Lease, LeasedKey, LossReason, OwnerId, ProviderId, Result,
+    Backoff, Error, Expiry, FencingToken, Grant, Lease, LeasedKey, LossReason, OwnerId, ProviderId,
+    Result,
 };
 
 use crate::failure::Failure;
-use crate::operation::Operations;
+use crate::operation::{Operation, Operations};
 use crate::options::RedisOptions;
 use crate::pipeline::Pipeline;
 use crate::reply::Reply;
@@ -34,32 +35,18 @@ impl Store {
         }
     }
 
-    /// Gives back what a lease took.
-    ///
-    /// # Errors
-    ///
-    /// [`Error::Lost`] with the first key that it didn't hold.
-    pub(crate) async fn release_lease(&self, lease: &Lease, standing: &Standing) -> Result<()> {
-        let taken: Vec<_> = lease.taken().collect();
-        let Some(first) = taken.first() else { return Ok(()) };
-        if *standing == Standing::Superseded {
-            return Err(Error::lost(&self.id, first.key.clone(), LossReason::Released));
-        }
-        let operation = self.operations.release_lease(&taken, standing);
-        let lost = self.call(operation).await.and_then(|mut reply| reply.integer());
-        match usize::try_from(lost.map_err(|failure| failure.into_error(&self.id))?) {
-            Ok(at @ 1..) if at <= taken.len() => {
-                Err(Error::lost(&self.id, taken[at - 1].key.clone(), LossReason::Expired))
-            }
-            _ => Ok(()),
-        }
+    pub(crate) async fn call(&self, operation: Operation) -> Result<Reply, Failure> {
+        self.pipeline.call(operation).await
     }
 
-    pub(crate) async fn call(
-        &self,
-        operation: crate::operation::Operation,
-    ) -> Result<Reply, Failure> {
-        self.pipeline.call(operation).await
+    /// An operation that answers which of these keys, the first being 1, isn't held as it says; 0: none.
+    async fn of_held(&self, operation: Operation, keys: &[&LeasedKey]) -> Result<()> {
+        let lost = self.call(operation).await.and_then(|mut reply| reply.integer());
+        let lost = usize::try_from(lost.map_err(|failure| failure.into_error(&self.id))?);
+        match lost.ok().and_then(|at| keys.get(at.checked_sub(1)?)) {
+            Some(leased) => Err(Error::lost(&self.id, leased.key.clone(), LossReason::Expired)),
+            None => Ok(()),
+        }
     }
 
     fn answer(&self, ask: &Ask, mut reply: Reply) -> Result<Answer, Failure> {
@@ -93,8 +80,7 @@ impl Store {
                         .with_looks(foreign.then(|| self.looks.clone())),
                 ))
             }
-            // Taken back by its own client, which waits for no answer any more.
-            "withdrawn" => Err(Failure::closed()),
+            "withdrawn" => Ok(Answer::Void),
             _ => Err(Failure::unexpected()),
         }
     }
@@ -125,11 +111,17 @@ impl LineStore for Store {
         done.map(drop).map_err(|failure| failure.into_error(&self.id))
     }
 
-    async fn give_back(&self, lease: &Lease, standing: &Standing) -> Result<()> {
-        match self.release_lease(lease, standing).await {
-            Err(Error::Lost { .. }) => Ok(()),
-            done => done,
+    async fn extend(&self, lease: &Lease, expiry: Expiry, origin: Option<&AskId>) -> Result<()> {
+        let operation = self.operations.extend(lease, expiry, origin);
+        self.of_held(operation, &lease.keys().iter().collect::<Vec<_>>()).await
+    }
+
+    async fn release_lease(&self, lease: &Lease, origin: Option<&AskId>) -> Result<()> {
+        let taken: Vec<_> = lease.taken().collect();
+        if taken.is_empty() {
+            return Ok(());
         }
+        self.of_held(self.operations.release_lease(&taken, origin), &taken).await
     }
 
     async fn rename(&self, origin: &AskId, lease: &Lease) -> Result<()> {

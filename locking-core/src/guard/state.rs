@@ -72,8 +72,7 @@ impl GuardState {
     /// Whether so much of the lease has gone that a fresh grant could be stale: then it is
     /// confirmed by a renewal before anybody believes in it.
     pub(crate) fn needs_confirmation(&self, now: Moment) -> bool {
-        let lease = Moment::from_bits(self.valid_until.load(Ordering::Acquire));
-        lease.saturating_since(now) < self.first_term / 2
+        self.lease_until().saturating_since(now) < self.first_term / 2
     }
 
     /// Sets the lease's time once more, and the local deadline with it.
@@ -95,8 +94,7 @@ impl GuardState {
             return Some(reason);
         }
         // Each is read once: a late renewal may come through meanwhile.
-        let (now, lease) =
-            (Moment::now(), Moment::from_bits(self.valid_until.load(Ordering::Acquire)));
+        let (now, lease) = (Moment::now(), self.lease_until());
         let reason = if lease <= now {
             LossReason::Expired
         } else if session.is_some_and(|session| session.valid_until() <= now) {
@@ -147,8 +145,13 @@ impl GuardState {
     }
 
     pub(crate) fn valid_until(&self) -> Moment {
-        let lease = Moment::from_bits(self.valid_until.load(Ordering::Acquire));
+        let lease = self.lease_until();
         self.session.as_ref().map_or(lease, |session| lease.min(session.valid_until()))
+    }
+
+    /// The same by the lease alone, whatever session it hangs on.
+    fn lease_until(&self) -> Moment {
+        Moment::from_bits(self.valid_until.load(Ordering::Acquire))
     }
 
     pub(crate) fn note_lost_key(&self, key: LockKey) {

@@ -110,6 +110,9 @@ pub enum Answer {
     Granted(Grant),
     /// Somebody else holds one of them.
     Blocked(Blocked),
+    /// The store takes nothing for this ask any more: what it was granted is over, or its session is. Whoever
+    /// still wants the keys asks anew, under another name.
+    Void,
 }
 
 /// By whom an ask is blocked, as far as the waiting depends on it.

@@ -5,12 +5,11 @@ use std::time::Duration;
 use tokio::sync::Notify;
 use tokio::time::{Instant, sleep};
 
-use super::ask::Ask;
-use super::held::Standing;
+use super::ask::{Ask, AskId};
 use super::lines::Lines;
 use super::store::LineStore;
 use crate::backoff::Backoff;
-use crate::error::Result;
+use crate::error::{Error, Result};
 use crate::lease::Lease;
 
 /// For how long something is taken back that has no end of its own.
@@ -79,16 +78,23 @@ pub(super) async fn withdraw<S: LineStore>(
 }
 
 /// Gives back a lease that nobody heard of.
-pub(super) async fn give_back<S: LineStore>(lines: &Lines<S>, lease: &Lease, standing: &Standing) {
+pub(super) async fn release_lease<S: LineStore>(
+    lines: &Lines<S>,
+    lease: &Lease,
+    origin: Option<&AskId>,
+) {
     let mut tries = Tries::within(PATIENCE);
     loop {
-        let done = lines.store().give_back(lease, standing).await;
+        let done = lines.store().release_lease(lease, origin).await;
         if tries.go_on(&done).await {
             continue;
         }
-        if let Err(error) = done {
-            let keys = lease.key_names();
-            tracing::warn!(provider = %lease.provider, ?keys, %error, "a lease couldn't be given back, it ends by its expiry");
+        match done {
+            Ok(()) | Err(Error::Lost { .. }) => {}
+            Err(error) => {
+                let keys = lease.key_names();
+                tracing::warn!(provider = %lease.provider, ?keys, %error, "a lease couldn't be given back, it ends by its expiry");
+            }
         }
         return;
     }

@@ -24,10 +24,9 @@ const SLICE: Duration = Duration::from_millis(10);
 /// After how long the store is told again who holds a key, when it couldn't be told.
 const AGAIN: Duration = Duration::from_millis(200);
 
-/// What a lease is to the line of its key, for the store's own release and extend.
-#[derive(Clone, Debug, PartialEq, Eq)]
-#[non_exhaustive]
-pub enum Standing {
+/// What a lease is to the line of its key.
+#[derive(Debug)]
+pub(super) enum Standing {
     /// No guard of this client: what the store knows of its token decides.
     Unknown,
     /// The hold that the store granted to this ask. The token may be one that the store wasn't told

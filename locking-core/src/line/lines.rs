@@ -12,9 +12,9 @@ use tokio::sync::{Notify, oneshot};
 use tokio::time::{Instant, sleep};
 
 use super::ask::{Answer, Ask, AskId, ClientId, Manner};
-use super::background::{self, Tasks};
+use super::background::Tasks;
 use super::direct::Direct;
-use super::held::{Held, PASSES, Standing};
+use super::held::{Held, PASSES};
 use super::place::Place;
 use super::queue::{LocalQueue, Waiter};
 use super::revoked::Revoked;
@@ -26,12 +26,11 @@ use crate::backoff::Backoff;
 use crate::error::{Error, Result};
 use crate::grant::Grant;
 use crate::key::LockKey;
-use crate::lease::Lease;
 use crate::loss::LossReason;
 use crate::moment::Moment;
 use crate::request::{AcquireRequest, Hold};
 use crate::session::Session;
-use crate::time::{Expiry, WaitUntil};
+use crate::time::WaitUntil;
 use crate::token::FencingToken;
 
 const SHARDS: usize = 16;
@@ -158,102 +157,6 @@ impl<S: LineStore> Lines<S> {
         }
     }
 
-    /// Gives a guard's key to the next in line without the store, where that may be. Answers whether
-    /// it did: then the lease is over. It neither blocks nor needs a runtime.
-    pub fn pass_on(self: &Arc<Self>, lease: &Lease) -> bool {
-        let [leased] = lease.keys() else { return false };
-        if self.is_closed() {
-            return false;
-        }
-        self.with(&leased.key, |queue| {
-            let held = queue.held.as_ref();
-            if held.is_none_or(|held| held.token() != leased.token) {
-                return false;
-            }
-            let passed = queue.pass_on(self.store.id(), &leased.key);
-            if passed {
-                self.ensure_agent(&leased.key, queue);
-            }
-            passed
-        })
-    }
-
-    /// What a lease is to the lines, for a command that extends it.
-    #[must_use]
-    pub fn standing(&self, lease: &Lease) -> Standing {
-        let [leased] = lease.keys() else { return Standing::Unknown };
-        self.with(&leased.key, |queue| {
-            queue.held.as_ref().map_or(Standing::Unknown, |held| held.standing(leased.token))
-        })
-    }
-
-    /// The lease is about to be given back: from here on it isn't passed on any more. Answers what it is
-    /// to the lines, for the command that gives it back. To be called again where that is repeated.
-    pub fn end(&self, lease: &Lease) -> Standing {
-        let mut standing = Standing::Unknown;
-        for leased in lease.keys() {
-            self.with(&leased.key, |queue| {
-                let Some(held) = &mut queue.held else { return };
-                standing = held.standing(leased.token);
-                if matches!(standing, Standing::Current(_)) {
-                    held.end();
-                }
-            });
-        }
-        if lease.keys().len() == 1 { standing } else { Standing::Unknown }
-    }
-
-    /// The store has answered that the lease is over: the lines forget it.
-    pub fn ended(&self, lease: &Lease) {
-        for leased in lease.keys() {
-            self.with(&leased.key, |queue| {
-                let ended = queue.held.take_if(|held| held.token() == leased.token);
-                if ended.is_some_and(|held| held.forget_at().is_some()) {
-                    queue.wake_agent();
-                }
-            });
-        }
-    }
-
-    /// The store couldn't be told that the lease is over: the lines forget it when it has ended by itself.
-    pub fn abandoned(self: &Arc<Self>, lease: &Lease) {
-        for leased in lease.keys() {
-            self.with(&leased.key, |queue| {
-                if let Some(held) = queue.held.as_mut().filter(|held| held.token() == leased.token)
-                {
-                    held.abandon();
-                    if self.is_closed() {
-                        queue.held = None;
-                    } else {
-                        self.ensure_agent(&leased.key, queue);
-                    }
-                }
-            });
-        }
-    }
-
-    /// The store has set the lease's time once more, counted from `asked`.
-    pub fn extended(&self, lease: &Lease, asked: Moment, expiry: Expiry) {
-        for leased in lease.keys() {
-            self.with(&leased.key, |queue| {
-                let held = queue.held.as_mut();
-                if let Some(held) = held.filter(|held| held.token() == leased.token) {
-                    held.extended(asked, expiry);
-                }
-            });
-        }
-    }
-
-    /// The guard of this client that holds a key, if one does: the ask that the store knows, and the
-    /// lease of who holds it now.
-    #[must_use]
-    pub fn holder(&self, key: &LockKey) -> Option<(AskId, Lease)> {
-        self.with(key, |queue| {
-            let held = queue.held.as_ref()?;
-            Some((held.origin.clone(), held.lease(self.store.id(), key)))
-        })
-    }
-
     /// Ends every wait with the *closed* error, and waits until what was asked for is taken back.
     pub async fn close(&self) {
         self.closed.store(true, Ordering::SeqCst);
@@ -294,6 +197,11 @@ impl<S: LineStore> Lines<S> {
                         undo.settled();
                     }
                     return Err(Error::held(self.store.id(), blocked.key));
+                }
+                Ok(Answer::Void) => {
+                    // Dropping `undo` gives back what is left of an earlier one.
+                    let void = || Error::unavailable(self.store.id(), "the session has just ended");
+                    return Err(unknown.unwrap_or_else(void));
                 }
                 Err(error @ Error::UnknownOutcome { .. }) if Instant::now() < give_up => {
                     undo.lost();
@@ -387,19 +295,6 @@ impl<S: LineStore> Lines<S> {
             Some(held) => queue.held = Some(held),
             None => {}
         }
-    }
-
-    /// Gives back, without the caller, what it was granted and didn't hear of.
-    pub(super) fn discard(self: &Arc<Self>, lease: Lease) {
-        if self.pass_on(&lease) {
-            return;
-        }
-        let standing = self.end(&lease);
-        let lines = Arc::clone(self);
-        self.spawn(async move {
-            background::give_back(&lines, &lease, &standing).await;
-            lines.ended(&lease);
-        });
     }
 
     pub(super) fn ensure_agent(self: &Arc<Self>, key: &LockKey, queue: &mut LocalQueue) {

@@ -5,9 +5,10 @@
 //! process wait for passes it on inside the line, without I/O, a bounded number of times; then it goes
 //! back to the store, where other processes have their turn.
 //!
-//! A provider brings the store's side, a [`LineStore`]: one command to ask, one to withdraw, and a call
-//! of [`Lines::notice`] for what the store tells it. [`Lines`] does the waiting: deadlines, lost
-//! notices, cancellation at any await point, hand-off inside the process.
+//! A provider brings the store's side, a [`LineStore`]: one command to ask, one to withdraw, one each to
+//! extend and to release, and a call of [`Lines::notice`] for what the store tells it. [`Lines`] does the
+//! rest: waiting, deadlines, lost notices and lost answers, cancellation at any await point, hand-off inside
+//! the process.
 //!
 //! # Example
 //!
@@ -17,8 +18,9 @@
 //! |---|---|
 //! | `acquire` | [`Lines::acquire`] |
 //! | `release_now` | [`Lines::pass_on`] |
-//! | `release_lease` | [`Lines::end`], the store's own release with what that answers, [`Lines::ended`] |
-//! | `extend` | [`Lines::standing`], the store's own extend, then [`Lines::extended`] |
+//! | `release_lease` | [`Lines::release_lease`] |
+//! | `extend` | [`Lines::extend`] |
+//! | `inspect`, `list` | the store's own, then [`Lines::named`] |
 //! | `close` | [`Lines::close`] |
 
 mod agent;
@@ -26,6 +28,7 @@ mod ask;
 mod background;
 mod direct;
 mod held;
+mod leases;
 mod lines;
 mod place;
 mod queue;
@@ -36,6 +39,5 @@ mod store;
 mod undo;
 
 pub use self::ask::{Answer, Ask, AskId, Blocked, ClientId, Manner};
-pub use self::held::Standing;
 pub use self::lines::{Lines, Notice};
 pub use self::store::LineStore;

@@ -265,6 +265,7 @@ impl LocalQueue {
                 stake.blocked(sent, &blocked);
                 self.note_holder(blocked.owner.as_ref());
             }
+            Ok(Answer::Void) => stake.voided(),
             Err(error) => {
                 let unsure = matches!(error, Error::UnknownOutcome { .. });
                 stake.unanswered(unsure);
@@ -329,7 +330,7 @@ impl LocalQueue {
         &mut self,
         provider: &ProviderId,
         key: &LockKey,
-        next_ask: impl FnOnce(&AcquireRequest) -> Ask,
+        next_ask: impl Fn(&AcquireRequest) -> Ask,
     ) -> Step {
         if self.is_asked_for_directly() {
             return Step::Sleep(far());
@@ -364,7 +365,7 @@ impl LocalQueue {
         }
         let Some(stake) = &mut self.stake else { return Step::Sleep(far()) };
         if stake.notice.is_some() || stake.look_at <= now {
-            let manner = stake.asks();
+            let manner = stake.asks(next_ask);
             return Step::Ask(Arc::clone(&stake.ask), manner, stake.lost);
         }
         Step::Sleep(rename_at.map_or(stake.look_at, |at| at.min(stake.look_at)))

@@ -30,7 +30,7 @@ pub(super) async fn wait<S: LineStore>(
     ask: Arc<Ask>,
     deadline: Option<Instant>,
 ) -> Result<Grant> {
-    let waiting = Waiting::begin(lines, &ask);
+    let mut waiting = Waiting::begin(lines, &ask);
     let mut undo = Undo::begin(lines, ask)?;
     // The first blocking key, once the store has named one.
     let mut blocking: Option<LockKey> = None;
@@ -66,6 +66,14 @@ pub(super) async fn wait<S: LineStore>(
                 let look_in = looks.next(&blocked);
                 blocking = Some(blocked.key);
                 look_in
+            }
+            Ok(Answer::Void) => {
+                let again = Arc::new(lines.new_ask(undo.ask().request.clone()));
+                waiting = Waiting::begin(lines, &again);
+                // Dropping the old one gives back what is left of it.
+                undo = Undo::begin(lines, again)?;
+                (placed, trouble, manner) = (false, None, Manner::Queue);
+                backoff.next_delay()
             }
             Err(full @ Error::CapacityExceeded { .. }) => {
                 trouble = Some(full);

@@ -7,7 +7,7 @@ use super::ask::{Ask, Blocked, Manner};
 use super::queue::Waiter;
 use crate::backoff::Backoff;
 use crate::moment::Moment;
-use crate::request::Hold;
+use crate::request::{AcquireRequest, Hold};
 use crate::session::Session;
 use crate::token::FencingToken;
 
@@ -26,6 +26,8 @@ pub(super) struct Stake {
     pub(super) unsure: bool,
     /// Whether an earlier ask was never answered: it may still be carried out.
     pub(super) lost: bool,
+    /// Whether the store takes nothing for the ask any more, so that the next one needs another name.
+    void: bool,
     /// State and doubt as they were before the ask that is under way.
     before: Option<(StakeState, bool)>,
     /// The last ask that was answered with *blocked*: before it was sent, and the greatest token then.
@@ -65,6 +67,7 @@ impl Stake {
             state,
             unsure: false,
             lost: false,
+            void: false,
             before: None,
             blocked: None,
             notice: None,
@@ -85,8 +88,11 @@ impl Stake {
         }
     }
 
-    /// The line asks now.
-    pub(super) fn asks(&mut self) -> Manner {
+    /// The line asks now; under another name if the store takes nothing for this one any more.
+    pub(super) fn asks(&mut self, next_ask: impl FnOnce(&AcquireRequest) -> Ask) -> Manner {
+        if std::mem::take(&mut self.void) {
+            self.ask = Arc::new(next_ask(&self.ask.request));
+        }
         let manner = if self.state == StakeState::New { Manner::Queue } else { Manner::Again };
         self.before = Some((self.state, self.unsure));
         // Dropped half way, it may be at the store.
@@ -122,6 +128,13 @@ impl Stake {
         self.blocked = Some((sent, blocked.newest));
         self.backoff = Backoff::default();
         self.look_at = Instant::now() + self.looks.next(blocked);
+    }
+
+    /// The store takes nothing for the ask any more, and nothing of it is there.
+    pub(super) fn voided(&mut self) {
+        (self.state, self.unsure, self.lost, self.void) = (StakeState::New, false, false, true);
+        (self.before, self.blocked, self.notice) = (None, None, None);
+        self.look_at = Instant::now() + self.backoff.next_delay();
     }
 
     /// The store didn't answer. If it is known not to have been asked (not `unsure`), all is as before: a

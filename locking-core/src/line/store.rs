@@ -3,10 +3,10 @@ use std::future::Future;
 use std::time::Duration;
 
 use super::ask::{Answer, Ask, AskId, Manner};
-use super::held::Standing;
 use crate::error::Result;
 use crate::lease::Lease;
 use crate::provider_id::ProviderId;
+use crate::time::Expiry;
 
 /// A store that keeps a queue of those who wait, as [`Lines`](super::Lines) needs it.
 ///
@@ -26,7 +26,7 @@ pub trait LineStore: fmt::Debug + Send + Sync + 'static {
     /// The id of its provider, for errors.
     fn id(&self) -> &ProviderId;
 
-    /// For how long an ask that doesn't wait is repeated when its answer was lost. Default: 2 s.
+    /// For how long a call that doesn't wait is repeated when its answer was lost. Default: 2 s.
     fn patience(&self) -> Duration {
         Duration::from_secs(2)
     }
@@ -53,16 +53,32 @@ pub trait LineStore: fmt::Debug + Send + Sync + 'static {
     /// [`Unavailable`](crate::Error::Unavailable) or [`UnknownOutcome`](crate::Error::UnknownOutcome).
     fn withdraw(&self, ask: &Ask, unsure: bool) -> impl Future<Output = Result<()>> + Send;
 
-    /// Gives back what this lease took; where it stands for an ask, whatever that holds.
+    /// Sets the remaining time of every key of a lease, or of none. With an `origin`, the lease's one key
+    /// is meant by the ask to which the store granted it: its token may be one that the store wasn't told
+    /// yet, because the key was passed on since, and the store notes it, with the lease's owner.
     ///
     /// # Errors
     ///
-    /// [`Unavailable`](crate::Error::Unavailable) or [`UnknownOutcome`](crate::Error::UnknownOutcome);
-    /// a lease that isn't held is no error here.
-    fn give_back(
+    /// [`Lost`](crate::Error::Lost) with the first key that isn't held so,
+    /// [`Unavailable`](crate::Error::Unavailable) or [`UnknownOutcome`](crate::Error::UnknownOutcome).
+    fn extend(
         &self,
         lease: &Lease,
-        standing: &Standing,
+        expiry: Expiry,
+        origin: Option<&AskId>,
+    ) -> impl Future<Output = Result<()>> + Send;
+
+    /// Gives back what a lease took. With an `origin`, whatever that ask holds, as in
+    /// [`extend`](Self::extend).
+    ///
+    /// # Errors
+    ///
+    /// [`Lost`](crate::Error::Lost) with the first key that wasn't held so, the others given back;
+    /// [`Unavailable`](crate::Error::Unavailable) or [`UnknownOutcome`](crate::Error::UnknownOutcome).
+    fn release_lease(
+        &self,
+        lease: &Lease,
+        origin: Option<&AskId>,
     ) -> impl Future<Output = Result<()>> + Send;
 
     /// Tells the store who holds a key that was passed on inside the process: the hold that it granted

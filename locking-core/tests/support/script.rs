@@ -3,9 +3,7 @@
 use std::sync::Arc;
 use std::time::Duration;
 
-use locking_core::line::{
-    Answer, Ask, AskId, Blocked, ClientId, LineStore, Lines, Manner, Notice, Standing,
-};
+use locking_core::line::{Answer, Ask, AskId, Blocked, ClientId, LineStore, Lines, Manner, Notice};
 use locking_core::{
     AcquireRequest, Error, Expiry, FencingToken, Grant, KeySet, Lease, LeasedKey, LockKey,
     LossSignal, OwnerId, ProviderId, Result, WaitUntil,
@@ -21,7 +19,8 @@ use tokio::time::{Instant, timeout};
 pub(crate) enum Call {
     Ask(Ask, Manner, oneshot::Sender<Result<Answer>>),
     Withdraw(Ask, bool, oneshot::Sender<Result<()>>),
-    GiveBack(Lease, oneshot::Sender<Result<()>>),
+    Extend(Lease, oneshot::Sender<Result<()>>),
+    Release(Lease, oneshot::Sender<Result<()>>),
     Rename(Lease, oneshot::Sender<Result<()>>),
 }
 
@@ -65,8 +64,12 @@ impl LineStore for Script {
         self.ask_for(|tell| Call::Withdraw(ask.clone(), unsure, tell)).await
     }
 
-    async fn give_back(&self, lease: &Lease, _: &Standing) -> Result<()> {
-        self.ask_for(|tell| Call::GiveBack(lease.clone(), tell)).await
+    async fn extend(&self, lease: &Lease, _: Expiry, _: Option<&AskId>) -> Result<()> {
+        self.ask_for(|tell| Call::Extend(lease.clone(), tell)).await
+    }
+
+    async fn release_lease(&self, lease: &Lease, _: Option<&AskId>) -> Result<()> {
+        self.ask_for(|tell| Call::Release(lease.clone(), tell)).await
     }
 
     async fn rename(&self, _: &AskId, lease: &Lease) -> Result<()> {
@@ -94,6 +97,14 @@ impl Prompter {
         match self.call().await {
             Call::Withdraw(ask, unsure, tell) => (ask, unsure, tell),
             other => panic!("expected a withdrawal: {other:?}"),
+        }
+    }
+
+    /// The next call, which has to be a release.
+    pub(crate) async fn released(&mut self) -> (Lease, oneshot::Sender<Result<()>>) {
+        match self.call().await {
+            Call::Release(lease, tell) => (lease, tell),
+            other => panic!("expected a release: {other:?}"),
         }
     }
 

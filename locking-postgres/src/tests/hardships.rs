@@ -126,7 +126,7 @@ async fn a_new_client_of_another_schema_does_not_pass_for_a_dead_one() {
     let server = server().await;
     migrate(&id(), &connector(&server.url()), "other").await.expect("migrated");
     // Its session ends with the command.
-    let dead = execute(&server, "SELECT locking.locking_join(1000)").await;
+    let dead = execute(&server, "SELECT locking.locking_join(1000, 0)").await;
     let next = execute(&server, "SELECT nextval('other.locking_client')").await;
     assert_ne!(dead, next);
 }
@@ -135,7 +135,7 @@ async fn a_new_client_of_another_schema_does_not_pass_for_a_dead_one() {
 async fn a_session_that_has_ended_is_granted_no_guard() {
     let server = server().await;
     // Its session ends with the command.
-    let dead = execute(&server, "SELECT locking.locking_join(1000)").await;
+    let dead = execute(&server, "SELECT locking.locking_join(1000, 0)").await;
     for (logged, blocked) in [("false", "-1"), ("true", "0")] {
         let acquire = format!(
             "SELECT blocked FROM locking.locking_acquire(16, 1000, {dead}, {logged}, 'once', false, 'ask', 'g', '', 1000, '{{k}}')"

@@ -182,7 +182,7 @@ fn takeover() -> TakeoverOptions {
     if std::env::var_os(QUICK).is_some() { quick_takeover() } else { TakeoverOptions::default() }
 }
 
-/// After a crash nothing is granted for four fifths of it.
+/// After a crash nothing is granted for nine tenths of it.
 fn quick_takeover() -> TakeoverOptions {
     let mut takeover = TakeoverOptions::default();
     (takeover.heartbeat, takeover.session_timeout) = (ms(500), ms(3000));

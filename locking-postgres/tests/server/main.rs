@@ -12,6 +12,7 @@ mod poolers;
 mod pools;
 mod races;
 mod rights;
+mod sessions;
 
 use std::sync::Arc;
 use std::time::Duration;

@@ -8,7 +8,8 @@ use crate::{LONG, SOON, is_free, module, ms, scaled, until_nothing_is_left};
 
 /// A wait for a key that is given back about when the wait ends. Answers whether it was granted.
 async fn race(holder: &LockingModule, waiter: &LockingModule, key: &str) -> bool {
-    let moment = || std::time::Duration::from_micros(fastrand::u64(..6_000));
+    // Never zero: who doesn't wait is refused as held.
+    let moment = || std::time::Duration::from_micros(fastrand::u64(1..6_000));
     let held = holder.lock(key).timeout(LONG).await.expect("free, or soon");
     let release = async {
         sleep(moment()).await;

@@ -1,0 +1,52 @@
+//! Sessions that end without their client's knowing, and with it.
+
+use locking_core::LockingModule;
+use locking_testkit::faults::{Direction, Fault, Proxy};
+use locking_testkit::servers::Postgres;
+use tokio::time::{Instant, timeout};
+
+use crate::{LONG, SOON, module, ms, quick};
+
+async fn end_sessions(server: &Postgres) {
+    server.terminate_backends(Some("locking session")).await.expect("the sessions are ended");
+}
+
+#[tokio::test]
+async fn a_guard_whose_session_was_ended_keeps_its_key_until_its_client_has_given_it_up() {
+    let server = crate::server().await;
+    let proxy = Proxy::to(server.address()).await.expect("a port");
+    let unaware = LockingModule::with_provider(quick(&server.url_at(proxy.address())).await);
+    let other = module(&server).await;
+    let guard = unaware.lock("k").lease(LONG).await.expect("free");
+
+    // The server ends the session; the client hears nothing.
+    proxy.inject(Fault::Hold { direction: Direction::ToClient });
+    end_sessions(&server).await;
+    let (ended, next) = (Instant::now(), other.lock("k").timeout(LONG).await.expect("taken over"));
+    assert!(guard.check().is_err(), "it was given up before");
+    assert!(next.token() > guard.token());
+    assert!(ended.elapsed() < ms(3000) + SOON, "{:?}", ended.elapsed());
+}
+
+#[tokio::test]
+async fn a_client_that_knows_of_its_sessions_end_has_its_guards_freed_at_once() {
+    let server = crate::server().await;
+    let (client, other) = (module(&server).await, module(&server).await);
+    let guard = client.lock("k").lease(LONG).await.expect("free");
+    end_sessions(&server).await;
+    timeout(SOON, guard.lost()).await.expect("it hears of it");
+    let next = other.lock("k").timeout(SOON * 2).await;
+    drop(next.expect("its client has said that it is over"));
+}
+
+#[tokio::test]
+async fn a_client_that_is_closed_leaves_no_guard_held() {
+    let server = crate::server().await;
+    let (client, other) = (crate::client(&server).await, module(&server).await);
+    let guard = LockingModule::with_provider(client.clone()).lock("k").lease(LONG).await;
+    // Nobody gives it back.
+    std::mem::forget(guard.expect("free"));
+    client.close().await.expect("closed");
+    let next = other.lock("k").timeout(SOON).await;
+    drop(next.expect("the client has said that it is over"));
+}
