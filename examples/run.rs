@@ -45,6 +45,24 @@ async fn several_providers_run_without_a_server() {
 }
 
 #[tokio::test]
+async fn workflow_says_without_a_server_what_it_leaves_out() {
+    let said = run("workflow", &[]).await;
+    assert!(said.contains("left out") && said.contains("LOCKING_REDIS_URL=redis://"), "{said}");
+}
+
+#[tokio::test]
+async fn workflow_resumes_after_a_crash_with_redis() {
+    let said = with_redis("workflow").await;
+    assert_eq!(said.matches("the process dies").count(), 2, "{said}");
+}
+
+#[tokio::test]
+async fn workflow_resumes_after_a_crash_with_postgresql() {
+    let said = with_postgresql("workflow").await;
+    assert_eq!(said.matches("the process dies").count(), 2, "{said}");
+}
+
+#[tokio::test]
 async fn inventory_runs_with_redis() {
     with_redis("inventory").await;
 }
@@ -84,18 +102,18 @@ async fn several_providers_run_with_postgresql() {
     with_postgresql("several-providers").await;
 }
 
-async fn with_redis(example: &str) {
+async fn with_redis(example: &str) -> String {
     let redis = RedisSetup::new().start().await.expect("a server");
-    run(example, &[(REDIS, redis.url())]).await;
+    run(example, &[(REDIS, redis.url())]).await
 }
 
-async fn with_postgresql(example: &str) {
+async fn with_postgresql(example: &str) -> String {
     let postgres = PostgresSetup::new().start().await.expect("a server");
-    run(example, &[(POSTGRES, postgres.url())]).await;
+    run(example, &[(POSTGRES, postgres.url())]).await
 }
 
-/// Runs an example to its end. What it prints is shown if the test fails.
-async fn run(example: &str, environment: &[(&str, String)]) {
+/// Runs an example to its end, and answers what it printed, which is shown if the test fails.
+async fn run(example: &str, environment: &[(&str, String)]) -> String {
     let program = built(example);
     let mut command = Command::new(&program);
     for variable in [REDIS, POSTGRES, "REPORT_PATIENCE"] {
@@ -108,9 +126,11 @@ async fn run(example: &str, environment: &[(&str, String)]) {
     let ended = ended.unwrap_or_else(|error| {
         panic!("{}: {error}; build it: cargo build --workspace --examples", program.display())
     });
-    println!("{}", String::from_utf8_lossy(&ended.stdout));
+    let said = String::from_utf8_lossy(&ended.stdout).into_owned();
+    println!("{said}");
     eprintln!("{}", String::from_utf8_lossy(&ended.stderr));
     assert!(ended.status.success(), "`{example}`: {}", ended.status);
+    said
 }
 
 /// Where Cargo puts the example: this test is in `deps`, beside `examples`.

@@ -3,6 +3,7 @@ use std::time::Duration;
 
 use crate::key::LockKey;
 use crate::time::{Expiry, Wait};
+use crate::workflow::WorkflowRun;
 
 /// A call's own mistake, found before any I/O. Each says what would be right.
 #[derive(Clone, Debug, PartialEq, Eq, thiserror::Error)]
@@ -54,6 +55,23 @@ pub enum InvalidInput {
         /// The shortest lease that a guard can have.
         least: Duration,
     },
+    /// A text is no valid id of a workflow's run.
+    #[error(
+        "invalid id {text:?} of a workflow's run: it must have 1 to {} bytes, none of them NUL",
+        WorkflowRun::MAX_ID_LEN
+    )]
+    #[non_exhaustive]
+    RunId {
+        /// The text, shortened to its first characters.
+        text: String,
+    },
+    /// A store that can't be reached would be asked again without a pause.
+    #[error("invalid retry interval of {given:?}: it must be more than zero")]
+    #[non_exhaustive]
+    RetryInterval {
+        /// What was asked for.
+        given: Duration,
+    },
 }
 
 impl InvalidInput {
@@ -63,6 +81,10 @@ impl InvalidInput {
 
     pub(crate) fn owner(text: &str, fault: TextFault) -> Self {
         Self::Owner { text: shortened(text), fault }
+    }
+
+    pub(crate) fn run_id(text: &str) -> Self {
+        Self::RunId { text: shortened(text) }
     }
 }
 

@@ -1,6 +1,9 @@
 use std::fmt;
 use std::ops::Deref;
 
+use serde::de::{Deserialize, Deserializer, Error, SeqAccess, Visitor};
+use serde::ser::{Serialize, Serializer};
+
 use crate::invalid::InvalidInput;
 use crate::key::LockKey;
 use crate::one_or_many::OneOrMany;
@@ -62,6 +65,41 @@ impl<'a> IntoIterator for &'a KeySet {
 impl fmt::Debug for KeySet {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
         f.debug_list().entries(self).finish()
+    }
+}
+
+impl Serialize for KeySet {
+    fn serialize<S: Serializer>(&self, serializer: S) -> Result<S::Ok, S::Error> {
+        serializer.collect_seq(self)
+    }
+}
+
+impl<'de> Deserialize<'de> for KeySet {
+    fn deserialize<D: Deserializer<'de>>(deserializer: D) -> Result<Self, D::Error> {
+        deserializer.deserialize_any(Written)
+    }
+}
+
+/// Keys as they are written.
+struct Written;
+
+impl<'de> Visitor<'de> for Written {
+    type Value = KeySet;
+
+    fn expecting(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        f.write_str("a key, or a sequence of keys")
+    }
+
+    fn visit_str<E: Error>(self, key: &str) -> Result<KeySet, E> {
+        key.into_keys().map_err(E::custom)
+    }
+
+    fn visit_seq<A: SeqAccess<'de>>(self, mut sequence: A) -> Result<KeySet, A::Error> {
+        let mut keys: Vec<LockKey> = Vec::new();
+        while let Some(key) = sequence.next_element()? {
+            keys.push(key);
+        }
+        KeySet::new(keys).map_err(A::Error::custom)
     }
 }
 
@@ -221,6 +259,20 @@ mod tests {
         for set in sets {
             assert_eq!(set.expect("valid keys").first(), &key);
         }
+    }
+
+    #[test]
+    fn keys_are_written_as_a_sequence_and_one_is_read_without_it() {
+        let read = serde_json::from_str::<KeySet>;
+        let two = read(r#"["b", "a", "b"]"#).expect("keys");
+        assert_eq!(serde_json::to_string(&two).expect("written"), r#"["a","b"]"#);
+        assert_eq!(read(r#""a""#).expect("a key"), "a".into_keys().expect("a key"));
+        let refused = ["[]", r#"["a", ""]"#, r#""""#, "5"].map(|keys| read(keys).map(drop));
+        let refused = refused.map(|answer| answer.expect_err("no keys").to_string());
+        assert!(
+            refused[0].contains("at least one key") && refused[3].contains("a sequence of keys")
+        );
+        assert!(refused[1].contains("invalid key") && refused[2].contains("invalid key"));
     }
 
     #[test]

@@ -2,6 +2,7 @@
 //!
 //! - Applications call a [`LockingModule`]: `execute`, `lock`, `acquire`, `release`, `release_all`.
 //!   They usually depend on the facade `locking`, which re-exports this crate and links providers.
+//!   In a [`workflow`], steps take and give back the locks.
 //! - A provider implements [`LockingProvider`] for its store, submits a [`ProviderRegistration`],
 //!   and proves itself with the suite in `locking-testkit`.
 //!
@@ -35,6 +36,7 @@ mod request;
 mod session;
 mod time;
 mod token;
+pub mod workflow;
 
 pub use async_trait::async_trait;
 pub use inventory;

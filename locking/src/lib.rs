@@ -36,6 +36,8 @@
 //! | [`inspect`](LockingModule::inspect), [`list`](LockingModule::list) | who holds what |
 //! | [`close`](LockingModule::close) | the end, with time for what runs |
 //!
+//! Steps that take and give back locks in a workflow, with their compensation, are in [`workflow`].
+//!
 //! # Features
 //!
 //! A feature links a provider, so that a configuration can name it. It never changes which one runs.
@@ -93,6 +95,8 @@ mod guides {
     struct Operations;
     #[doc = include_str!("../../docs/coming-from-the-original.md")]
     struct ComingFromTheOriginal;
+    #[doc = include_str!("../../docs/workflows.md")]
+    struct Workflows;
     #[doc = include_str!("../../docs/writing-a-provider.md")]
     struct WritingAProvider;
 }

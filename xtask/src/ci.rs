@@ -19,7 +19,7 @@ const PUBLISHED: [&str; 6] = [
 ];
 
 /// Members that are for this repository alone.
-const UNPUBLISHED: [&str; 11] = [
+const UNPUBLISHED: [&str; 12] = [
     "bench",
     "configuration",
     "cron",
@@ -30,6 +30,7 @@ const UNPUBLISHED: [&str; 11] = [
     "quickstart",
     "several-providers",
     "web",
+    "workflow",
     "xtask",
 ];
 

@@ -1,4 +1,4 @@
-//! Durations in a provider's options, for `#[serde(with = "…")]`.
+//! Durations in a provider's options and other inputs, for `#[serde(with = "…")]`.
 //!
 //! ```
 //! use std::time::Duration;
@@ -25,6 +25,7 @@ use std::fmt;
 use std::time::Duration;
 
 use serde::de::{Deserializer, Error, Visitor};
+use serde::ser::Serializer;
 
 use crate::time::Wait;
 
@@ -37,11 +38,22 @@ pub fn deserialize<'de, D: Deserializer<'de>>(deserializer: D) -> Result<Duratio
     deserializer.deserialize_any(Written { seconds: true })
 }
 
+/// Writes a text such as `"2s 500ms"`, which is read as the same duration.
+///
+/// # Errors
+///
+/// The serializer's.
+pub fn serialize<S: Serializer>(duration: &Duration, serializer: S) -> Result<S::Ok, S::Error> {
+    serializer.collect_str(&humantime::format_duration(*duration))
+}
+
 /// Durations that are written with their unit, never as a bare number.
 pub mod human_only {
     use std::time::Duration;
 
     use serde::de::Deserializer;
+
+    pub use super::serialize;
 
     /// Reads a text such as `"5ms"`.
     ///
@@ -62,7 +74,7 @@ impl Written {
     fn number<E: Error>(&self, number: f64) -> Result<Duration, E> {
         if !self.seconds {
             return Err(E::custom(format!(
-                "a bare number has no unit here: write \"{number}ms\" for {number} milliseconds"
+                "a bare number has no unit here: write \"{number}ms\" for milliseconds, \"{number}s\" for seconds"
             )));
         }
         let duration = Duration::try_from_secs_f64(number).map_err(|_| {
@@ -132,6 +144,14 @@ mod tests {
         assert_eq!(read(json!("9999999999d")), None);
         assert_eq!(read(json!(1e18)), None);
         assert_eq!(read(json!(true)), None);
+    }
+
+    #[test]
+    fn a_duration_is_read_as_it_was_written() {
+        for duration in [Duration::ZERO, Duration::from_nanos(2_500_000_001), Wait::MAX] {
+            let written = serialize(&duration, serde_json::value::Serializer).expect("a text");
+            assert_eq!(deserialize(written).ok(), Some(duration));
+        }
     }
 
     #[test]

@@ -12,6 +12,10 @@ use locking_core::{Error, ProviderId, Result};
 pub(crate) enum Fault {
     /// It fails, and does nothing.
     Unavailable,
+    /// It is refused for want of room, and does nothing.
+    Full,
+    /// Nobody knows whether it was carried out; it wasn't.
+    Unknown,
     /// It never answers, and does nothing.
     Hang,
     /// It is carried out at once and answers this much later.
@@ -61,6 +65,8 @@ impl Calls {
             None => Ok(Duration::ZERO),
             Some(Fault::Slow(late)) => Ok(late),
             Some(Fault::Unavailable) => Err(Error::unavailable(id, "told to fail")),
+            Some(Fault::Full) => Err(Error::capacity_exceeded(id, "told to fail")),
+            Some(Fault::Unknown) => Err(Error::unknown_outcome(id, "told to fail")),
             Some(Fault::Hang) => std::future::pending().await,
         }
     }

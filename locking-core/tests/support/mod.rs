@@ -30,6 +30,8 @@ pub(crate) struct Inner {
     last_token: AtomicU64,
     session: Mutex<Option<Session>>,
     closed: AtomicBool,
+    /// Acquisitions, each of which makes attempts until its wait is over.
+    pub(crate) acquisitions: Calls,
     /// Attempts to take keys. A slow one has taken them before it answers.
     pub(crate) attempts: Calls,
     pub(crate) extends: Calls,
@@ -73,6 +75,7 @@ impl FakeStore {
             last_token: AtomicU64::new(0),
             session: Mutex::default(),
             closed: AtomicBool::new(false),
+            acquisitions: Calls::default(),
             attempts: Calls::default(),
             extends: Calls::default(),
             releases: Calls::default(),
@@ -182,6 +185,7 @@ impl LockingProvider for FakeStore {
 
     async fn acquire(&self, request: AcquireRequest) -> Result<Grant> {
         self.check_open()?;
+        sleep(self.acquisitions.begin(&self.id).await?).await;
         acquire_by_polling(self, request, Backoff::default()).await
     }
 
