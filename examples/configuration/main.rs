@@ -1,8 +1,8 @@
 //! Providers as a file and the environment say, and what one is told of mistakes in them.
 //!
 //! ```text
-//! cargo run --package configuration --example configuration
-//! REPORT_PATIENCE=300ms cargo run --package configuration --example configuration
+//! cargo run --example configuration
+//! REPORT_PATIENCE=300ms cargo run --example configuration
 //! ```
 //!
 //! 1. `locking.toml`, beside this program's source, names two providers. One is the default; of the other

@@ -1,8 +1,8 @@
 //! Three processes want to write the same report every minute. One of them does, each minute.
 //!
 //! ```text
-//! LOCKING_REDIS_URL=redis://127.0.0.1:6379 cargo run --example cron
-//! LOCKING_POSTGRES_URL=postgres://me@127.0.0.1/shop cargo run --example cron
+//! LOCKING_REDIS_URL=redis://127.0.0.1:6379 cargo run --package cron --example cron
+//! LOCKING_POSTGRES_URL=postgres://me@127.0.0.1/shop cargo run --package cron --example cron
 //! ```
 //!
 //! In the database it makes a schema of its own, `cron`. Minutes take 400 ms here.

@@ -1,8 +1,8 @@
 //! A holder that was paused writes after its lock is over: the resource refuses its older token.
 //!
 //! ```text
-//! LOCKING_POSTGRES_URL=postgres://me@127.0.0.1/shop cargo run --example fenced-writes
-//! LOCKING_REDIS_URL=redis://127.0.0.1:6379 cargo run --example fenced-writes
+//! LOCKING_POSTGRES_URL=postgres://me@127.0.0.1/shop cargo run --package fenced-writes --example fenced-writes
+//! LOCKING_REDIS_URL=redis://127.0.0.1:6379 cargo run --package fenced-writes --example fenced-writes
 //! ```
 //!
 //! With both, it shows both. In the database it makes a schema of its own, `fenced_writes`.

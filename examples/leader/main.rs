@@ -1,7 +1,7 @@
 //! Two nodes, of which one leads: it stops at once when it is deposed, and the other takes over.
 //!
 //! ```text
-//! cargo run --package leader --example leader
+//! cargo run --example leader
 //! ```
 //!
 //! Whoever holds the key `leader` leads. A node waits for it without end, leads until the lock is lost

@@ -1,7 +1,7 @@
 //! Ten buyers and five items: the problem that a lock solves, and the solution.
 //!
 //! ```text
-//! cargo run --package quickstart --example quickstart
+//! cargo run --example quickstart
 //! ```
 //!
 //! 1. Without a lock, ten buyers at once are sold more items than there are.

@@ -1,9 +1,9 @@
 //! Several providers in one program: each call goes to the default, or to the one that it names.
 //!
 //! ```text
-//! cargo run --example several-providers
-//! LOCKING_REDIS_URL=redis://127.0.0.1:6379 cargo run --example several-providers
-//! LOCKING_POSTGRES_URL=postgres://me@127.0.0.1/shop cargo run --example several-providers
+//! cargo run --package several-providers --example several-providers
+//! LOCKING_REDIS_URL=redis://127.0.0.1:6379 cargo run --package several-providers --example several-providers
+//! LOCKING_POSTGRES_URL=postgres://me@127.0.0.1/shop cargo run --package several-providers --example several-providers
 //! ```
 //!
 //! Two providers live in this process's memory, with ids of their own. With a variable that names a server

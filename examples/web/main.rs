@@ -1,7 +1,7 @@
 //! A web handler with a lock for each order: an order is paid once, however often its button is pressed.
 //!
 //! ```text
-//! cargo run --package web --example web
+//! cargo run --example web
 //! ```
 //!
 //! The program serves `POST /orders/{id}/pay` on a free port, and asks itself:

@@ -1,9 +1,9 @@
 //! Locks in the steps of workflows, run by steno, an engine for sagas.
 //!
 //! ```text
-//! cargo run --example workflow
-//! LOCKING_REDIS_URL=redis://127.0.0.1:6379 cargo run --example workflow
-//! LOCKING_POSTGRES_URL=postgres://me@127.0.0.1/shop cargo run --example workflow
+//! cargo run --package workflow --example workflow
+//! LOCKING_REDIS_URL=redis://127.0.0.1:6379 cargo run --package workflow --example workflow
+//! LOCKING_POSTGRES_URL=postgres://me@127.0.0.1/shop cargo run --package workflow --example workflow
 //! ```
 //!
 //! A workflow charges an order: it locks the order, takes the money, and unlocks it. In `steps.rs` are
