@@ -29,8 +29,8 @@ pub(crate) fn lint(steps: &mut Steps) -> Result {
 
 /// The licenses, versions and sources of what it depends on, by the rules for all.
 pub(crate) fn check_dependencies(steps: &mut Steps) -> Result {
-    let mut deny = cargo(&["deny", "--manifest-path", MANIFEST, "check", "--config"]);
-    deny.arg(root().join("deny.toml")).args(["licenses", "bans", "sources"]);
+    let mut deny = cargo(&["deny", "--manifest-path", MANIFEST, "--config"]);
+    deny.arg(root().join("deny.toml")).args(["check", "licenses", "bans", "sources"]);
     steps.run("dependencies, custom provider", &mut deny)
 }
 
