@@ -29,7 +29,10 @@ enum Line {
 
 impl Journal {
     pub(crate) fn open(path: &Path) -> Result<Self> {
-        Ok(Self(Mutex::new(OpenOptions::new().create(true).append(true).open(path)?)))
+        let file = OpenOptions::new().create(true).read(true).append(true).open(path)?;
+        let text = read_to_string(path)?;
+        file.set_len(text.rfind('\n').map_or(0, |end| end + 1) as u64)?;
+        Ok(Self(Mutex::new(file)))
     }
 
     /// What is in the file; `None` if there is no saga in it yet.
@@ -39,7 +42,9 @@ impl Journal {
             text => text?,
         };
         let (mut begun, mut events) = (None, Vec::new());
-        for line in text.lines() {
+        // What follows the last end of a line was cut off in the midst: it didn't happen.
+        let whole = text.rfind('\n').map_or(0, |end| end + 1);
+        for line in text[..whole].lines() {
             match serde_json::from_str(line)? {
                 Line::Begun(saga) => begun = Some(saga),
                 Line::Happened(event) => events.push(event),

@@ -15,9 +15,10 @@ pub(crate) struct Shop {
 }
 
 /// The payment of an order. It remembers the greatest token that it has seen.
-#[derive(Clone, Copy, Debug)]
+#[derive(Clone, Debug)]
 struct Account {
-    is_paid: bool,
+    /// By which run.
+    paid_by: Option<String>,
     last: FencingToken,
 }
 
@@ -39,26 +40,30 @@ impl Shop {
         }
     }
 
-    /// Takes the money unless it is taken. Whoever looks at the account between the looking and the
+    /// Takes the money for this run unless it is taken; answers whether this run took it, now or in an
+    /// attempt before. Whoever looks at the account between the looking and the
     /// writing of another one takes it once more: that is what the lock is for.
-    pub(crate) async fn pay(&self, order: &str, token: FencingToken) -> Result<bool, &'static str> {
-        let new = Account { is_paid: false, last: token };
-        let account = self.account(order).unwrap_or(new);
-        if account.is_paid {
-            return Ok(false);
+    pub(crate) async fn pay(
+        &self,
+        order: &str,
+        run: &str,
+        token: FencingToken,
+    ) -> Result<bool, &'static str> {
+        if let Some(payer) = self.account(order).and_then(|account| account.paid_by) {
+            return Ok(payer == run);
         }
         sleep(Duration::from_millis(50)).await;
-        self.set(order, Account { is_paid: true, last: token })?;
+        self.set(order, Account { paid_by: Some(run.to_owned()), last: token })?;
         Ok(true)
     }
 
     pub(crate) fn pay_back(&self, order: &str, token: FencingToken) -> Result<(), &'static str> {
-        self.set(order, Account { is_paid: false, last: token })
+        self.set(order, Account { paid_by: None, last: token })
     }
 
     fn account(&self, order: &str) -> Option<Account> {
         let accounts = self.accounts.lock().unwrap_or_else(PoisonError::into_inner);
-        accounts.get(order).copied()
+        accounts.get(order).cloned()
     }
 
     fn set(&self, order: &str, account: Account) -> Result<(), &'static str> {

@@ -66,7 +66,7 @@ async fn lock(context: Context) -> Answer<StepLease> {
 }
 
 /// A saga whose undoing fails is stuck. So it is tried until the store answers, or until the lease has
-/// ended by itself.
+/// ended by itself: nothing here extends it to more than its time.
 async fn undo_lock(context: Context) -> Result<(), anyhow::Error> {
     let (shop, lease): (_, StepLease) = (context.user_data(), context.lookup("lease")?);
     let compensated = async {
@@ -103,7 +103,7 @@ async fn pay(context: Context) -> Answer<bool> {
         shop.module.extend(lease, TTL).await.map_err(failed)?;
     }
     let token = lease.token_of(&order).ok_or_else(|| failed("the order isn't locked"))?;
-    let paid = shop.pay(&order, token).await.map_err(failed)?;
+    let paid = shop.pay(&order, run.id(), token).await.map_err(failed)?;
     let what = if paid { "pays" } else { "has nothing to pay for" };
     println!("   run {}: {what} {order}, with token {token}", short(&run));
     Ok(paid)

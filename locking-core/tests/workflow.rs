@@ -10,7 +10,7 @@ use locking_core::{Error, Expiry, InvalidInput, KeySet, LockingModule, OwnerId, 
 use serde_json::{Value, json};
 use support::fault::Fault;
 use support::{FakeStore, seconds};
-use tokio::time::Instant;
+use tokio::time::{Instant, sleep, timeout};
 
 const INTERVAL: Duration = Duration::from_millis(300);
 
@@ -123,16 +123,68 @@ async fn a_step_that_took_nothing_asks_nothing_of_the_store_to_give_it_back() {
 }
 
 #[tokio::test(start_paused = true)]
-async fn a_replay_whose_keys_were_taken_back_meanwhile_gives_up_where_somebody_else_has_them() {
+async fn a_replay_holds_its_keys_however_late_its_earlier_attempt_is_taken_back() {
+    let (store, module) = FakeStore::with_module();
+    store.attempts.next(1, Fault::Slow(seconds(3)));
+    let dropped = timeout(INTERVAL, async { step().invoke(&module, &run()).await }).await;
+    dropped.expect_err("it has taken the key, and doesn't answer yet");
+    assert!(store.is_held("a"));
+    let lease = step().invoke(&module, &run()).await.expect("granted");
+    sleep(seconds(10)).await;
+    assert_eq!(store.token("a"), lease.token_of("a"), "what was taken back was the other one's");
+    assert!(lease.compensate(&module).await.expect("released") && !store.is_held("a"));
+}
+
+#[tokio::test(start_paused = true)]
+async fn a_replay_that_cannot_give_up_its_earlier_attempt_tells_so_and_goes_on_in_the_background() {
     let (store, module) = FakeStore::with_module();
     step().invoke(&module, &run()).await.expect("granted, and never told");
-    let other = async {
-        tokio::time::sleep(INTERVAL).await;
-        store.forget("a");
-        module.acquire("a").owner("somebody").await.expect("granted");
-    };
-    let (replayed, ()) = tokio::join!(async { step().invoke(&module, &run()).await }, other);
-    assert!(matches!(replayed, Err(Error::Held { .. })), "{replayed:?}");
+    store.releases.all(Fault::Unavailable);
+    let begun = Instant::now();
+    let unknown = step().invoke(&module, &run()).await;
+    assert!(matches!(unknown, Err(Error::UnknownOutcome { .. })), "{unknown:?}");
+    assert!(begun.elapsed() <= seconds(3), "{:?}", begun.elapsed());
+    store.releases.recover();
+    assert!(store.freed("a").await <= seconds(1));
+}
+
+#[tokio::test(start_paused = true)]
+async fn a_replay_that_is_dropped_while_it_gives_up_its_earlier_attempt_leaves_nothing() {
+    let (store, module) = FakeStore::with_module();
+    let both = AcquireLockStep::new(["a", "b"], seconds(30)).expect("valid");
+    both.invoke(&module, &run()).await.expect("granted, and never told");
+    store.forget("b");
+    store.releases.all(Fault::Unavailable);
+    let dropped = timeout(INTERVAL, async { both.invoke(&module, &run()).await }).await;
+    dropped.expect_err("the store doesn't take anything back");
+    store.releases.recover();
+    assert!(store.freed("a").await <= seconds(1) && store.freed("b").await <= seconds(1));
+}
+
+#[tokio::test(start_paused = true)]
+async fn a_wait_that_is_over_is_told_as_timed_out_also_where_the_last_attempt_did_not_wait() {
+    let (_, module) = FakeStore::with_module();
+    module.acquire("a").owner("somebody").await.expect("granted");
+    let late = step().with_timeout(Duration::from_nanos(1)).invoke(&module, &run()).await;
+    assert!(matches!(late, Err(Error::TimedOut { .. })), "{late:?}");
+}
+
+#[test]
+fn what_is_no_steps_lease_is_not_taken_for_one_that_was_skipped() {
+    let lease = json!({ "provider": "p", "owner": "o", "keys": [{ "key": "a", "token": 1, "taken": true }] });
+    for wrong in [json!({}), lease.clone(), json!({ "lease": lease, "more": 1 })] {
+        serde_json::from_value::<StepLease>(wrong).map(drop).expect_err("something else");
+    }
+    serde_json::from_value::<StepLease>(json!({ "lease": lease })).expect("a step's lease");
+    serde_json::from_value::<StepLease>(json!({ "lease": null })).expect("a skipped step's");
+
+    let run = serde_json::to_value(run()).expect("written");
+    for field in ["inherited", "held"] {
+        let mut without = run.clone();
+        without.as_object_mut().expect("fields").remove(field);
+        serde_json::from_value::<WorkflowRun>(without).map(drop).expect_err("it may be nested");
+    }
+    serde_json::from_value::<WorkflowRun>(run).expect("a run");
 }
 
 #[tokio::test(start_paused = true)]
@@ -144,21 +196,19 @@ async fn a_key_at_another_provider_is_another_key() {
     let nested = run().nested([&held]);
     step().invoke(&module(&two), &nested).await.expect("granted, and never told");
     let lease = step().invoke(&module(&two), &nested).await.expect("entered again");
-    assert_eq!(lease.token_of("a"), held.token_of("a"), "the first token of each store");
-
     assert!(lease.compensate(&module(&two)).await.expect("released"));
     assert!(one.is_held("a") && !two.is_held("a"));
 }
 
 #[tokio::test(start_paused = true)]
-async fn a_replay_is_done_at_once_where_it_takes_something_anew() {
+async fn a_replay_takes_all_of_its_keys_anew_where_some_are_gone() {
     let (store, module) = FakeStore::with_module();
     let both = AcquireLockStep::new(["a", "b"], seconds(30)).expect("valid");
     both.invoke(&module, &run()).await.expect("granted, and never told");
     store.forget("b");
-    let begun = Instant::now();
     let lease = both.invoke(&module, &run()).await.expect("granted");
-    assert_eq!(begun.elapsed(), Duration::ZERO, "dropped meanwhile, it would leave \"b\" behind");
+    assert_eq!(store.token("a"), lease.token_of("a"));
+    assert_eq!(store.token("b"), lease.token_of("b"));
     assert!(lease.compensate(&module).await.expect("released"));
     assert!(!store.is_held("a") && !store.is_held("b"));
 }

@@ -1,7 +1,7 @@
 use std::time::Duration;
 
 use serde::{Deserialize, Serialize};
-use tokio::time::{Instant, sleep};
+use tokio::time::{Instant, sleep, timeout_at};
 
 use super::lease::StepLease;
 use super::run::WorkflowRun;
@@ -12,6 +12,7 @@ use crate::key_set::{IntoKeys, KeySet};
 use crate::lease::Lease;
 use crate::module::LockingModule;
 use crate::owner::OwnerId;
+use crate::provider_id::ProviderId;
 use crate::time::{Expiry, Wait};
 
 /// The step that takes keys for a run of a workflow, as data. Its compensation is
@@ -57,7 +58,9 @@ pub struct AcquireLockStep {
     ///
     /// What an owner that is named here holds already counts as somebody else's, and is never given
     /// back by the step: so after a crash in the midst of the step, its keys stay held until their
-    /// `ttl` is over.
+    /// `ttl` is over. And where an attempt was dropped, or its outcome was unknown, what the next one
+    /// enters again may still be taken back with it: with an owner of its own, such a step isn't to be
+    /// invoked again before `ttl` is over.
     #[serde(default)]
     pub owner: Option<OwnerId>,
     /// The provider to ask, by id or identifier, with or without `lp_`. Default: the default one.
@@ -117,8 +120,8 @@ impl AcquireLockStep {
         Self { execute_on_sub_workflow: execute, ..self }
     }
 
-    /// Takes the keys. Invoked again after a crash, an error or a drop, it enters again what its earlier
-    /// attempt took; that takes a second longer, because the attempt may be about to be taken back.
+    /// Takes the keys. Invoked again after a crash, an error or a drop, it doesn't wait for its earlier
+    /// attempt: what that took is given back, and taken anew.
     ///
     /// # Errors
     ///
@@ -127,6 +130,7 @@ impl AcquireLockStep {
     /// - [`Error::Unavailable`] or [`Error::CapacityExceeded`] if that was still so at the last attempt
     ///   before the deadline.
     /// - [`Error::UnknownOutcome`], at once: what may have been taken is given back in the background.
+    ///   Also where what an earlier attempt took can't be given back by the deadline, and 2 s at least.
     /// - [`Error::InvalidInput`] before any I/O, for a timeout that is too long or a retry interval of
     ///   zero.
     /// - [`Error::Closed`] if the module is closed, also while it waits.
@@ -134,8 +138,13 @@ impl AcquireLockStep {
     ///
     /// # Cancellation safety
     ///
-    /// Dropped at any await point, what this attempt had taken is given back within 1 s. What an earlier
-    /// attempt took whose process died stays, for the next one or until its `ttl` is over.
+    /// Dropped at any await point, what this attempt had taken is given back within 1 s of the store being
+    /// reachable. What an earlier attempt took whose process died stays, for the next one or until its
+    /// `ttl` is over.
+    ///
+    /// # Panics
+    ///
+    /// Outside a tokio runtime.
     pub async fn invoke(&self, module: &LockingModule, run: &WorkflowRun) -> Result<StepLease> {
         if run.is_nested() && !self.execute_on_sub_workflow {
             return Ok(StepLease::skipped());
@@ -146,12 +155,10 @@ impl AcquireLockStep {
         loop {
             let lease = self.ask_until(deadline, retry_interval, module, owner).await?;
             let Some(left_behind) = run.left_behind(&lease) else { return Ok(lease.into()) };
-            // A request takes all its keys or none: where some had to be taken anew, the attempt before
-            // isn't about to be taken back. And dropped in the wait, those would be left behind.
-            let settled = lease.taken().next().is_some();
-            if settled || self.stays(&left_behind, module).await? {
-                return Ok(StepLease::with_left_behind(&lease, &left_behind));
-            }
+            // That attempt may still be about to be taken back, however late: by the name and the token
+            // under which it asked. Nothing was done under them yet, so they are given up.
+            let given_up = StepLease::with_left_behind(&lease, &left_behind);
+            self.give_up(given_up, deadline, module, &lease.provider).await?;
         }
     }
 
@@ -170,6 +177,10 @@ impl AcquireLockStep {
                     tracing::debug!(%error, after = ?retry_interval, "lock is asked for again");
                     sleep(retry_interval).await;
                 }
+                // At the last moment it asks without waiting.
+                Err(Error::Held { provider, key }) if !self.timeout.is_zero() => {
+                    return Err(Error::timed_out(&provider, key));
+                }
                 answer => return answer,
             }
         }
@@ -183,20 +194,39 @@ impl AcquireLockStep {
         acquire.await
     }
 
-    /// Whether what an earlier attempt took is kept. If that attempt was dropped, or its outcome was
-    /// unknown, it isn't: then it is taken back now that the store can be reached.
-    async fn stays(&self, left_behind: &Lease, module: &LockingModule) -> Result<bool> {
-        sleep(TAKEN_BACK).await;
-        match module.extend(left_behind, self.ttl.get()).await {
-            Ok(()) => Ok(true),
-            Err(Error::Lost { .. }) => Ok(false),
-            Err(error) => Err(error),
+    /// Gives back what an earlier attempt took, and what was taken with it now: also if the caller is
+    /// dropped, or the store doesn't answer in time.
+    async fn give_up(
+        &self,
+        lease: StepLease,
+        deadline: Instant,
+        module: &LockingModule,
+        provider: &ProviderId,
+    ) -> Result<()> {
+        let (module, pause) = (module.clone(), self.retry_interval);
+        let ended = Instant::now() + self.ttl.get();
+        let giving_up = tokio::spawn(async move {
+            loop {
+                match lease.compensate(&module).await {
+                    Err(error) if error.is_retryable() && Instant::now() < ended => {
+                        sleep(pause).await;
+                    }
+                    answer => return answer,
+                }
+            }
+        });
+        match timeout_at(deadline.max(Instant::now() + PATIENCE), giving_up).await {
+            Ok(Ok(answer)) => answer.map(drop),
+            _ => Err(Error::unknown_outcome(
+                provider,
+                "what an earlier attempt took can't be given back yet",
+            )),
         }
     }
 }
 
-/// By when what a request took is given back whose caller is gone: a second, and what it may be late.
-const TAKEN_BACK: Duration = Duration::from_millis(1_100);
+/// For how long a step that doesn't wait for its keys waits for the store.
+const PATIENCE: Duration = Duration::from_secs(2);
 
 /// Whether nothing was taken and the store may answer later. Not so where the outcome is unknown: what
 /// may have been taken is being given back under the same owner, who would only enter it again.

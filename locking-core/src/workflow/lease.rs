@@ -8,10 +8,9 @@ use crate::token::FencingToken;
 /// What an [`AcquireLockStep`](super::AcquireLockStep) answers, for the later steps and for its
 /// compensation: plain serialisable data.
 ///
-/// Its lease counts those keys as *taken* that the step has to give back. Those are the keys that it
-/// took, and those that an earlier attempt of the same step took whose process died before the engine
-/// had written down the answer. Keys that it entered again and that an earlier step or a workflow
-/// around this one holds are in the lease too, with their tokens, and stay theirs.
+/// Its lease counts those keys as *taken* that the step has to give back. Keys that it entered again,
+/// because an earlier step or a workflow around this one holds them, are in the lease too, with their
+/// tokens, and stay theirs.
 ///
 /// ```
 /// # use locking_core::*;
@@ -28,7 +27,10 @@ use crate::token::FencingToken;
 /// # Ok(()) }
 /// ```
 #[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
+#[serde(deny_unknown_fields)]
 pub struct StepLease {
+    // Data without it isn't a step that was skipped, but something else.
+    #[serde(deserialize_with = "Option::deserialize")]
     lease: Option<Lease>,
 }
 

@@ -37,13 +37,14 @@ use crate::owner::OwnerId;
 /// nested workflows, of one run that may run at the same time must not lock the same key; and an
 /// engine must not have two processes execute one run at the same time.
 #[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
+#[serde(deny_unknown_fields)]
 pub struct WorkflowRun {
     id: RunId,
     /// What the workflows around this one hold. `None`: there is none around it.
-    #[serde(default)]
+    // Without it, a nested workflow would pass for one that isn't.
+    #[serde(deserialize_with = "Option::deserialize")]
     inherited: Option<Vec<Lease>>,
     /// What earlier steps of this workflow hold.
-    #[serde(default)]
     held: Vec<Lease>,
 }
 
@@ -65,7 +66,8 @@ impl WorkflowRun {
     /// The run of a workflow nested in this one: the same owner. `leases` are what this one holds
     /// while the nested one runs; the keys in them stay this one's, whatever the nested one does.
     ///
-    /// A lease that isn't named here is taken for the nested workflow's own: it would give it back.
+    /// A key whose lease isn't named here is taken for the nested workflow's own, of an earlier attempt: it
+    /// would be given back, and taken anew.
     #[must_use]
     pub fn nested<'a>(&self, leases: impl IntoIterator<Item = &'a StepLease>) -> Self {
         let mut inherited = self.inherited.clone().unwrap_or_default();
