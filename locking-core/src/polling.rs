@@ -92,7 +92,7 @@ fn timed_out(refused: Error) -> Error {
 
 /// Runs a future until the request's deadline, and a little longer for an attempt that began at it.
 async fn before<T>(wait: WaitUntil, future: impl Future<Output = T>) -> Option<T> {
-    const GRACE: std::time::Duration = std::time::Duration::from_millis(25);
+    const GRACE: std::time::Duration = std::time::Duration::from_millis(35);
     match wait.instant() {
         Some(deadline) => tokio::time::timeout_at(deadline + GRACE, future).await.ok(),
         None => Some(future.await),
