@@ -10,6 +10,9 @@ pub(crate) enum Failure {
     /// The file is none of ours, or none that this build can use.
     #[error("the file {0}")]
     Unusable(String),
+    /// The path leads to another file than the one that was opened.
+    #[error("the file was replaced meanwhile")]
+    Replaced,
     #[error("the system doesn't tell the id of its boot")]
     NoBoot(#[source] std::io::Error),
     #[error("no thread could be started for the file")]
@@ -46,14 +49,19 @@ impl Failure {
         }
     }
 
-    /// Whether somebody else is at the file: the same may work in a moment.
-    pub(crate) fn is_busy(&self) -> bool {
-        matches!(self.code(), Some(ErrorCode::DatabaseBusy | ErrorCode::DatabaseLocked))
+    /// Whether the same may work in a moment.
+    pub(crate) fn is_passing(&self) -> bool {
+        self.is_busy() || matches!(self, Self::Replaced)
     }
 
     /// Whether the connection is as good as before.
     pub(crate) fn spares_the_connection(&self) -> bool {
         self.is_busy() || self.code() == Some(ErrorCode::DiskFull)
+    }
+
+    /// Whether somebody else is at the file.
+    fn is_busy(&self) -> bool {
+        matches!(self.code(), Some(ErrorCode::DatabaseBusy | ErrorCode::DatabaseLocked))
     }
 
     fn code(&self) -> Option<ErrorCode> {

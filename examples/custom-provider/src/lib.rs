@@ -31,6 +31,7 @@ mod boot;
 mod database;
 mod error;
 mod holds;
+mod identity;
 mod lock_file;
 mod migrate;
 mod options;

@@ -1,4 +1,3 @@
-use std::os::unix::fs::MetadataExt;
 use std::path::{Path, PathBuf};
 use std::thread::sleep;
 use std::time::{Duration, Instant};
@@ -7,6 +6,7 @@ use rusqlite::{Connection, OpenFlags, Transaction, TransactionBehavior};
 
 use crate::boot::{BootId, BootTime};
 use crate::error::Failure;
+use crate::identity::{Identity, check_name};
 use crate::{holds, migrate};
 
 /// The file, with one connection to it, which is made where it is needed, and made again where the file was
@@ -41,14 +41,7 @@ impl Durability {
 struct Open {
     connection: Connection,
     durability: Durability,
-    identity: Option<Identity>,
-}
-
-/// Which file a path leads to.
-#[derive(PartialEq, Eq)]
-struct Identity {
-    device: u64,
-    inode: u64,
+    identity: Identity,
 }
 
 impl LockFile {
@@ -126,11 +119,13 @@ impl LockFile {
         done
     }
 
-    /// Some steps of opening a file are refused at once while others open or close it.
+    /// Some steps of opening a file are refused at once while others open or close it, or replace it.
     fn connect(&self) -> Result<Open, Failure> {
         loop {
             match Open::new(&self.path, &self.boot, self.give_up) {
-                Err(failure) if failure.is_busy() && Instant::now() < self.give_up => sleep(PAUSE),
+                Err(failure) if failure.is_passing() && Instant::now() < self.give_up => {
+                    sleep(PAUSE)
+                }
                 outcome => return outcome,
             }
         }
@@ -142,13 +137,17 @@ const PAUSE: Duration = Duration::from_millis(1);
 
 impl Open {
     fn new(path: &Path, boot: &BootId, give_up: Instant) -> Result<Self, Failure> {
-        // Only one thread has the connection, and a path is no URL.
-        let flags = OpenFlags::SQLITE_OPEN_READ_WRITE
-            | OpenFlags::SQLITE_OPEN_CREATE
-            | OpenFlags::SQLITE_OPEN_NO_MUTEX;
-        let connection = Connection::open_with_flags(path, flags)?;
+        if Identity::of(path).is_none() {
+            // It is made first: what the path leads to has to be the same before the opening and after it.
+            drop(open_or_make(path)?);
+        }
+        let identity = Identity::of(path).ok_or(Failure::Replaced)?;
+        let connection = open_or_make(path)?;
+        if Identity::of(path) != Some(identity) {
+            return Err(Failure::Replaced);
+        }
+        check_name(path)?;
         connection.set_prepared_statement_cache_capacity(32);
-        let identity = Identity::of(path);
         let durability = Durability::Machine;
         let mut open = Self { connection, durability, identity };
         open.wait_until(give_up)?;
@@ -176,7 +175,7 @@ impl Open {
     }
 
     fn is(&self, path: &Path) -> bool {
-        self.identity.is_some() && self.identity == Identity::of(path)
+        Identity::of(path) == Some(self.identity)
     }
 
     /// It can't be set within a transaction.
@@ -189,11 +188,12 @@ impl Open {
     }
 }
 
-impl Identity {
-    fn of(path: &Path) -> Option<Self> {
-        let metadata = std::fs::metadata(path).ok()?;
-        Some(Self { device: metadata.dev(), inode: metadata.ino() })
-    }
+fn open_or_make(path: &Path) -> rusqlite::Result<Connection> {
+    // Only one thread has the connection, and a path is no URL.
+    let flags = OpenFlags::SQLITE_OPEN_READ_WRITE
+        | OpenFlags::SQLITE_OPEN_CREATE
+        | OpenFlags::SQLITE_OPEN_NO_MUTEX;
+    Connection::open_with_flags(path, flags)
 }
 
 #[cfg(test)]

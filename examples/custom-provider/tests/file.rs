@@ -137,6 +137,21 @@ async fn what_is_no_file_of_sqlites_is_refused() {
 }
 
 #[tokio::test]
+async fn a_file_with_another_name_is_refused_by_both_and_has_nothing_beside_it() {
+    let folder = folder();
+    let (path, other) = (folder.path().join("locks"), folder.path().join("other"));
+    module(&path).await.close(SOON).await.expect("closed");
+    std::fs::hard_link(&path, &other).expect("linked");
+    for name in [&path, &other] {
+        let problem = refused(entry(name)).await;
+        assert!(problem.contains("`path`") && problem.contains("another name"), "{problem}");
+    }
+    assert!(!folder.path().join("other-wal").exists());
+    std::fs::remove_file(&other).expect("it was there");
+    module(&path).await.acquire("k").await.expect("free");
+}
+
+#[tokio::test]
 async fn a_file_that_cannot_be_opened_is_a_mistake_in_the_options() {
     let folder = folder();
     for path in [folder.path().to_owned(), folder.path().join("no/such/folder")] {
