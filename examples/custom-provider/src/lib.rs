@@ -2,7 +2,7 @@
 //! server.
 //!
 //! Every operation is one transaction on the file. Fencing tokens grow also when the file was deleted;
-//! leases outlive a crash of the machine, guards end with it. It registers itself as `locking-sqlite`.
+//! leases outlive a crash of the machine. It registers itself as `locking-sqlite`.
 //!
 //! ```
 //! use std::sync::Arc;

@@ -23,7 +23,7 @@ pub(crate) struct LockFile {
 /// What a commit has to survive.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub(crate) enum Durability {
-    /// Any end of a process: what guards need, which end with the machine.
+    /// Any end of a process: what guards need, whose processes end with the machine.
     Processes,
     /// A crash of the machine as well: the disk has it before anybody is told.
     Machine,

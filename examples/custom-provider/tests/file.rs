@@ -49,42 +49,70 @@ fn start_again(path: &Path) {
 }
 
 #[tokio::test]
-async fn guards_of_an_earlier_boot_are_gone() {
+async fn holds_of_an_earlier_boot_have_all_of_their_time_anew() {
     let folder = folder();
     let path = folder.path().join("locks");
     let before = module(&path).await;
-    let guard = before.lock("k").await.expect("free");
-    start_again(&path);
-    let after = module(&path).await;
-    let next = after.lock("k").await.expect("free at once");
-    assert!(next.token() > guard.token());
-}
-
-#[tokio::test]
-async fn leases_of_an_earlier_boot_have_all_of_their_time_anew() {
-    let folder = folder();
-    let path = folder.path().join("locks");
-    let before = module(&path).await;
+    before.acquire("guard").owner("me").expire(HOUR).await.expect("free");
     before.acquire("short").owner("me").expire(HOUR).await.expect("free");
     let endless = before.acquire("endless").owner("me").await.expect("free");
+    // A guard that nobody renews any more.
+    let change = "UPDATE locking_hold SET kind = 'guard' WHERE key = 'guard'";
+    sql(&path).execute_batch(change).expect("changed");
     start_again(&path);
     let after = module(&path).await;
-    let left = after.inspect("short").await.expect("answered").expect("held").expires_in;
-    assert!(left.is_some_and(|left| left > HOUR - SOON && left <= HOUR), "{left:?}");
+    for key in ["guard", "short"] {
+        let left = after.inspect(key).await.expect("answered").expect("held").expires_in;
+        assert!(left.is_some_and(|left| left > HOUR - SOON && left <= HOUR), "{key}: {left:?}");
+    }
     assert_eq!(after.inspect("endless").await.expect("answered").expect("held").expires_in, None);
     assert!(after.release_lease(&endless).await.expect("answered"));
 }
 
 #[tokio::test]
-async fn tokens_grow_though_a_crash_set_the_counter_back() {
+async fn what_had_ended_in_an_earlier_boot_is_not_held_anew() {
     let folder = folder();
     let path = folder.path().join("locks");
-    let before = module(&path).await.acquire("k").owner("me").await.expect("free");
+    let before = module(&path).await;
+    before.acquire("ended").expire(HOUR).await.expect("free");
+    before.acquire("later").expire(HOUR).await.expect("free");
     start_again(&path);
-    let change = "UPDATE locking_state SET last_token = 1; DELETE FROM locking_hold";
+    // The clock of that boot was at 1000 when the later one was taken.
+    let change = "UPDATE locking_hold SET expires = 1000 + lasts WHERE key = 'later'";
     sql(&path).execute_batch(change).expect("changed");
-    let after = module(&path).await.acquire("k").await.expect("free");
-    assert!(after.token() > before.token());
+    let after = module(&path).await;
+    assert!(after.inspect("ended").await.expect("answered").is_none());
+    assert!(after.inspect("later").await.expect("answered").is_some());
+}
+
+#[tokio::test]
+async fn what_is_over_is_swept_away_when_a_client_connects() {
+    let folder = folder();
+    let path = folder.path().join("locks");
+    module(&path).await.acquire("k").expire(HOUR).await.expect("free");
+    sql(&path).execute_batch("UPDATE locking_hold SET expires = 1").expect("changed");
+    let _connected = module(&path).await;
+    let count = |row: &rusqlite::Row<'_>| row.get::<_, i64>(0);
+    let left = sql(&path).query_row("SELECT count(*) FROM locking_hold", [], count);
+    assert_eq!(left.expect("a number"), 0);
+}
+
+#[tokio::test]
+async fn tokens_grow_though_the_counter_was_set_back() {
+    let folder = folder();
+    let path = folder.path().join("locks");
+    let mut last = module(&path).await.acquire("k").owner("me").await.expect("free").token();
+    // By a copy of the file of this boot, or by a crash of the machine.
+    for crashed in [false, true] {
+        if crashed {
+            start_again(&path);
+        }
+        let change = "UPDATE locking_state SET last_token = 1; DELETE FROM locking_hold";
+        sql(&path).execute_batch(change).expect("changed");
+        let token = module(&path).await.acquire("k").await.expect("free").token();
+        assert!(token > last, "{token} after {last}");
+        last = token;
+    }
 }
 
 #[tokio::test]
