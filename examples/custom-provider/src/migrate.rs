@@ -50,6 +50,17 @@ pub(crate) fn run(connection: &mut Connection, boot: &BootId) -> Result<(), Fail
     Ok(transaction.commit()?)
 }
 
+/// Whether a file is still as `run` left it: of this build's version, and of this boot.
+pub(crate) fn is_current(transaction: &Transaction<'_>, boot: &BootId) -> rusqlite::Result<bool> {
+    let mut version = transaction.prepare_cached("PRAGMA user_version")?;
+    let version: i64 = version.query_row((), |row| row.get(0))?;
+    if version != MIGRATIONS.len() as i64 {
+        return Ok(false);
+    }
+    let mut found = transaction.prepare_cached(include_str!("sql/boot.sql"))?;
+    found.query_row((), |row| Ok(row.get_ref(0)?.as_str()? == boot.as_str()))
+}
+
 /// Where the file is of an earlier boot, its moments are no moments of ours.
 ///
 /// Whether the boot ended isn't sure: there are containers whose boot has an id of their own. So no hold is
