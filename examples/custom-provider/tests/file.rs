@@ -144,6 +144,24 @@ async fn a_newer_file_is_refused_and_left_as_it_is() {
 }
 
 #[tokio::test]
+async fn a_client_that_meets_a_newer_file_does_nothing_to_it() {
+    let folder = folder();
+    let path = folder.path().join("locks");
+    let locks = module(&path).await;
+    locks.acquire("k").await.expect("free");
+    sql(&path).pragma_update(None, "user_version", 99).expect("changed");
+    let (acquired, seen) = (locks.acquire("other").await.err(), locks.inspect("k").await.err());
+    for refused in [acquired, seen] {
+        assert!(matches!(refused, Some(Error::Configuration(_))), "{refused:?}");
+    }
+    let count = |row: &rusqlite::Row<'_>| row.get::<_, i64>(0);
+    let held = sql(&path).query_row("SELECT count(*) FROM locking_hold", [], count);
+    assert_eq!(held.expect("a number"), 1);
+    sql(&path).pragma_update(None, "user_version", 1).expect("changed");
+    locks.acquire("other").await.expect("free");
+}
+
+#[tokio::test]
 async fn another_programs_file_is_refused_and_left_as_it_is() {
     let folder = folder();
     let path = folder.path().join("shop");
@@ -196,6 +214,7 @@ async fn options_that_will_not_do_are_named_before_the_file_is_touched() {
     let cases = [
         (without, "path"),
         (entry(Path::new("")), "path"),
+        (entry(&folder.path().join("a\0b")), "NUL byte"),
         (entry(&path).with_option("maximum_retry_interval", "2s"), "maximum_retry_interval"),
         (entry(&path).with_option("default_retry_interval", "400ms"), "default_retry_interval"),
         (entry(&path).with_option("default_retry_interval", 5), "default_retry_interval"),
