@@ -70,6 +70,17 @@ async fn holds_of_an_earlier_boot_have_all_of_their_time_anew() {
 }
 
 #[tokio::test]
+async fn a_client_that_meets_a_file_of_an_earlier_boot_ends_nobodys_hold() {
+    let folder = folder();
+    let path = folder.path().join("locks");
+    let locks = module(&path).await;
+    locks.acquire("k").expire(HOUR).await.expect("free");
+    start_again(&path);
+    let taken = locks.acquire("k").await;
+    assert!(matches!(taken, Err(Error::Held { .. })), "{taken:?}");
+}
+
+#[tokio::test]
 async fn what_had_ended_in_an_earlier_boot_is_not_held_anew() {
     let folder = folder();
     let path = folder.path().join("locks");
