@@ -4,7 +4,7 @@ use std::path::{Component, Path, PathBuf};
 
 use pulldown_cmark::{Event, Options, Parser, Tag, TagEnd};
 
-use crate::command::{Result, root};
+use crate::command::{Result, root, target};
 
 /// How links begin that lead into this repository from elsewhere: from the pages of its crates.
 const ELSEWHERE: [&str; 2] = [
@@ -48,14 +48,14 @@ type Pages = BTreeMap<PathBuf, Page>;
 
 fn pages(root: &Path) -> Result<Pages> {
     let mut pages = Pages::new();
-    let mut folders = vec![root.to_owned()];
+    let (mut folders, built) = (vec![root.to_owned()], target());
     while let Some(folder) = folders.pop() {
         let unread = |error| format!("{}: {error}", folder.display());
         for entry in folder.read_dir().map_err(unread)? {
             let path = entry.map_err(unread)?.path();
             let name = path.file_name().unwrap_or_default().to_string_lossy();
             // What tools keep for themselves, and what Cargo builds.
-            if name.starts_with('.') || name == "target" {
+            if name.starts_with('.') || name == "target" || path == built {
                 continue;
             }
             if path.is_dir() {

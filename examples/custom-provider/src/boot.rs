@@ -60,8 +60,8 @@ impl BootId {
     }
 }
 
-/// What a counter of tokens begins with: the wall clock in microseconds.
-pub(crate) fn first_token() -> i64 {
+/// Where a client's tokens begin at the least: the wall clock in microseconds.
+pub(crate) fn least_token() -> i64 {
     let since = SystemTime::now().duration_since(UNIX_EPOCH).unwrap_or_default();
     i64::try_from(since.as_micros()).unwrap_or(i64::MAX)
 }

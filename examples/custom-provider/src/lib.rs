@@ -2,7 +2,7 @@
 //! server.
 //!
 //! Every operation is one transaction on the file. Fencing tokens grow also when the file was deleted;
-//! leases outlive a crash of the machine, guards end with it. It registers itself as `locking-sqlite`.
+//! leases outlive a crash of the machine. It registers itself as `locking-sqlite`.
 //!
 //! ```
 //! use std::sync::Arc;
@@ -31,6 +31,7 @@ mod boot;
 mod database;
 mod error;
 mod holds;
+mod identity;
 mod lock_file;
 mod migrate;
 mod options;

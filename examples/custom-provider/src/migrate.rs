@@ -1,7 +1,8 @@
 use rusqlite::{Connection, Transaction, TransactionBehavior};
 
-use crate::boot::{BootId, BootTime, first_token};
+use crate::boot::{BootId, BootTime, least_token};
 use crate::error::Failure;
+use crate::holds;
 
 /// In their order: a file's version is how many of them it has.
 const MIGRATIONS: [&str; 1] = [include_str!("../migrations/V1__tables.sql")];
@@ -45,15 +46,33 @@ pub(crate) fn run(connection: &mut Connection, boot: &BootId) -> Result<(), Fail
         transaction.pragma_update(None, "user_version", MIGRATIONS.len() as i64)?;
     }
     begin_boot(&transaction, boot)?;
+    transaction.execute(include_str!("sql/raise_tokens.sql"), [least_token()])?;
     Ok(transaction.commit()?)
 }
 
+/// Whether a file is still as `run` left it: of this build's version, and of this boot.
+pub(crate) fn is_current(transaction: &Transaction<'_>, boot: &BootId) -> rusqlite::Result<bool> {
+    let mut version = transaction.prepare_cached("PRAGMA user_version")?;
+    let version: i64 = version.query_row((), |row| row.get(0))?;
+    if version != MIGRATIONS.len() as i64 {
+        return Ok(false);
+    }
+    let mut found = transaction.prepare_cached(include_str!("sql/boot.sql"))?;
+    found.query_row((), |row| Ok(row.get_ref(0)?.as_str()? == boot.as_str()))
+}
+
 /// Where the file is of an earlier boot, its moments are no moments of ours.
-fn begin_boot(transaction: &Transaction<'_>, boot: &BootId) -> Result<(), Failure> {
-    let state = (boot.as_str(), first_token());
-    if transaction.execute(include_str!("sql/begin_boot.sql"), state)? > 0 {
-        transaction.execute(include_str!("sql/forget_guards.sql"), ())?;
-        transaction.execute(include_str!("sql/renew_leases.sql"), [BootTime::now()])?;
+///
+/// Whether the boot ended isn't sure: there are containers whose boot has an id of their own. So no hold is
+/// taken from anybody, guards neither: a wrong guess prolongs them.
+fn begin_boot(transaction: &Transaction<'_>, boot: &BootId) -> rusqlite::Result<()> {
+    let now = BootTime::now();
+    if transaction.execute(include_str!("sql/begin_boot.sql"), [boot.as_str()])? > 0 {
+        transaction.execute(include_str!("sql/drop_ended.sql"), ())?;
+        transaction.execute(include_str!("sql/renew_holds.sql"), [now])?;
+    } else {
+        // What is over would be renewed if the machine ended before somebody else sweeps.
+        holds::sweep(transaction, now)?;
     }
     Ok(())
 }

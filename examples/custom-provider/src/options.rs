@@ -1,3 +1,4 @@
+use std::os::unix::ffi::OsStrExt;
 use std::path::PathBuf;
 use std::time::Duration;
 
@@ -48,6 +49,8 @@ impl SqliteOptions {
                 "path",
                 "it is empty: give the file that the locks are in, say `/var/lib/shop/locks.sqlite`",
             )
+        } else if self.path.as_os_str().as_bytes().contains(&0) {
+            ("path", "it has a NUL byte in it, which no file's name can have")
         } else if self.maximum_retry_interval > Duration::from_millis(500) {
             // Twice of that, and a waiter doesn't find a free key within a second.
             ("maximum_retry_interval", "it is longer than 500 ms")

@@ -49,42 +49,81 @@ fn start_again(path: &Path) {
 }
 
 #[tokio::test]
-async fn guards_of_an_earlier_boot_are_gone() {
+async fn holds_of_an_earlier_boot_have_all_of_their_time_anew() {
     let folder = folder();
     let path = folder.path().join("locks");
     let before = module(&path).await;
-    let guard = before.lock("k").await.expect("free");
-    start_again(&path);
-    let after = module(&path).await;
-    let next = after.lock("k").await.expect("free at once");
-    assert!(next.token() > guard.token());
-}
-
-#[tokio::test]
-async fn leases_of_an_earlier_boot_have_all_of_their_time_anew() {
-    let folder = folder();
-    let path = folder.path().join("locks");
-    let before = module(&path).await;
+    before.acquire("guard").owner("me").expire(HOUR).await.expect("free");
     before.acquire("short").owner("me").expire(HOUR).await.expect("free");
     let endless = before.acquire("endless").owner("me").await.expect("free");
+    // A guard that nobody renews any more.
+    let change = "UPDATE locking_hold SET kind = 'guard' WHERE key = 'guard'";
+    sql(&path).execute_batch(change).expect("changed");
     start_again(&path);
     let after = module(&path).await;
-    let left = after.inspect("short").await.expect("answered").expect("held").expires_in;
-    assert!(left.is_some_and(|left| left > HOUR - SOON && left <= HOUR), "{left:?}");
+    for key in ["guard", "short"] {
+        let left = after.inspect(key).await.expect("answered").expect("held").expires_in;
+        assert!(left.is_some_and(|left| left > HOUR - SOON && left <= HOUR), "{key}: {left:?}");
+    }
     assert_eq!(after.inspect("endless").await.expect("answered").expect("held").expires_in, None);
     assert!(after.release_lease(&endless).await.expect("answered"));
 }
 
 #[tokio::test]
-async fn tokens_grow_though_a_crash_set_the_counter_back() {
+async fn a_client_that_meets_a_file_of_an_earlier_boot_ends_nobodys_hold() {
     let folder = folder();
     let path = folder.path().join("locks");
-    let before = module(&path).await.acquire("k").owner("me").await.expect("free");
+    let locks = module(&path).await;
+    locks.acquire("k").expire(HOUR).await.expect("free");
     start_again(&path);
-    let change = "UPDATE locking_state SET last_token = 1; DELETE FROM locking_hold";
+    let taken = locks.acquire("k").await;
+    assert!(matches!(taken, Err(Error::Held { .. })), "{taken:?}");
+}
+
+#[tokio::test]
+async fn what_had_ended_in_an_earlier_boot_is_not_held_anew() {
+    let folder = folder();
+    let path = folder.path().join("locks");
+    let before = module(&path).await;
+    before.acquire("ended").expire(HOUR).await.expect("free");
+    before.acquire("later").expire(HOUR).await.expect("free");
+    start_again(&path);
+    // The clock of that boot was at 1000 when the later one was taken.
+    let change = "UPDATE locking_hold SET expires = 1000 + lasts WHERE key = 'later'";
     sql(&path).execute_batch(change).expect("changed");
-    let after = module(&path).await.acquire("k").await.expect("free");
-    assert!(after.token() > before.token());
+    let after = module(&path).await;
+    assert!(after.inspect("ended").await.expect("answered").is_none());
+    assert!(after.inspect("later").await.expect("answered").is_some());
+}
+
+#[tokio::test]
+async fn what_is_over_is_swept_away_when_a_client_connects() {
+    let folder = folder();
+    let path = folder.path().join("locks");
+    module(&path).await.acquire("k").expire(HOUR).await.expect("free");
+    sql(&path).execute_batch("UPDATE locking_hold SET expires = 1").expect("changed");
+    let _connected = module(&path).await;
+    let count = |row: &rusqlite::Row<'_>| row.get::<_, i64>(0);
+    let left = sql(&path).query_row("SELECT count(*) FROM locking_hold", [], count);
+    assert_eq!(left.expect("a number"), 0);
+}
+
+#[tokio::test]
+async fn tokens_grow_though_the_counter_was_set_back() {
+    let folder = folder();
+    let path = folder.path().join("locks");
+    let mut last = module(&path).await.acquire("k").owner("me").await.expect("free").token();
+    // By a copy of the file of this boot, or by a crash of the machine.
+    for crashed in [false, true] {
+        if crashed {
+            start_again(&path);
+        }
+        let change = "UPDATE locking_state SET last_token = 1; DELETE FROM locking_hold";
+        sql(&path).execute_batch(change).expect("changed");
+        let token = module(&path).await.acquire("k").await.expect("free").token();
+        assert!(token > last, "{token} after {last}");
+        last = token;
+    }
 }
 
 #[tokio::test]
@@ -116,6 +155,24 @@ async fn a_newer_file_is_refused_and_left_as_it_is() {
 }
 
 #[tokio::test]
+async fn a_client_that_meets_a_newer_file_does_nothing_to_it() {
+    let folder = folder();
+    let path = folder.path().join("locks");
+    let locks = module(&path).await;
+    locks.acquire("k").await.expect("free");
+    sql(&path).pragma_update(None, "user_version", 99).expect("changed");
+    let (acquired, seen) = (locks.acquire("other").await.err(), locks.inspect("k").await.err());
+    for refused in [acquired, seen] {
+        assert!(matches!(refused, Some(Error::Configuration(_))), "{refused:?}");
+    }
+    let count = |row: &rusqlite::Row<'_>| row.get::<_, i64>(0);
+    let held = sql(&path).query_row("SELECT count(*) FROM locking_hold", [], count);
+    assert_eq!(held.expect("a number"), 1);
+    sql(&path).pragma_update(None, "user_version", 1).expect("changed");
+    locks.acquire("other").await.expect("free");
+}
+
+#[tokio::test]
 async fn another_programs_file_is_refused_and_left_as_it_is() {
     let folder = folder();
     let path = folder.path().join("shop");
@@ -137,6 +194,21 @@ async fn what_is_no_file_of_sqlites_is_refused() {
 }
 
 #[tokio::test]
+async fn a_file_with_another_name_is_refused_by_both_and_has_nothing_beside_it() {
+    let folder = folder();
+    let (path, other) = (folder.path().join("locks"), folder.path().join("other"));
+    module(&path).await.close(SOON).await.expect("closed");
+    std::fs::hard_link(&path, &other).expect("linked");
+    for name in [&path, &other] {
+        let problem = refused(entry(name)).await;
+        assert!(problem.contains("`path`") && problem.contains("another name"), "{problem}");
+    }
+    assert!(!folder.path().join("other-wal").exists());
+    std::fs::remove_file(&other).expect("it was there");
+    module(&path).await.acquire("k").await.expect("free");
+}
+
+#[tokio::test]
 async fn a_file_that_cannot_be_opened_is_a_mistake_in_the_options() {
     let folder = folder();
     for path in [folder.path().to_owned(), folder.path().join("no/such/folder")] {
@@ -153,6 +225,7 @@ async fn options_that_will_not_do_are_named_before_the_file_is_touched() {
     let cases = [
         (without, "path"),
         (entry(Path::new("")), "path"),
+        (entry(&folder.path().join("a\0b")), "NUL byte"),
         (entry(&path).with_option("maximum_retry_interval", "2s"), "maximum_retry_interval"),
         (entry(&path).with_option("default_retry_interval", "400ms"), "default_retry_interval"),
         (entry(&path).with_option("default_retry_interval", 5), "default_retry_interval"),

@@ -5,7 +5,7 @@ use std::path::{Path, PathBuf};
 use std::process::{Child, Command, Stdio};
 use std::time::Duration;
 
-use locking_core::{FencingToken, LockingModule, ProviderId};
+use locking_core::{Error, FencingToken, LockingModule, ProviderId};
 use locking_sqlite::{SqliteOptions, SqliteProvider};
 
 /// Tells this program, started again, which file it works on.
@@ -103,6 +103,37 @@ async fn what_was_acknowledged_is_there_after_a_kill_and_all_goes_on() {
         .and_then(|file| file.query_row("PRAGMA integrity_check", [], |row| row.get(0)))
         .expect("a file");
     assert_eq!(sound, "ok");
+}
+
+#[test]
+fn a_commit_that_the_disk_fails_is_of_unknown_outcome_and_all_goes_on() {
+    let folder = tempfile::tempdir().expect("a folder");
+    let (path, program) = (folder.path().join("locks"), std::env::current_exe().expect("a path"));
+    // No file of this process gets longer, and it isn't killed for that.
+    let limited = "trap '' XFSZ; ulimit -f 1000; exec \"$0\" \"$@\"";
+    let mut process = Command::new("sh");
+    process.args(["-c", limited]).arg(program);
+    process.args(["--exact", "acquires_until_the_disk_fails", "--ignored", "--nocapture"]);
+    let ended = process.env(FILE, &path).output().expect("it runs");
+    assert!(ended.status.success(), "{}", String::from_utf8_lossy(&ended.stderr));
+}
+
+#[tokio::test]
+#[ignore = "a part of a_commit_that_the_disk_fails_is_of_unknown_outcome_and_all_goes_on"]
+async fn acquires_until_the_disk_fails() {
+    let locks = module(&file()).await;
+    for _ in 0..10_000 {
+        let failed = match locks.acquire("k").owner("me").await {
+            Ok(lease) => locks.release_lease(&lease).await.err(),
+            Err(error) => Some(error),
+        };
+        if let Some(error) = failed {
+            assert!(matches!(error, Error::UnknownOutcome { .. }), "{error:?}");
+            locks.acquire("other").await.expect("the log is begun anew");
+            return;
+        }
+    }
+    panic!("the disk never failed");
 }
 
 /// Begins what a process tells.
