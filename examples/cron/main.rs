@@ -5,7 +5,8 @@
 //! LOCKING_POSTGRES_URL=postgres://me@127.0.0.1/shop cargo run --package cron --example cron
 //! ```
 //!
-//! In the database it makes a schema of its own, `cron`. Minutes take 400 ms here.
+//! Without either it tries a Redis on this machine. In the database it makes a schema of its own, `cron`; on
+//! Redis its keys begin with `cron:`, and are gone after ten minutes. Minutes take 400 ms here.
 //!
 //! 1. A lock that is held while the report is written isn't enough. Clocks differ: when the second
 //!    process's clock says that it is time, the first one is done and the key is free again.
@@ -193,5 +194,6 @@ fn server() -> ProviderConfig {
     } else {
         ProviderConfig::new("locking-redis")
             .with_option("redis_url", "${LOCKING_REDIS_URL:-redis://127.0.0.1:6379}")
+            .with_option("namespace", "cron:")
     }
 }

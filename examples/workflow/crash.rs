@@ -38,7 +38,7 @@ pub(crate) async fn a_process_dies() -> Result {
         assert!(!worker(&journal, &order, step).await?.success(), "it dies in {step}");
         let refused = module.acquire(&order).await.expect_err("the dead process's run holds it");
         assert!(matches!(refused, Error::Held { .. }), "{refused:?}");
-        println!("   another process meanwhile: {refused}");
+        println!("   another process meanwhile: {refused}; a new process goes on with the run");
         tokens.push(module.inspect(&order).await?.ok_or("it is held")?.token);
     }
     // The first one died before the engine had written down its lease.

@@ -35,7 +35,9 @@ impl Shop {
     /// Ends the process as if it had lost power: nothing is cleared up.
     pub(crate) fn may_die(&self, step: &str) {
         if self.dies_in.as_deref() == Some(step) {
-            println!("   the process dies");
+            println!(
+                "   the process dies in the step `{step}`, before the engine has written down its answer"
+            );
             std::process::abort();
         }
     }

@@ -99,9 +99,7 @@ async fn pay(context: Context) -> Answer<bool> {
     shop.may_die("pay");
     // Asks for more time, and so learns whether the lock is still there: days may have passed since the
     // step before.
-    if let Some(lease) = lease.lease() {
-        shop.module.extend(lease, TTL).await.map_err(failed)?;
-    }
+    lease.extend(&shop.module, TTL).await.map_err(failed)?;
     let token = lease.token_of(&order).ok_or_else(|| failed("the order isn't locked"))?;
     let paid = shop.pay(&order, run.id(), token).await.map_err(failed)?;
     let what = if paid { "pays" } else { "has nothing to pay for" };

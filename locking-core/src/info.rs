@@ -20,7 +20,7 @@ pub struct LockInfo {
     pub token: FencingToken,
     /// Whether it is a lease of `acquire`, or a guard's or job's.
     pub kind: HoldKind,
-    /// The time left until it expires; `None` if it doesn't.
+    /// The time left until it expires, never more than was asked for; `None` if it doesn't.
     pub expires_in: Option<Duration>,
     /// How many requests wait for the key; `None` where the store doesn't know.
     pub waiters: Option<usize>,

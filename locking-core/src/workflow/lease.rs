@@ -1,3 +1,5 @@
+use std::time::Duration;
+
 use serde::{Deserialize, Serialize};
 
 use crate::error::Result;
@@ -21,9 +23,7 @@ use crate::token::FencingToken;
 /// let token = lease.token_of("order_7").expect("a key of the step");
 ///
 /// // A workflow that is going to take longer asks for more time.
-/// if let Some(lease) = lease.lease() {
-///     module.extend(lease, Duration::from_secs(60)).await?;
-/// }
+/// lease.extend(&module, Duration::from_secs(60)).await?;
 /// # Ok(()) }
 /// ```
 #[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
@@ -45,6 +45,25 @@ impl StepLease {
     #[must_use]
     pub fn token_of(&self, key: &str) -> Option<FencingToken> {
         self.lease()?.token_of(key)
+    }
+
+    /// Sets the remaining time of all keys of the lease, those of an earlier step or a workflow around this
+    /// one too: also to less. So it tells whether the lease is still held. Nothing where the step was
+    /// skipped.
+    ///
+    /// # Errors
+    ///
+    /// Those of [`LockingModule::extend`]: [`Error::Lost`](crate::Error::Lost), with nothing changed, if a key
+    /// isn't held any more.
+    ///
+    /// # Cancellation safety
+    ///
+    /// Dropped at any await point, the lease may be extended or not.
+    pub async fn extend(&self, module: &LockingModule, ttl: Duration) -> Result<()> {
+        match self.lease() {
+            Some(lease) => module.extend(lease, ttl).await,
+            None => Ok(()),
+        }
     }
 
     /// The compensation of the acquire step: gives back exactly what it took. Never what was taken

@@ -13,7 +13,8 @@ pub(crate) async fn a_hold_is_told_with_owner_token_kind_and_time(f: Fixture) {
     assert_eq!(info.owner.as_ref().map(OwnerId::as_str), Some("o"));
     assert_eq!(info.kind, HoldKind::Lease);
     let left = info.expires_in.expect("it expires");
-    assert!(left <= LONG && left > LONG.mul_f64(0.95), "within 5 % of what was asked: {left:?}");
+    assert!(left <= LONG, "no more than was asked, {LONG:?}: {left:?}");
+    assert!(left > LONG.mul_f64(0.95), "at most 5 % less than was asked, {LONG:?}: {left:?}");
 
     let guard = f.a.lock(&guarded).await.expect("free");
     let info = f.b.inspect(&guarded).await.expect("answered").expect("held");
