@@ -30,6 +30,7 @@ async fn main() -> Result {
     the_file().await?;
     if env::var_os(PATIENCE).is_none() {
         again_with_another_environment()?;
+        println!("\nand files with a mistake:");
         for (mistake, named) in MISTAKES {
             refused(mistake, named).await?;
         }
@@ -48,7 +49,7 @@ async fn the_file() -> Result {
     println!("providers: {}, {}; the default is {}", providers[0], providers[1], providers[0]);
     ensure(providers[0].as_str() == "carts", "the flagged entry is the default")?;
 
-    let set = env::var(PATIENCE).unwrap_or_else(|_| "not set".to_owned());
+    let set = env::var(PATIENCE).unwrap_or_else(|_| "not set, so it is the file's 20ms".to_owned());
     let waited = patience(&module).await?;
     println!("{PATIENCE} is {set}: a second report waited {} ms", waited.as_millis());
     ensure(waited >= Duration::from_millis(20), "it waits as long as the option says")?;

@@ -79,11 +79,15 @@ async fn fleet(how: &str) -> Result<u32> {
     for process in &mut processes {
         process.tell(&first.to_string()).await?;
     }
-    let mut reports = 0;
+    let mut reports = Vec::new();
     for process in processes {
-        reports += process.reports().await?;
+        reports.extend(process.reports().await?);
     }
-    Ok(reports)
+    reports.sort();
+    for (tick, slow) in &reports {
+        println!("  {tick}: written by the process whose clock is {} ms slow", slow.as_millis());
+    }
+    Ok(u32::try_from(reports.len())?)
 }
 
 /// One of the fleet, from outside.
@@ -114,15 +118,11 @@ impl Process {
         Ok(input.write_all(format!("{line}\n").as_bytes()).await?)
     }
 
-    /// How many reports it wrote.
-    async fn reports(mut self) -> Result<u32> {
-        let mut reports = 0;
+    /// At which ticks it wrote a report, with by how much its clock is slow.
+    async fn reports(mut self) -> Result<Vec<(String, Duration)>> {
+        let mut reports = Vec::new();
         while let Some(tick) = self.says.next_line().await? {
-            println!(
-                "  at {tick}: written by the process whose clock is {} ms slow",
-                self.slow.as_millis()
-            );
-            reports += 1;
+            reports.push((tick, self.slow));
         }
         if self.child.wait().await?.success() { Ok(reports) } else { Err("it failed".into()) }
     }

@@ -38,6 +38,7 @@ async fn main() -> Result {
     let first = stage.leads("anna").await?;
     let bert = stage.start("bert");
     stage.somebody_waits().await?;
+    println!("   bert waits in line");
 
     println!("2. The leader is deposed by force");
     let deposed = Instant::now();

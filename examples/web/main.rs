@@ -20,7 +20,7 @@ mod answer;
 mod shop;
 
 use std::error::Error as StdError;
-use std::time::Duration;
+use std::time::{Duration, Instant};
 
 use axum::body::{Body, to_bytes};
 use axum::http::header::RETRY_AFTER;
@@ -122,6 +122,8 @@ struct Customer {
 
 /// What the shop answers.
 struct Answer {
+    order: String,
+    took: Duration,
     status: StatusCode,
     retry_after: Option<String>,
     text: String,
@@ -134,13 +136,15 @@ impl Customer {
     }
 
     async fn pay(&self, order: &str) -> Result<Answer> {
+        let asked = Instant::now();
         let request = Request::post(format!("{}/orders/{order}/pay", self.shop));
         let response = self.client.request(request.body(Body::empty())?).await?;
         let status = response.status();
         let retry_after = response.headers().get(RETRY_AFTER).map(|after| after.to_str());
         let retry_after = retry_after.transpose()?.map(str::to_owned);
         let text = to_bytes(Body::new(response.into_body()), 10_000).await?;
-        Ok(Answer { status, retry_after, text: String::from_utf8(text.into())? })
+        let (order, took) = (order.chars().take(4).collect(), asked.elapsed());
+        Ok(Answer { order, took, status, retry_after, text: String::from_utf8(text.into())? })
     }
 
     /// The same as a task.
@@ -151,7 +155,8 @@ impl Customer {
 
 impl std::fmt::Display for Answer {
     fn fmt(&self, f: &mut std::fmt::Formatter<'_>) -> std::fmt::Result {
-        write!(f, "{}: {}", self.status.as_u16(), self.text)?;
+        let (status, milliseconds) = (self.status.as_u16(), self.took.as_millis());
+        write!(f, "order {}: {status} after {milliseconds} ms: {}", self.order, self.text)?;
         match &self.retry_after {
             Some(seconds) => write!(f, " (Retry-After: {seconds})"),
             None => Ok(()),

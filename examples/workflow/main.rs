@@ -84,6 +84,7 @@ async fn a_step_fails(engine: &Engine) -> Result {
         assert!(module.inspect(free).await?.is_none(), "given back by compensation");
     }
     assert!(module.release_lease(&another).await?, "nobody else's was given back");
+    println!("   order_4 was held all the time; now order_2 is charged by another workflow:");
     // Without waiting: there is nobody to wait for.
     let next = AcquireLockStep::new("order_2", Duration::from_secs(30))?;
     let next = engine.run(charge(), "order_2", next).await?;
