@@ -142,7 +142,7 @@ impl Listener {
         let every = self.takeover.heartbeat;
         let mut due = interval_at(Instant::now() + every, every);
         due.set_missed_tick_behavior(tokio::time::MissedTickBehavior::Delay);
-        let mut beat: Option<JoinHandle<bool>> = None;
+        let mut beat: Option<JoinHandle<()>> = None;
         loop {
             tokio::select! {
                 biased;
@@ -163,9 +163,6 @@ impl Listener {
                     if beat.as_ref().is_some_and(|beat| !beat.is_finished()) {
                         continue;
                     }
-                    if let Some(last) = beat.take() && matches!(last.await, Ok(false)) {
-                        return;
-                    }
                     let (client, backend) = (Arc::clone(&client), Arc::clone(&backend));
                     let (session, text) = (session.clone(), Arc::clone(&beat_text));
                     beat = Some(tokio::spawn(beat_once(client, text, backend, session, self.bound())));
@@ -178,20 +175,19 @@ impl Listener {
 /// What a heartbeat answers in a session that is given up.
 const GIVEN_UP: &str = "0";
 
-/// A heartbeat: its answer moves the session's deadline, counted from before it was sent. `false`: it isn't the
-/// session any more that has answered.
+/// A heartbeat: its answer moves the session's deadline, counted from before it was sent; or ends the session, if
+/// it isn't the session any more that has answered.
 async fn beat_once(
     client: Arc<Client>,
     text: Arc<str>,
     backend: Arc<str>,
     session: Session,
     bound: Duration,
-) -> bool {
+) {
     let sent = Moment::now();
     match timeout(bound, pooler::backend(&client, &text)).await {
         Ok(Ok(answered)) if *answered == *backend => {
             session.prolong(sent.saturating_add(bound));
-            true
         }
         Ok(Ok(answered)) => {
             if answered == GIVEN_UP {
@@ -202,13 +198,12 @@ async fn beat_once(
                 );
             }
             session.end();
-            false
         }
         Ok(Err(failure)) => {
             tracing::warn!(?failure, "the PostgreSQL server refused a heartbeat");
-            true
         }
-        Err(_) => true,
+        // Unanswered for so long, the session is over by itself.
+        Err(_) => {}
     }
 }
 

@@ -27,11 +27,10 @@ const AGAIN: Duration = Duration::from_millis(200);
 /// What a lease is to the line of its key.
 #[derive(Debug)]
 pub(super) enum Standing {
-    /// No guard of this client: what the store knows of its token decides.
-    Unknown,
-    /// The hold that the store granted to this ask. The token may be one that the store wasn't told
-    /// yet, because the key was passed on since.
-    Current(AskId),
+    /// The store decides. If it is a guard of this client, by the ask to which it granted the hold: the
+    /// token may be one that the store wasn't told yet, because the key was passed on since. Else by what
+    /// it knows of the token.
+    AtStore(Option<AskId>),
     /// It was passed on, and is another holder's now: this lease is lost.
     Superseded,
 }
@@ -146,11 +145,11 @@ impl Held {
     /// What a lease with this token is to it.
     pub(super) fn standing(&self, token: FencingToken) -> Standing {
         if token == self.token {
-            Standing::Current(self.origin.clone())
+            Standing::AtStore(Some(self.origin.clone()))
         } else if token < self.token && token.get() + PASSES >= self.token.get() {
             Standing::Superseded
         } else {
-            Standing::Unknown
+            Standing::AtStore(None)
         }
     }
 

@@ -30,10 +30,8 @@ impl<S: LineStore> Lines<S> {
         let mut backoff = Backoff::default();
         loop {
             // It may be passed on between two tries.
-            let origin = match self.standing(lease) {
-                Standing::Superseded => return Err(self.superseded(lease, LossReason::Expired)),
-                Standing::Current(origin) => Some(origin),
-                Standing::Unknown => None,
+            let Standing::AtStore(origin) = self.standing(lease) else {
+                return Err(self.superseded(lease, LossReason::Expired));
             };
             let asked = Moment::now();
             match self.store().extend(lease, expiry, origin.as_ref()).await {
@@ -65,10 +63,8 @@ impl<S: LineStore> Lines<S> {
     ///
     /// [`LockingProvider::release_lease`]: crate::LockingProvider::release_lease
     pub async fn release_lease(self: &Arc<Self>, lease: &Lease) -> Result<()> {
-        let origin = match self.end(lease) {
-            Standing::Superseded => return Err(self.superseded(lease, LossReason::Released)),
-            Standing::Current(origin) => Some(origin),
-            Standing::Unknown => None,
+        let Standing::AtStore(origin) = self.end(lease) else {
+            return Err(self.superseded(lease, LossReason::Released));
         };
         let give_up = Instant::now() + self.store().patience();
         let mut backoff = Backoff::default();
@@ -136,11 +132,7 @@ impl<S: LineStore> Lines<S> {
         if self.pass_on(&lease) {
             return;
         }
-        let origin = match self.end(&lease) {
-            Standing::Superseded => return,
-            Standing::Current(origin) => Some(origin),
-            Standing::Unknown => None,
-        };
+        let Standing::AtStore(origin) = self.end(&lease) else { return };
         let lines = Arc::clone(self);
         self.spawn(async move {
             background::release_lease(&lines, &lease, origin.as_ref()).await;
@@ -150,26 +142,26 @@ impl<S: LineStore> Lines<S> {
 
     /// What a lease is to the lines.
     fn standing(&self, lease: &Lease) -> Standing {
-        let [leased] = lease.keys() else { return Standing::Unknown };
+        let [leased] = lease.keys() else { return Standing::AtStore(None) };
         self.with(&leased.key, |queue| {
-            queue.held.as_ref().map_or(Standing::Unknown, |held| held.standing(leased.token))
+            queue.held.as_ref().map_or(Standing::AtStore(None), |held| held.standing(leased.token))
         })
     }
 
     /// The lease is about to be given back: from here on it isn't passed on any more. Answers what it is
     /// to the lines.
     fn end(&self, lease: &Lease) -> Standing {
-        let mut standing = Standing::Unknown;
+        let mut standing = Standing::AtStore(None);
         for leased in lease.keys() {
             self.with(&leased.key, |queue| {
                 let Some(held) = &mut queue.held else { return };
                 standing = held.standing(leased.token);
-                if matches!(standing, Standing::Current(_)) {
+                if matches!(standing, Standing::AtStore(Some(_))) {
                     held.end();
                 }
             });
         }
-        if lease.keys().len() == 1 { standing } else { Standing::Unknown }
+        if lease.keys().len() == 1 { standing } else { Standing::AtStore(None) }
     }
 
     /// The store has answered that the lease is over: the lines forget it.

@@ -157,8 +157,7 @@ impl AcquireLockStep {
             let Some(left_behind) = run.left_behind(&lease) else { return Ok(lease.into()) };
             // That attempt may still be about to be taken back, however late: by the name and the token
             // under which it asked. Nothing was done under them yet, so they are given up.
-            let given_up = StepLease::with_left_behind(&lease, &left_behind);
-            self.give_up(given_up, deadline, module, &lease.provider).await?;
+            self.give_up(left_behind, deadline, module, &lease.provider).await?;
         }
     }
 

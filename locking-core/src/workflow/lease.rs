@@ -3,7 +3,7 @@ use std::time::Duration;
 use serde::{Deserialize, Serialize};
 
 use crate::error::Result;
-use crate::lease::{Lease, LeasedKey};
+use crate::lease::Lease;
 use crate::module::LockingModule;
 use crate::token::FencingToken;
 
@@ -96,15 +96,6 @@ impl StepLease {
     /// What a skipped step answers.
     pub(super) const fn skipped() -> Self {
         Self { lease: None }
-    }
-
-    /// What was granted to a step, of which an earlier attempt of it had taken some.
-    pub(super) fn with_left_behind(lease: &Lease, left_behind: &Lease) -> Self {
-        let keys = lease.keys().iter().map(|leased| LeasedKey {
-            taken: leased.taken || left_behind.token_of(leased.key.as_str()).is_some(),
-            ..leased.clone()
-        });
-        Lease::new(lease.provider.clone(), lease.owner.clone(), keys).into()
     }
 }
 

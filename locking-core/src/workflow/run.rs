@@ -108,9 +108,10 @@ impl WorkflowRun {
         self.inherited.iter().flatten().any(|other| is_of(other, lease, leased))
     }
 
-    /// The part of a lease that this run holds without any step of it being known to: an earlier
-    /// attempt of the step that asks now took it. `None` if there is no such part.
-    pub(super) fn left_behind(&self, lease: &Lease) -> Option<Lease> {
+    /// What is to be given up of a lease because this run holds a part of it without any step of it being
+    /// known to: an earlier attempt of the step that asks now took that. With it goes what was taken now.
+    /// `None` if there is no such part.
+    pub(super) fn left_behind(&self, lease: &Lease) -> Option<StepLease> {
         // An owner that the program named may be another run's too: what it holds isn't known to be
         // this run's.
         if lease.owner.as_ref() != Some(self.owner()) {
@@ -120,10 +121,13 @@ impl WorkflowRun {
             let held = self.held.iter().any(|other| is_of(other, lease, leased));
             held || self.inherits(lease, leased)
         };
-        let keys = lease.keys().iter().filter(|leased| !leased.taken && !is_known(leased));
-        let keys: Vec<_> = keys.cloned().collect();
-        let (provider, owner) = (lease.provider.clone(), lease.owner.clone());
-        (!keys.is_empty()).then(|| Lease::new(provider, owner, keys))
+        let is_ours = |leased: &&LeasedKey| leased.taken || !is_known(leased);
+        let ours: Vec<_> = lease.keys().iter().filter(is_ours).collect();
+        if ours.iter().all(|leased| leased.taken) {
+            return None;
+        }
+        let ours = ours.into_iter().map(|leased| LeasedKey { taken: true, ..leased.clone() });
+        Some(Lease::new(lease.provider.clone(), lease.owner.clone(), ours).into())
     }
 }
 
