@@ -1,5 +1,6 @@
 use std::future::Future;
 use std::sync::Arc;
+use std::time::Duration;
 
 use async_trait::async_trait;
 use tokio::runtime::Handle;
@@ -45,11 +46,14 @@ pub trait TryAcquire: LockingProvider + Clone {
 /// Its fairness is that of a race, and a waiter can be late by the longest delay of `backoff`:
 /// keep that well below a second.
 ///
+/// The last attempt begins before the deadline by twice what the one before it took, but by no less
+/// than 25 ms and no more than 100 ms, so that its answer is there in time.
+///
 /// # Errors
 ///
 /// - [`Error::Held`] if the keys are held and the request doesn't wait.
-/// - [`Error::TimedOut`] if they are still held at the deadline.
-/// - [`Error::UnknownOutcome`] if an attempt is unanswered at the deadline.
+/// - [`Error::TimedOut`] if they were held at the last attempt; it is told at the deadline.
+/// - [`Error::UnknownOutcome`] if an attempt is unanswered 35 ms after the deadline.
 /// - What else [`TryAcquire::try_acquire`] answers, except that a request that waits tries again
 ///   while the store is [unavailable](Error::Unavailable).
 pub async fn acquire_by_polling<P: TryAcquire>(
@@ -60,6 +64,7 @@ pub async fn acquire_by_polling<P: TryAcquire>(
     let provider = Arc::new(provider.clone());
     let request = Arc::new(request);
     loop {
+        let begun = Instant::now();
         let refused = match before(request.wait, attempt(&provider, &request)).await {
             Some(Ok(grant)) => return Ok(grant),
             Some(Err(error)) => error,
@@ -71,12 +76,27 @@ pub async fn acquire_by_polling<P: TryAcquire>(
             return Err(refused);
         }
         let delay = backoff.next_delay();
-        match request.wait.instant() {
-            Some(deadline) if Instant::now() >= deadline => return Err(timed_out(refused)),
-            Some(deadline) => sleep_until(deadline.min(Instant::now() + delay)).await,
-            None => sleep(delay).await,
+        let Some(deadline) = request.wait.instant() else {
+            sleep(delay).await;
+            continue;
+        };
+        let now = Instant::now();
+        let last_attempt = before_deadline(deadline, now - begun);
+        if now >= last_attempt {
+            sleep_until(deadline).await;
+            return Err(timed_out(refused));
         }
+        sleep_until(last_attempt.min(now + delay)).await;
     }
+}
+
+/// When the last attempt begins, after one that took so long: an attempt that is unanswered at the
+/// deadline leaves the caller without a true answer. The limits keep the time short in which a key that
+/// becomes free isn't seen.
+fn before_deadline(deadline: Instant, took: Duration) -> Instant {
+    const LEAST: Duration = Duration::from_millis(25);
+    const MOST: Duration = Duration::from_millis(100);
+    deadline.checked_sub((2 * took).clamp(LEAST, MOST)).unwrap_or(deadline)
 }
 
 fn may_change(refused: &Error) -> bool {
@@ -90,9 +110,10 @@ fn timed_out(refused: Error) -> Error {
     }
 }
 
-/// Runs a future until the request's deadline, and a little longer for an attempt that began at it.
+/// Runs a future until the request's deadline, and a little longer for an attempt that is about to be
+/// answered.
 async fn before<T>(wait: WaitUntil, future: impl Future<Output = T>) -> Option<T> {
-    const GRACE: std::time::Duration = std::time::Duration::from_millis(35);
+    const GRACE: Duration = Duration::from_millis(35);
     match wait.instant() {
         Some(deadline) => tokio::time::timeout_at(deadline + GRACE, future).await.ok(),
         None => Some(future.await),

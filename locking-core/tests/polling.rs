@@ -117,6 +117,46 @@ async fn an_unavailable_store_is_told_at_once_to_a_request_that_does_not_wait() 
 }
 
 #[tokio::test(start_paused = true)]
+async fn a_slow_store_has_answered_by_the_deadline() {
+    for took in [20, 40, 49].map(Duration::from_millis) {
+        let store = FakeStore::new();
+        hold(&store, "a").await;
+        store.attempts.all(Fault::Slow(took));
+        let begun = Instant::now();
+        let refused = poll(&store, request(["a"], within(seconds(2)))).await.expect_err("held");
+        assert!(matches!(refused, Error::TimedOut { .. }), "{took:?}: {refused:?}");
+        assert!(begun.elapsed() >= seconds(2) && begun.elapsed() <= seconds(2) + SLACK);
+    }
+}
+
+#[tokio::test(start_paused = true)]
+async fn a_stall_of_the_store_does_not_end_the_attempts_early() {
+    let store = FakeStore::new();
+    let held = hold(&store, "a").await;
+    store.attempts.next(1, Fault::Slow(seconds(2)));
+    let waiting = {
+        let store = store.clone();
+        tokio::spawn(async move { poll(&store, request(["a"], within(seconds(5)))).await })
+    };
+    tokio::time::sleep(seconds(4)).await;
+    store.release_lease(&held.lease).await.expect("it is held");
+    waiting.await.expect("no panic").expect("granted");
+}
+
+#[tokio::test(start_paused = true)]
+async fn a_key_that_becomes_free_shortly_before_the_deadline_is_granted() {
+    let store = FakeStore::new();
+    let held = hold(&store, "a").await;
+    let waiting = {
+        let store = store.clone();
+        tokio::spawn(async move { poll(&store, request(["a"], within(seconds(2)))).await })
+    };
+    tokio::time::sleep(Duration::from_millis(1_970)).await;
+    store.release_lease(&held.lease).await.expect("it is held");
+    waiting.await.expect("no panic").expect("granted");
+}
+
+#[tokio::test(start_paused = true)]
 async fn an_attempt_without_an_answer_is_an_unknown_outcome_at_the_deadline() {
     let store = FakeStore::new();
     store.attempts.next(1, Fault::Hang);

@@ -21,14 +21,10 @@ pub(crate) fn acquire(
     now: BootTime,
     request: &AcquireRequest,
 ) -> Result<Result<Vec<LeasedKey>, LockKey>> {
-    // First look, then write. The keys come sorted, so the first that blocks is the first in byte order.
-    let mut held = Vec::with_capacity(request.keys.len());
-    for key in &request.keys {
-        match find(transaction, now, key)? {
-            Some(hold) if !is_reentered(&hold, request) => return Ok(Err(key.clone())),
-            hold => held.push(hold),
-        }
-    }
+    let held = match enterable(transaction, now, request)? {
+        Ok(held) => held,
+        Err(blocking) => return Ok(Err(blocking)),
+    };
     let mut tokens = draw(transaction, held.iter().filter(|hold| hold.is_none()).count())?;
     let ends = request.expiry.map(|expiry| Ends::after(now, expiry));
     let mut leased = Vec::with_capacity(held.len());
@@ -46,6 +42,23 @@ pub(crate) fn acquire(
         });
     }
     Ok(Ok(leased))
+}
+
+/// What is held of the keys, by the owner who asks; or the first that somebody else holds.
+pub(crate) fn enterable(
+    connection: &Connection,
+    now: BootTime,
+    request: &AcquireRequest,
+) -> Result<Result<Vec<Option<LockInfo>>, LockKey>> {
+    // The keys come sorted, so the first that blocks is the first in byte order.
+    let mut held = Vec::with_capacity(request.keys.len());
+    for key in &request.keys {
+        match find(connection, now, key)? {
+            Some(hold) if !is_reentered(&hold, request) => return Ok(Err(key.clone())),
+            hold => held.push(hold),
+        }
+    }
+    Ok(Ok(held))
 }
 
 /// Sets the time of all keys of a lease, or of none: then it names the first that isn't held any more.

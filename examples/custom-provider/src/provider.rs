@@ -174,6 +174,11 @@ impl TryAcquire for SqliteProvider {
                 HoldKind::Guard => Durability::Processes,
                 _ => Durability::Machine,
             };
+            // Those who wait ask again and again: that must not keep the file from who gives the key back.
+            let held = file.look(|connection, now| holds::enterable(connection, now, &asked))?;
+            if let Err(blocking) = held {
+                return Ok(Err(blocking));
+            }
             // Before the moment from which the file counts.
             let from = Moment::now();
             let taken = file.transact(durability, |transaction, now| {
