@@ -166,6 +166,6 @@ async fn the_debug_of_options_on_their_way_shows_no_value() {
     let config = LockingConfig::new().with_provider(entry);
     let error = LockingModule::builder(config).register(shows).build().await.expect_err("it shows");
     let shown = format!("{error:?}");
-    assert!(shown.contains("providers[0].options") && shown.contains("url"), "{shown}");
+    assert!(shown.contains("url"), "{shown}");
     assert!(!shown.contains("hunter2"), "{shown}");
 }

@@ -4,9 +4,9 @@ mod support;
 
 use std::time::Duration;
 
-use locking_core::{ConfigurationError, ProviderConfig};
+use locking_core::{ConfigurationError, ProviderConfig, ProviderRegistration};
 use serde_json::json;
-use support::registered::{Options, built, mistake, start};
+use support::registered::{MEMORY, Options, built, mistake, start, start_with};
 
 /// A variable that cargo always sets for a test.
 const VARIABLE: &str = "CARGO_PKG_NAME";
@@ -73,6 +73,23 @@ async fn an_unknown_option_is_refused_with_its_path() {
 async fn an_unknown_option_below_another_is_refused_with_its_path() {
     let (path, _) = refused(redis().with_option("tls", json!({ "foo": 1 }))).await;
     assert_eq!(path, "providers[1].options.tls.foo");
+}
+
+#[tokio::test]
+async fn an_option_whose_value_the_provider_refuses_is_told_with_its_path() {
+    let picky = ProviderRegistration::new("picky", |_, options| {
+        Box::pin(async move {
+            let Options { pool, .. } = options.parse()?;
+            let place = if pool == Some(0) { "pool" } else { "tls.ca" };
+            Err(ConfigurationError::option(place, "it won't do").into())
+        })
+    });
+    for (size, place) in [(0, "pool"), (1, "tls.ca")] {
+        let first = ProviderConfig::new("locking-memory").as_default();
+        let entry = ProviderConfig::new("picky").with_option("pool", size);
+        let text = mistake(start_with([MEMORY, picky], [first, entry]).await).to_string();
+        assert_eq!(text, format!("invalid option `providers[1].options.{place}`: it won't do"));
+    }
 }
 
 #[tokio::test]

@@ -53,6 +53,7 @@ use std::time::Duration;
 use locking_core::{Capabilities, Capability, LockingProvider, ProviderRegistration};
 
 pub use crate::migrate::MIGRATIONS;
+use crate::options::Written;
 pub use crate::options::{PoolOptions, PostgresOptions, TakeoverOptions, TlsMode, TlsOptions};
 pub use crate::provider::PostgresProvider;
 use crate::settings::Settings;
@@ -91,7 +92,8 @@ fn capabilities(options: &PostgresOptions, settings: &Settings) -> Capabilities 
 pub const REGISTRATION: ProviderRegistration =
     ProviderRegistration::new(IDENTIFIER, |id, options| {
         Box::pin(async move {
-            let provider = PostgresProvider::connect(id, options.parse()?).await?;
+            let options = options.parse::<Written>()?.try_into()?;
+            let provider = PostgresProvider::connect(id, options).await?;
             Ok(Arc::new(provider) as Arc<dyn LockingProvider>)
         })
     });

@@ -45,6 +45,7 @@ use std::sync::Arc;
 
 use locking_core::{Capabilities, Capability, LockingProvider, ProviderRegistration};
 
+use crate::options::Written;
 pub use crate::options::{
     ConnectionOptions, ReconnectionOptions, RedisOptions, Secret, TlsOptions,
 };
@@ -68,7 +69,8 @@ pub const CAPABILITIES: Capabilities = Capabilities::none()
 pub const REGISTRATION: ProviderRegistration =
     ProviderRegistration::new(IDENTIFIER, |id, options| {
         Box::pin(async move {
-            let provider = RedisProvider::connect(id, options.parse()?).await?;
+            let options = options.parse::<Written>()?.try_into()?;
+            let provider = RedisProvider::connect(id, options).await?;
             Ok(Arc::new(provider) as Arc<dyn LockingProvider>)
         })
     });

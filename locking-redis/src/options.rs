@@ -199,7 +199,7 @@ impl fmt::Debug for Secret {
 /// The options as they are written.
 #[derive(Deserialize)]
 #[serde(deny_unknown_fields)]
-struct Written {
+pub(crate) struct Written {
     #[serde(default, deserialize_with = "some_secret")]
     redis_url: Option<String>,
     #[serde(default)]
@@ -214,15 +214,14 @@ struct Written {
 }
 
 impl TryFrom<Written> for RedisOptions {
-    type Error = String;
+    type Error = ConfigurationError;
 
-    fn try_from(written: Written) -> Result<Self, String> {
-        let url = written.redis_url.ok_or(
-            "`redis_url` is missing: give the server's address, say `\"${LOCKING_REDIS_URL}\"` for that in the environment",
-        )?;
-        let mut options = Self::new(url).map_err(problem)?;
+    fn try_from(written: Written) -> Result<Self, ConfigurationError> {
+        let missing = "it is missing: give the server's address, say `\"${LOCKING_REDIS_URL}\"` for that in the environment";
+        let url = written.redis_url.ok_or_else(|| option("redis_url", missing))?;
+        let mut options = Self::new(url)?;
         if let Some(namespace) = written.namespace {
-            options = options.with_namespace(namespace).map_err(problem)?;
+            options = options.with_namespace(namespace)?;
         }
         let Written { wait_locking_timeout, default_retry_interval, .. } = written;
         let maximum_retry_interval = written.maximum_retry_interval;
@@ -233,9 +232,8 @@ impl TryFrom<Written> for RedisOptions {
         options.maximum_retry_interval =
             maximum_retry_interval.unwrap_or(options.maximum_retry_interval);
         if options.default_retry_interval > options.maximum_retry_interval {
-            return Err(
-                "`default_retry_interval` is longer than `maximum_retry_interval`".to_owned()
-            );
+            let problem = "it is longer than `maximum_retry_interval`";
+            return Err(option("default_retry_interval", problem));
         }
         Ok(options)
     }
@@ -284,15 +282,10 @@ fn option(path: &str, problem: &str) -> ConfigurationError {
     ConfigurationError::option(path, problem)
 }
 
-fn problem(error: ConfigurationError) -> String {
-    match error {
-        ConfigurationError::Option { path, problem, .. } => format!("`{path}`: {problem}"),
-        other => other.to_string(),
-    }
-}
-
 #[cfg(test)]
 mod tests {
+    use locking_core::{LockingConfig, LockingModule, ProviderConfig};
+
     use super::*;
 
     fn parsed(options: &str) -> Result<RedisOptions, String> {
@@ -303,6 +296,20 @@ mod tests {
     fn a_missing_url_names_the_variable_to_use() {
         let error = parsed("{}").expect_err("a URL is required");
         assert!(error.contains("redis_url") && error.contains("LOCKING_REDIS_URL"), "{error}");
+    }
+
+    #[tokio::test]
+    async fn in_a_configuration_it_is_told_where_the_mistake_is() {
+        for (entry, path) in [
+            (ProviderConfig::new("locking-redis"), "redis_url"),
+            (ProviderConfig::new("locking-redis").with_option("redis_url", "x"), "redis_url"),
+            (ProviderConfig::new("locking-redis").with_option("namespaces", "x"), "namespaces"),
+        ] {
+            let module = LockingModule::new(LockingConfig::new().with_provider(entry));
+            let error = module.await.expect_err("a mistake").to_string();
+            let told = format!("invalid option `providers[0].options.{path}`: ");
+            assert!(error.starts_with(&told), "{error}");
+        }
     }
 
     #[test]

@@ -7,11 +7,10 @@ use super::error::ConfigurationError;
 /// of them can be a secret.
 pub(super) fn fill(
     value: &mut Value,
-    path: &str,
     variable: &dyn Fn(&str) -> Option<String>,
 ) -> Result<Vec<String>, ConfigurationError> {
     let mut secrets = Vec::new();
-    walk(value, path, &mut |text, path| {
+    walk(value, "", &mut |text, path| {
         if text.contains("${") {
             *text = filled(text, path, variable)?;
         }
@@ -35,8 +34,9 @@ fn walk(value: &mut Value, path: &str, visit: Visit<'_>) -> Result<(), Configura
             items.try_for_each(|(at, item)| walk(item, &format!("{path}[{at}]"), visit))
         }
         Value::Object(fields) => {
+            let dot = if path.is_empty() { "" } else { "." };
             let mut fields = fields.iter_mut();
-            fields.try_for_each(|(name, field)| walk(field, &format!("{path}.{name}"), visit))
+            fields.try_for_each(|(name, field)| walk(field, &format!("{path}{dot}{name}"), visit))
         }
         _ => Ok(()),
     }
@@ -89,7 +89,7 @@ mod tests {
     use super::*;
 
     fn with(text: &str) -> Result<String, ConfigurationError> {
-        filled(text, "providers[0].options.url", &|name| match name {
+        filled(text, "tls.ca", &|name| match name {
             "URL" => Some("redis://:secret@host".to_owned()),
             "EMPTY" => Some(String::new()),
             _ => None,
@@ -117,7 +117,7 @@ mod tests {
     fn a_missing_variable_is_named_with_the_option() {
         let error = with("${LOCKING_REDIS_URL}").expect_err("not set").to_string();
         assert!(error.contains("`LOCKING_REDIS_URL`"), "{error}");
-        assert!(error.contains("`providers[0].options.url`"), "{error}");
+        assert!(error.contains("`tls.ca`"), "{error}");
     }
 
     #[test]
@@ -131,7 +131,7 @@ mod tests {
     #[test]
     fn nested_values_are_filled_and_named_by_their_path() {
         let mut value = serde_json::json!({ "tls": { "files": ["${URL}", "${NONE}"] } });
-        let error = fill(&mut value, "options", &|_| None).expect_err("not set").to_string();
-        assert!(error.contains("options.tls.files[0]"), "{error}");
+        let error = fill(&mut value, &|_| None).expect_err("not set").to_string();
+        assert!(error.contains("`tls.files[0]`"), "{error}");
     }
 }

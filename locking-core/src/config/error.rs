@@ -64,7 +64,8 @@ pub enum ConfigurationError {
     #[error("invalid option `{path}`: {problem}")]
     #[non_exhaustive]
     Option {
-        /// Where it is, from the top of the configuration.
+        /// Where it is, from the top of the configuration; for options that don't come from one, from
+        /// their own top.
         path: String,
         /// What is wrong.
         problem: String,
@@ -89,6 +90,16 @@ pub enum ConfigurationError {
         /// Where it is.
         path: String,
     },
+    /// What a provider stands on isn't as it has to be: tables that are missing, rights that weren't
+    /// granted.
+    #[error("the store of locking provider `{provider}` isn't ready: {problem}")]
+    #[non_exhaustive]
+    Store {
+        /// The provider.
+        provider: ProviderId,
+        /// What is wrong, and what to do about it.
+        problem: String,
+    },
     /// A call named a provider that is neither an id nor the identifier of just one entry.
     #[error("no provider `{name}` is configured; configured are: {}", list(.ids))]
     #[non_exhaustive]
@@ -101,10 +112,28 @@ pub enum ConfigurationError {
 }
 
 impl ConfigurationError {
-    /// See [`Self::Option`]: what a provider says of an option whose value won't do.
+    /// See [`Self::Option`]: what a provider says of an option whose value won't do. The path is that
+    /// within its options, say `tls.ca`; where they come from a configuration, the module completes it.
     #[must_use]
     pub fn option(path: impl Into<String>, problem: impl Into<String>) -> Self {
         Self::Option { path: path.into(), problem: problem.into() }
+    }
+
+    /// See [`Self::Store`].
+    #[must_use]
+    pub fn store(provider: &ProviderId, problem: impl Into<String>) -> Self {
+        Self::Store { provider: provider.clone(), problem: problem.into() }
+    }
+
+    /// The same, told from the top of the configuration: the options stand at `options` in it.
+    pub(crate) fn below(mut self, options: &str) -> Self {
+        if let Self::Option { path, .. }
+        | Self::MissingVariable { path, .. }
+        | Self::MalformedReference { path } = &mut self
+        {
+            *path = if path.is_empty() { options.to_owned() } else { format!("{options}.{path}") };
+        }
+        self
     }
 }
 

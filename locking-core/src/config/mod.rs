@@ -124,14 +124,11 @@ impl fmt::Debug for ProviderConfig {
 ///
 /// Its `Debug` shows their names, never their values.
 #[derive(Clone)]
-pub struct ProviderOptions {
-    path: String,
-    options: Map<String, Value>,
-}
+pub struct ProviderOptions(Map<String, Value>);
 
 impl ProviderOptions {
-    pub(crate) fn new(path: String, options: Map<String, Value>) -> Self {
-        Self { path, options }
+    pub(crate) fn new(options: Map<String, Value>) -> Self {
+        Self(options)
     }
 
     /// Fills in the environment and reads the options as `T`.
@@ -141,17 +138,17 @@ impl ProviderOptions {
     /// # Errors
     ///
     /// - [`ConfigurationError::Option`] with the path of the option that is unknown, missing or
-    ///   wrong.
+    ///   wrong, within these options. What the factory answers is told to the application with the
+    ///   path from the top of its configuration.
     /// - [`ConfigurationError::MissingVariable`] and [`ConfigurationError::MalformedReference`] if
     ///   the environment can't be filled in.
     pub fn parse<T: DeserializeOwned>(self) -> Result<T, ConfigurationError> {
-        let mut options = Value::Object(self.options);
-        let secrets =
-            environment::fill(&mut options, &self.path, &|name| std::env::var(name).ok())?;
+        let mut options = Value::Object(self.0);
+        let secrets = environment::fill(&mut options, &|name| std::env::var(name).ok())?;
         serde_path_to_error::deserialize(options).map_err(|error| {
             let path = match error.path().to_string() {
-                here if here == "." => self.path.clone(),
-                below => format!("{}.{below}", self.path),
+                here if here == "." => String::new(),
+                below => below,
             };
             let problem = without(&secrets, error.into_inner().to_string());
             ConfigurationError::Option { path, problem }
@@ -169,9 +166,6 @@ fn without(secrets: &[String], message: String) -> String {
 
 impl fmt::Debug for ProviderOptions {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
-        f.debug_struct("ProviderOptions")
-            .field("path", &self.path)
-            .field("options", &self.options.keys().collect::<Vec<_>>())
-            .finish()
+        f.debug_tuple("ProviderOptions").field(&self.0.keys().collect::<Vec<_>>()).finish()
     }
 }

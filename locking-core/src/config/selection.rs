@@ -1,5 +1,3 @@
-use serde_json::Map;
-
 use super::{ConfigurationError, LockingConfig, ProviderConfig, ProviderOptions};
 use crate::provider_id::ProviderId;
 use crate::registry::{MEMORY, ProviderRegistration, Registry};
@@ -19,6 +17,8 @@ pub(crate) struct PlannedProvider {
     pub(crate) id: ProviderId,
     pub(crate) registration: ProviderRegistration,
     pub(crate) options: ProviderOptions,
+    /// Where the options are in the configuration.
+    pub(crate) path: String,
 }
 
 impl Plan {
@@ -62,7 +62,8 @@ impl PlannedProvider {
         Ok(Self {
             registration: registry.find(&entry.resolve)?,
             id: ProviderId::new(entry.id.unwrap_or(entry.resolve))?,
-            options: ProviderOptions::new(format!("providers[{at}].options"), entry.options),
+            options: ProviderOptions::new(entry.options),
+            path: format!("providers[{at}].options"),
         })
     }
 }
@@ -108,12 +109,8 @@ fn memory_place(
     if let [only] = configured.as_slice() {
         return Ok(*only);
     }
-    let registration = registry.find(MEMORY).map_err(|_| ConfigurationError::MemoryNotLinked)?;
-    providers.push(PlannedProvider {
-        id: ProviderId::new(MEMORY)?,
-        registration,
-        options: ProviderOptions::new("options".to_owned(), Map::new()),
-    });
+    let memory = PlannedProvider::new(providers.len(), ProviderConfig::new(MEMORY), registry);
+    providers.push(memory.map_err(|_| ConfigurationError::MemoryNotLinked)?);
     Ok(providers.len() - 1)
 }
 

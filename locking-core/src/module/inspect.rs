@@ -1,7 +1,7 @@
 use super::call::{refused, traced};
 use super::target::Target;
 use super::{CallFuture, LockingModule};
-use crate::error::Result;
+use crate::error::{Error, Result};
 use crate::info::LockInfo;
 use crate::invalid::InvalidInput;
 use crate::key::LockKey;
@@ -13,8 +13,7 @@ use crate::key::LockKey;
 /// - [`Error::Unsupported`](crate::Error::Unsupported) if the provider doesn't declare
 ///   [`Capability::Lists`](crate::Capability::Lists).
 /// - [`Error::InvalidInput`](crate::Error::InvalidInput) before any I/O, for the key.
-/// - [`Error::Unavailable`](crate::Error::Unavailable) or
-///   [`Error::UnknownOutcome`](crate::Error::UnknownOutcome) if the store didn't answer.
+/// - [`Error::Unavailable`](crate::Error::Unavailable) if the store didn't answer.
 /// - [`Error::Closed`](crate::Error::Closed) if the provider is closed.
 /// - [`Error::Configuration`](crate::Error::Configuration) if it names a provider that isn't
 ///   configured.
@@ -48,7 +47,7 @@ impl<'a> Inspect<'a> {
             keys = ?[&key],
             outcome = tracing::field::Empty,
         );
-        let call = Box::pin(async move { target.provider().inspect(&key).await });
+        let call = Box::pin(async move { told(target.provider().inspect(&key).await) });
         Ok(traced(span, call))
     }
 }
@@ -68,8 +67,7 @@ impl<'a> IntoFuture for Inspect<'a> {
 ///
 /// - [`Error::Unsupported`](crate::Error::Unsupported) if the provider doesn't declare
 ///   [`Capability::Lists`](crate::Capability::Lists).
-/// - [`Error::Unavailable`](crate::Error::Unavailable) or
-///   [`Error::UnknownOutcome`](crate::Error::UnknownOutcome) if the store didn't answer.
+/// - [`Error::Unavailable`](crate::Error::Unavailable) if the store didn't answer.
 /// - [`Error::Closed`](crate::Error::Closed) if the provider is closed.
 /// - [`Error::Configuration`](crate::Error::Configuration) if it names a provider that isn't
 ///   configured.
@@ -101,7 +99,7 @@ impl<'a> List<'a> {
             provider = %target.id(),
             outcome = tracing::field::Empty,
         );
-        Ok(traced(span, target.provider().list()))
+        Ok(traced(span, Box::pin(async move { told(target.provider().list().await) })))
     }
 }
 
@@ -112,4 +110,12 @@ impl<'a> IntoFuture for List<'a> {
     fn into_future(self) -> Self::IntoFuture {
         self.start().unwrap_or_else(refused)
     }
+}
+
+/// A question changes nothing: without an answer, it can as well be put again.
+fn told<T>(answer: Result<T>) -> Result<T> {
+    answer.map_err(|error| match error {
+        Error::UnknownOutcome { provider, source } => Error::Unavailable { provider, source },
+        other => other,
+    })
 }

@@ -41,7 +41,10 @@ impl Targets {
                 Ok(provider) => targets.push(Target { provider, identifier: Some(identifier) }),
                 Err(error) => {
                     close(&targets).await;
-                    return Err(error);
+                    return Err(match error {
+                        Error::Configuration(mistake) => mistake.below(&planned.path).into(),
+                        other => other,
+                    });
                 }
             }
         }

@@ -11,9 +11,10 @@ use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
 use std::time::Duration;
 
 use locking_core::{
-    AcquireRequest, Backoff, Capabilities, Error, Expiry, FencingToken, Grant, Hold, KeySet, Lease,
-    LeasedKey, LockKey, LockingModule, LockingProvider, LossReason, OwnerId, ProviderId,
-    ReleaseScope, Result, Session, TryAcquire, WaitUntil, acquire_by_polling, async_trait,
+    AcquireRequest, Backoff, Capabilities, Capability, Error, Expiry, FencingToken, Grant, Hold,
+    KeySet, Lease, LeasedKey, LockInfo, LockKey, LockingModule, LockingProvider, LossReason,
+    OwnerId, ProviderId, ReleaseScope, Result, Session, TryAcquire, WaitUntil, acquire_by_polling,
+    async_trait,
 };
 use tokio::time::{Instant, sleep};
 
@@ -38,6 +39,8 @@ pub(crate) struct Inner {
     /// Releases, by name or as a lease.
     pub(crate) releases: Calls,
     pub(crate) release_alls: Calls,
+    /// Questions who holds what, to which it has no answer.
+    pub(crate) questions: Calls,
     pub(crate) closes: Calls,
 }
 
@@ -80,6 +83,7 @@ impl FakeStore {
             extends: Calls::default(),
             releases: Calls::default(),
             release_alls: Calls::default(),
+            questions: Calls::default(),
             closes: Calls::default(),
         }))
     }
@@ -259,6 +263,16 @@ impl LockingProvider for FakeStore {
             }
         }
         Ok(count)
+    }
+
+    async fn inspect(&self, _: &LockKey) -> Result<Option<LockInfo>> {
+        self.questions.begin(&self.id).await?;
+        Err(Error::unsupported(&self.id, Capability::Lists))
+    }
+
+    async fn list(&self) -> Result<Vec<LockInfo>> {
+        self.questions.begin(&self.id).await?;
+        Err(Error::unsupported(&self.id, Capability::Lists))
     }
 
     async fn close(&self) -> Result<()> {

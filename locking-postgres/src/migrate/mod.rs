@@ -79,7 +79,7 @@ pub(crate) async fn check(id: &ProviderId, client: &Client, schema: &str) -> Res
             let problem = format!(
                 "the user may not use the schema `{schema}`: grant it `USAGE` on the schema, `USAGE`, `SELECT`, `UPDATE` on its sequences, `SELECT`, `INSERT`, `UPDATE`, `DELETE` on its tables and `EXECUTE` on its functions"
             );
-            return Err(ConfigurationError::option("schema", problem).into());
+            return Err(ConfigurationError::store(id, problem).into());
         }
         Err(failure) => return Err(failure.into_error(id)),
     };
@@ -90,7 +90,7 @@ pub(crate) async fn check(id: &ProviderId, client: &Client, schema: &str) -> Res
     let problem = format!(
         "the schema `{schema}` {state}: call `module.migrate()` once, set `migrate_at_start`, or run the files `locking-postgres/migrations/*.sql` after `SET search_path = {schema}, pg_temp`"
     );
-    Err(ConfigurationError::option("schema", problem).into())
+    Err(ConfigurationError::store(id, problem).into())
 }
 
 /// Which migrations have run, by whatever tool. None if not a single one has.
@@ -182,7 +182,7 @@ impl Problem {
             },
             Err(error) => format!("{error}: that is what the table `{schema}.{HISTORY}` says"),
         };
-        ConfigurationError::option("schema", problem).into()
+        ConfigurationError::store(id, problem).into()
     }
 
     /// Or what the migrations themselves have against it.

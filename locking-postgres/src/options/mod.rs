@@ -15,7 +15,7 @@ pub(crate) use self::address::Address;
 pub use self::pool::PoolOptions;
 pub use self::takeover::TakeoverOptions;
 pub use self::tls::{TlsMode, TlsOptions};
-use self::written::Written;
+pub(crate) use self::written::Written;
 
 /// What can be set in a configuration's `options`.
 ///

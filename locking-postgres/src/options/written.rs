@@ -4,6 +4,7 @@ use locking_core::{ConfigurationError, config};
 use serde::Deserialize;
 use tokio_postgres::Config;
 
+use super::option;
 use super::secret::Secret;
 use super::{Address, PoolOptions, PostgresOptions, TakeoverOptions, TlsOptions};
 
@@ -13,7 +14,7 @@ const VARIABLE: &str = "DATABASE_URL";
 /// The options as they are written.
 #[derive(Deserialize)]
 #[serde(deny_unknown_fields)]
-pub(super) struct Written {
+pub(crate) struct Written {
     url: Option<Secret>,
     host: Option<String>,
     port: Option<u16>,
@@ -44,9 +45,9 @@ pub(super) struct Written {
 }
 
 impl TryFrom<Written> for PostgresOptions {
-    type Error = String;
+    type Error = ConfigurationError;
 
-    fn try_from(written: Written) -> Result<Self, String> {
+    fn try_from(written: Written) -> Result<Self, ConfigurationError> {
         written.options(|variable| std::env::var(variable).ok())
     }
 }
@@ -55,10 +56,10 @@ impl Written {
     fn options(
         self,
         environment: impl Fn(&str) -> Option<String>,
-    ) -> Result<PostgresOptions, String> {
+    ) -> Result<PostgresOptions, ConfigurationError> {
         let mut options = self.server(environment)?;
         if let Some(schema) = self.schema {
-            options = options.with_schema(schema).map_err(problem)?;
+            options = options.with_schema(schema)?;
         }
         let set = |option: &mut Duration, written: Option<Duration>| {
             *option = written.unwrap_or(*option);
@@ -68,12 +69,12 @@ impl Written {
         set(&mut options.wait_locking_timeout, self.wait_locking_timeout);
         set(&mut options.default_retry_interval, self.default_retry_interval);
         set(&mut options.maximum_retry_interval, self.maximum_retry_interval);
-        options.tls = self.tls.and(options.tls).map_err(problem)?;
+        options.tls = self.tls.and(options.tls)?;
         options.pool = self.pool;
         options.takeover = self.takeover;
         options.pgbouncer = self.pgbouncer;
         options.migrate_at_start = self.migrate_at_start;
-        options.check().map_err(problem)?;
+        options.check()?;
         Ok(options)
     }
 
@@ -81,21 +82,24 @@ impl Written {
     fn server(
         &self,
         environment: impl Fn(&str) -> Option<String>,
-    ) -> Result<PostgresOptions, String> {
+    ) -> Result<PostgresOptions, ConfigurationError> {
         match (&self.url, self.part()) {
             (Some(_), Some(part)) => {
-                Err(format!("`{part}`: it is part of `url`; write either the one or the other"))
+                Err(option(part, "it is part of `url`; write either the one or the other"))
             }
-            (Some(url), None) => PostgresOptions::new(url.expose()).map_err(problem),
+            (Some(url), None) => PostgresOptions::new(url.expose()),
             (None, Some(part)) => self.of_parts(part),
             (None, None) => {
                 let url = environment(VARIABLE).filter(|url| !url.is_empty()).ok_or_else(|| {
-                    format!(
-                        "`url` is missing, and `{VARIABLE}` isn't set in the environment: give the server's address as one of them, or as `host`, `user`, `password` and `database`"
-                    )
+                    let problem = format!(
+                        "it is missing, and `{VARIABLE}` isn't set in the environment: give the server's address as one of them, or as `host`, `user`, `password` and `database`"
+                    );
+                    option("url", &problem)
                 })?;
                 let (address, tls) = Address::parse(&url).map_err(|problem| {
-                    format!("`url` is missing, and of `{VARIABLE}` in the environment: {problem}")
+                    let problem =
+                        format!("it is missing, and of `{VARIABLE}` in the environment: {problem}");
+                    option("url", &problem)
                 })?;
                 Ok(PostgresOptions { tls, ..PostgresOptions::at(address) })
             }
@@ -114,9 +118,11 @@ impl Written {
         parts.into_iter().find(|(_, written)| *written).map(|(part, _)| part)
     }
 
-    fn of_parts(&self, part: &str) -> Result<PostgresOptions, String> {
+    fn of_parts(&self, part: &str) -> Result<PostgresOptions, ConfigurationError> {
         let host = self.host.as_ref().ok_or_else(|| {
-            format!("`host` is missing beside `{part}`: write all parts of the address, or `url`")
+            let problem =
+                format!("it is missing beside `{part}`: write all parts of the address, or `url`");
+            option("host", &problem)
         })?;
         let mut config = Config::new();
         config.host(host);
@@ -130,7 +136,7 @@ impl Written {
         if let Some(database) = &self.database {
             config.dbname(database);
         }
-        let address = Address::new(config).map_err(|problem| format!("`host`: {problem}"))?;
+        let address = Address::new(config).map_err(|problem| option("host", &problem))?;
         Ok(PostgresOptions::at(address))
     }
 }
@@ -147,15 +153,9 @@ fn some_interval<'de, D: serde::Deserializer<'de>>(
     config::duration::human_only::deserialize(deserializer).map(Some)
 }
 
-fn problem(error: ConfigurationError) -> String {
-    match error {
-        ConfigurationError::Option { path, problem, .. } => format!("`{path}`: {problem}"),
-        other => other.to_string(),
-    }
-}
-
 #[cfg(test)]
 mod tests {
+    use locking_core::{LockingConfig, LockingModule, ProviderConfig};
     use serde_json::{Value, json};
     use tokio_postgres::config::Host;
 
@@ -170,7 +170,9 @@ mod tests {
     fn with_variable(options: Value, url: Option<&str>) -> Result<PostgresOptions, String> {
         let written: Written =
             serde_json::from_value(options).map_err(|error| error.to_string())?;
-        written.options(|variable| url.filter(|_| variable == "DATABASE_URL").map(str::to_owned))
+        let environment =
+            |variable: &str| url.filter(|_| variable == "DATABASE_URL").map(str::to_owned);
+        written.options(environment).map_err(|error| error.to_string())
     }
 
     fn refused(options: Value) -> String {
@@ -184,6 +186,20 @@ mod tests {
             all[name] = value.clone();
         }
         all
+    }
+
+    #[tokio::test]
+    async fn in_a_configuration_it_is_told_where_the_mistake_is() {
+        for (entry, path) in [
+            (ProviderConfig::new("locking-postgres").with_option("user", "me"), "host"),
+            (ProviderConfig::new("locking-postgres").with_option("url", "x"), "url"),
+            (ProviderConfig::new("locking-postgres").with_option("schemas", "x"), "schemas"),
+        ] {
+            let module = LockingModule::new(LockingConfig::new().with_provider(entry));
+            let error = module.await.expect_err("a mistake").to_string();
+            let told = format!("invalid option `providers[0].options.{path}`: ");
+            assert!(error.starts_with(&told), "{error}");
+        }
     }
 
     #[test]

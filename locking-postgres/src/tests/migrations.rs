@@ -36,10 +36,7 @@ async fn execute(server: &Postgres, sql: &str) -> String {
 /// What is wrong with the schema.
 fn problem(result: Result<()>) -> String {
     match result.expect_err("refused") {
-        Error::Configuration(ConfigurationError::Option { path, problem, .. }) => {
-            assert_eq!(path, "schema");
-            problem
-        }
+        Error::Configuration(ConfigurationError::Store { problem, .. }) => problem,
         other => panic!("{other:?}"),
     }
 }
