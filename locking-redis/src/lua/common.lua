@@ -3,8 +3,9 @@
 -- How long a grant from the queue lasts until its client confirms it, in ms: what a dead or stopped
 -- client at the head of a queue costs those behind it.
 local TERM = 400
--- How long a queue is kept that nobody asks about any more, in ms. Who waits asks twice a second.
-local QUEUE_TERM = 60000
+-- How long a queue is kept that nobody asks about any more, in ms, and what is known of who waited in it.
+-- Who waits asks twice a second, and one whose queue is gone asks to be the first of a new one.
+local QUEUE_TERM = 15000
 -- How long it is remembered that a request was taken back, in ms: longer than any command is under way.
 local WITHDRAWN_TERM = 10000
 -- After how many moves a request for several keys has the free ones kept for it, and for how long in ms.

@@ -124,6 +124,7 @@ local function hand_on(key, asking)
         local words = { 'grant', token, ms, e.request, e.keys[1] }
         if tell(e.request, table.concat(words, '\0')) > 0 then return end
         for i = 1, #taken do redis.call('DEL', taken[i]) end
+        if #e.keys > 1 then redis.call('DEL', moves_of(e.request)) end
       end
     end
   end
