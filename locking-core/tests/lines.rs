@@ -8,8 +8,8 @@ use std::time::Duration;
 
 use locking_core::line::{Answer, AskId, Lines, Manner};
 use locking_core::{
-    AcquireRequest, Error, FencingToken, Grant, HoldKind, Lease, LockInfo, Moment, OwnerId, Result,
-    WaitUntil,
+    AcquireRequest, Error, Expiry, FencingToken, Grant, Hold, HoldKind, Lease, LockInfo,
+    LossReason, LossSignal, Moment, OwnerId, Result, WaitUntil,
 };
 use script::{
     Call, Prompter, Script, blocked, guard, lease, lines, reentered, taken, tell, unavailable,
@@ -49,6 +49,11 @@ fn is_known(lines: &Lines<Script>, lease: &Lease, ask: &AskId) -> bool {
     let leased = &lease.keys()[0];
     let stale = LockInfo::new(leased.key.clone(), FencingToken::new(0), HoldKind::Guard);
     lines.named(stale, ask.as_str()).token == leased.token
+}
+
+fn loss_of(request: &AcquireRequest) -> LossSignal {
+    let Hold::Guard(loss) = &request.hold else { panic!("a guard's request") };
+    loss.clone()
 }
 
 /// Releases a lease, which the store answers so.
@@ -322,6 +327,86 @@ async fn a_guard_that_was_freed_by_force_before_its_grant_was_heard_of_is_lost()
         asking.await.expect("no panic").expect("granted");
         assert_eq!(loss.reason(), Some(locking_core::LossReason::Revoked));
     }
+}
+
+#[tokio::test(start_paused = true)]
+async fn a_guard_in_line_that_was_freed_by_force_before_its_grant_was_heard_of_is_lost() {
+    let (lines, mut store) = lines();
+    let holder = held(&lines, &mut store, "k", 100).await;
+    for told in [true, false] {
+        let request = guard(&["k"], within(10 * SECOND));
+        let loss = loss_of(&request);
+        let waiting = acquire(&lines, request);
+        let (ask, _, answer) = store.asked().await;
+        if told {
+            answer.send(blocked(&ask, 100)).expect("heard");
+            settle().await;
+            lines.revoked("k", ask.id.as_str());
+            tell(&lines, &ask, 200, TERM);
+        } else {
+            lines.revoked("k", ask.id.as_str());
+            answer.send(taken(&ask, 300)).expect("heard");
+        }
+        waiting.await.expect("no panic").expect("granted, as far as it knows");
+        assert_eq!(loss.reason(), Some(LossReason::Revoked), "told: {told}");
+    }
+    drop(holder);
+}
+
+#[tokio::test(start_paused = true)]
+async fn a_guard_whose_key_the_store_grants_anew_is_lost() {
+    let (lines, mut store) = lines();
+    let request = guard(&["k"], WaitUntil::Now);
+    let loss = loss_of(&request);
+    let holder = acquire(&lines, request);
+    let (ask, _, answer) = store.asked().await;
+    answer.send(taken(&ask, 100)).expect("heard");
+    holder.await.expect("no panic").expect("granted");
+    let next = acquire(&lines, guard(&["k"], within(10 * SECOND)));
+    let (ask, _, answer) = store.asked().await;
+    assert_eq!(loss.reason(), None);
+    // The store freed the first by force, and what it told of that is still on its way.
+    answer.send(taken(&ask, 200)).expect("heard");
+    next.await.expect("no panic").expect("granted");
+    assert_eq!(loss.reason(), Some(LossReason::Revoked));
+}
+
+#[tokio::test(start_paused = true)]
+async fn a_guard_whose_release_was_given_up_is_forgotten_when_its_time_is_over() {
+    let (lines, mut store) = lines();
+    let (lease, ask) = held_by_ask(&lines, &mut store, "k", 100).await;
+    let releasing = {
+        let (lines, lease) = (Arc::clone(&lines), lease.clone());
+        tokio::spawn(async move { lines.release_lease(&lease).await })
+    };
+    let (_, answer) = store.released().await;
+    releasing.abort();
+    assert!(releasing.await.expect_err("aborted").is_cancelled());
+    drop(answer);
+    assert!(is_known(&lines, &lease, &ask), "it may be held");
+    sleep(31 * SECOND).await;
+    assert!(!is_known(&lines, &lease, &ask), "nothing is left of it");
+}
+
+#[tokio::test(start_paused = true)]
+async fn a_guard_whose_time_is_being_set_is_not_passed_on() {
+    let (lines, mut store) = lines();
+    let lease = held(&lines, &mut store, "k", 100).await;
+    let waiting = acquire(&lines, guard(&["k"], within(10 * SECOND)));
+    let (ask, _, answer) = store.asked().await;
+    answer.send(blocked(&ask, 100)).expect("heard");
+    settle().await;
+    let extending = {
+        let (lines, lease) = (Arc::clone(&lines), lease.clone());
+        tokio::spawn(
+            async move { lines.extend(&lease, Expiry::new(SECOND).expect("an expiry")).await },
+        )
+    };
+    let Call::Extend(_, answer) = store.call().await else { panic!("expected an extension") };
+    assert!(!lines.pass_on(&lease), "the next one would believe in 30 s");
+    answer.send(Ok(())).expect("heard");
+    extending.await.expect("no panic").expect("extended");
+    waiting.abort();
 }
 
 #[tokio::test(start_paused = true)]

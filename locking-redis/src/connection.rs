@@ -1,5 +1,7 @@
 use std::ops::Deref;
+use std::pin::Pin;
 use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
+use std::task::{Context, Poll, ready};
 use std::time::Duration;
 
 use fred::clients::{Client, SubscriberClient};
@@ -70,9 +72,11 @@ impl Connection {
         }
         let command = CustomCommand::new_static(command, ClusterHash::FirstKey, false);
         let sent = Instant::now();
+        let commands = self.commands.clone();
         // In a box: the driver's future has 7 KB, and whoever only waits for a turn, or for a key, would
         // be that large too, several times over.
-        let answer = Box::pin(self.commands.custom(command, args)).await;
+        let answer = Box::pin(async move { commands.custom(command, args).await });
+        let answer = ToItsEnd { answer: Some(answer), runtime: &self.runtime }.await;
         match &answer {
             Ok(_) => *self.answered() = Instant::now(),
             Err(error) if *error.kind() == ErrorKind::Timeout => self.unanswered(sent),
@@ -125,6 +129,33 @@ impl Connection {
             let _ = self.notices.quit().await;
         };
         let _ = timeout(Duration::from_secs(1), quit).await;
+    }
+}
+
+/// A command that was handed to the driver. Whoever drops this leaves it to a task: the driver never sends a
+/// command whose time is over, and that it notes only where it goes on. Else what lies with it while the
+/// connection is lost would be sent whenever that is back, when nobody takes it back any more.
+struct ToItsEnd<'a, F: Future<Output: Send> + Send + 'static> {
+    answer: Option<Pin<Box<F>>>,
+    runtime: &'a Handle,
+}
+
+impl<F: Future<Output: Send> + Send + 'static> Future for ToItsEnd<'_, F> {
+    type Output = F::Output;
+
+    fn poll(mut self: Pin<&mut Self>, context: &mut Context<'_>) -> Poll<F::Output> {
+        let Some(answer) = &mut self.answer else { return Poll::Pending };
+        let answer = ready!(answer.as_mut().poll(context));
+        self.answer = None;
+        Poll::Ready(answer)
+    }
+}
+
+impl<F: Future<Output: Send> + Send + 'static> Drop for ToItsEnd<'_, F> {
+    fn drop(&mut self) {
+        if let Some(answer) = self.answer.take() {
+            self.runtime.spawn(answer);
+        }
     }
 }
 

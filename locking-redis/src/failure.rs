@@ -80,6 +80,10 @@ impl Failure {
 impl From<DriverError> for Failure {
     fn from(error: DriverError) -> Self {
         match error.kind() {
+            // The driver's own: the connection was made anew while the command was under way.
+            ErrorKind::Unknown if !is_of_the_server(error.details()) => {
+                Self::Unknown(Arc::new(Cause::Driver(error)))
+            }
             // What the server answers with an error, it hasn't carried out: the script catches its own.
             ErrorKind::Unknown
             | ErrorKind::InvalidCommand
@@ -90,6 +94,31 @@ impl From<DriverError> for Failure {
             }
             // Timed out, cut off, cancelled: nobody knows.
             _ => Self::Unknown(Arc::new(Cause::Driver(error))),
+        }
+    }
+}
+
+/// Whether a text is an error as the server writes them: first its kind, in capitals.
+fn is_of_the_server(text: &str) -> bool {
+    let kind = text.split(' ').next().unwrap_or_default();
+    !kind.is_empty() && kind.bytes().all(|byte| byte.is_ascii_uppercase())
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn only_what_the_server_says_itself_is_known_not_to_be_carried_out() {
+        let failure =
+            |text: &'static str| Failure::from(DriverError::new(ErrorKind::Unknown, text));
+        for text in ["ERR unknown command", "READONLY You can't write", "LOADING", "NOSCRIPT none"]
+        {
+            assert!(matches!(failure(text), Failure::Refused(_)), "{text}");
+        }
+        assert!(matches!(failure("OOM command not allowed"), Failure::Full(_)));
+        for text in ["Too many failed write attempts.", "", "Err this isn't one"] {
+            assert!(matches!(failure(text), Failure::Unknown(_)), "{text}");
         }
     }
 }

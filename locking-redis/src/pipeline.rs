@@ -1,8 +1,10 @@
 use std::sync::{Arc, Mutex, MutexGuard, OnceLock, PoisonError};
+use std::time::Duration;
 
 use fred::types::Value;
 use tokio::runtime::Handle;
 use tokio::sync::oneshot;
+use tokio::time::sleep;
 
 use crate::connection::Connection;
 use crate::failure::Failure;
@@ -12,6 +14,10 @@ use crate::script::SOURCE;
 
 /// How many calls of the script are under way at once. What is asked meanwhile goes in one call.
 const UNDER_WAY: usize = 2;
+
+/// After how long without a new call what waits goes in one of its own: the calls that are under way are then
+/// slow, or their futures aren't polled.
+const STUCK: Duration = Duration::from_millis(50);
 
 /// How many operations go in one call at most: a script keeps the server from everything else.
 const TOGETHER: usize = 64;
@@ -32,6 +38,10 @@ pub(crate) struct Pipeline {
 struct Queue {
     under_way: usize,
     waiting: Vec<Waiting>,
+    /// How often something was taken out of what waits.
+    taken: u64,
+    /// Whether a task looks that it is.
+    is_watched: bool,
 }
 
 struct Waiting {
@@ -60,6 +70,9 @@ impl Pipeline {
             } else {
                 let (tell, answer) = oneshot::channel();
                 queue.waiting.push(Waiting { operation, tell });
+                if !std::mem::replace(&mut queue.is_watched, true) {
+                    self.runtime.spawn(Watch(Arc::clone(self)).run());
+                }
                 Err(answer)
             }
         };
@@ -128,7 +141,50 @@ impl Pipeline {
         if count == 0 {
             queue.under_way -= 1;
         }
+        queue.taken += 1;
         queue.waiting.drain(..count).collect()
+    }
+}
+
+/// Looks that what waits is sent, as long as something does: a turn may be in a future that nobody polls, or in
+/// a runtime that nobody drives.
+struct Watch(Arc<Pipeline>);
+
+impl Watch {
+    async fn run(self) {
+        let mut taken = None;
+        while let Some(now) = self.look(taken) {
+            taken = Some(now);
+            sleep(STUCK).await;
+        }
+    }
+
+    /// Sends what waits if nothing was taken since. Answers how often something was; `None` if nothing waits.
+    fn look(&self, taken: Option<u64>) -> Option<u64> {
+        let pipeline = &self.0;
+        let now = {
+            let mut queue = pipeline.queue();
+            if queue.waiting.is_empty() {
+                return None;
+            }
+            let is_stuck = taken == Some(queue.taken);
+            queue.under_way += usize::from(is_stuck);
+            is_stuck.then_some(()).ok_or(queue.taken)
+        };
+        match now {
+            Err(taken) => Some(taken),
+            Ok(()) => {
+                // It is one more, and sends what waits when it is dropped.
+                drop(Turn(Some(Arc::clone(pipeline))));
+                Some(pipeline.queue().taken)
+            }
+        }
+    }
+}
+
+impl Drop for Watch {
+    fn drop(&mut self) {
+        self.0.queue().is_watched = false;
     }
 }
 

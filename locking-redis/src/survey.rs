@@ -23,13 +23,20 @@ pub(crate) async fn release_all(store: &Store, scope: &ReleaseScope) -> Result<u
 }
 
 async fn free_owned(store: &Store, owner: &OwnerId, limit: &str) -> Result<u64, Failure> {
-    let (mut freed, mut skip) = (0, 0);
+    let mut freed = 0;
     loop {
-        let mut reply = store.call(Operations::free_owned(limit, owner, skip, PAGE)).await?;
-        freed += reply.unsigned()?;
-        match reply.integer()? {
-            -1 => return Ok(freed),
-            left => skip += left,
+        let (mut skip, before) = (0, freed);
+        loop {
+            let mut reply = store.call(Operations::free_owned(limit, owner, skip, PAGE)).await?;
+            freed += reply.unsigned()?;
+            match reply.integer()? {
+                -1 => break,
+                left => skip += left,
+            }
+        }
+        // What was left may have gone since, and others have moved up to places that were passed already.
+        if skip == 0 || freed == before {
+            return Ok(freed);
         }
     }
 }

@@ -1,6 +1,8 @@
 //! The script, operation by operation, on a server: what comes late, twice, or at a bad moment.
 
+use std::future::{Future, poll_fn};
 use std::sync::Arc;
+use std::task::Poll;
 use std::time::Duration;
 
 use fred::interfaces::EventInterface;
@@ -123,8 +125,8 @@ async fn a_client_for_which_keys_are_kept_hears_of_it_by_its_first_key() {
     let text = loop {
         let heard = timeout(Duration::from_secs(5), messages.recv()).await.expect("told");
         let text = heard.expect("a message").value.into_string().expect("a text");
-        // It is told an empty one first, to see whether it hears.
-        if !text.is_empty() {
+        // It is told an empty one first, to see whether it hears; and of its guards, that others gave back.
+        if !text.is_empty() && !text.starts_with("revoked") {
             break text;
         }
     };
@@ -266,6 +268,94 @@ async fn an_owners_leases_are_found_and_forgotten_with_and_without_an_end() {
 
 fn words(words: &[&str]) -> Vec<String> {
     words.iter().map(|word| (*word).to_owned()).collect()
+}
+
+#[tokio::test]
+async fn an_ask_that_is_repeated_leaves_its_owner_what_it_entered_for_longer_meanwhile() {
+    let script = Script::start().await;
+    let first = format!("{CLIENT}1");
+    let ask = ["once", &first, "5000", "o", "0", "owner", ""];
+    script.call("acquire", &["s:a"], &ask).await.expect("taken");
+    let second = format!("{CLIENT}2");
+    let enter = ["once", &second, "60000", "o", "0", "owner", ""];
+    script.call("acquire", &["s:a"], &enter).await.expect("entered again");
+    // The answer to the first was lost.
+    let again = ["once", &first, "5000", "o", "0", "owner", "1"];
+    script.call("acquire", &["s:a"], &again).await.expect("its own");
+    let left: i64 = script
+        .server
+        .command(&["PTTL", "s:a"])
+        .await
+        .expect("answered")
+        .trim()
+        .parse()
+        .expect("ms");
+    assert!(left > 50_000, "{left}");
+    let freed = script.call("free_owned", &[], &["9999999999999999", "owner", "0", "500"]).await;
+    assert_eq!(freed.expect("done").unsigned().expect("a number"), 1, "the owner's index has it");
+}
+
+#[tokio::test]
+async fn who_enters_a_grant_that_nobody_has_heard_of_keeps_it_as_was_asked() {
+    let script = Script::start().await;
+    let channel = Value::from(format!("s:\0c{CLIENT}"));
+    listener::begin(&script.pipeline.connection, &channel).await.expect("subscribed");
+    let held = script.guard("once", 1, &["s:a"]).await.expect("free");
+    let waiter = format!("{CLIENT}2");
+    let wait = ["queue", &waiter, "30000", "o", "0", "owner", ""];
+    script.call("acquire", &["s:a"], &wait).await.expect("in the queue");
+    assert_eq!(script.release("s:a", &held).await, 0);
+    assert!(script.value("s:a").await.contains(&waiter), "it was handed on, for a moment");
+    let other = format!("{CLIENT}3");
+    let enter = ["once", &other, "", "o", "0", "owner", ""];
+    let entered = script.call("acquire", &["s:a"], &enter).await.expect("answered");
+    assert_eq!(entered.word(), "granted");
+    let left = script.server.command(&["PTTL", "s:a"]).await.expect("answered");
+    assert_eq!(left.trim(), "-1", "until it is released");
+}
+
+#[tokio::test]
+async fn a_client_whose_guard_another_one_gives_back_is_told() {
+    let script = Script::start().await;
+    let connection = &script.pipeline.connection;
+    let mut messages = connection.notices.message_rx();
+    let channel = Value::from(format!("s:\0c{CLIENT}"));
+    listener::begin(connection, &channel).await.expect("subscribed");
+    let held = script.guard("once", 1, &["s:a"]).await.expect("free");
+    assert_eq!(script.release("s:a", &held).await, 0);
+    let revoked = format!("revoked\0{CLIENT}1\0s:a");
+    let told = async {
+        loop {
+            let heard = messages.recv().await.expect("a message");
+            if heard.value.into_string().is_some_and(|text| text == revoked) {
+                return;
+            }
+        }
+    };
+    timeout(Duration::from_secs(5), told).await.expect("told");
+}
+
+#[tokio::test]
+async fn calls_that_nobody_polls_do_not_hold_up_others() {
+    let script = Script::start().await;
+    let mut begun: Vec<_> = ["s:a", "s:b"]
+        .map(|key| {
+            let request = format!("{CLIENT}{key}");
+            let args = ["once", &request, "30000", "g", "16", "owner"];
+            let operation = Operation::new("acquire", vec![key.into()], &args);
+            Box::pin(script.pipeline.call(operation))
+        })
+        .into();
+    for call in &mut begun {
+        let begins = poll_fn(|context| Poll::Ready(call.as_mut().poll(context).is_pending()));
+        assert!(begins.await, "it isn't answered yet");
+    }
+    let other = script.guard("once", 3, &["s:c"]);
+    timeout(Duration::from_secs(1), other).await.expect("it has a turn").expect("free");
+    for call in begun {
+        call.await.expect("answered");
+    }
+    assert!(script.guard("once", 4, &["s:d"]).await.is_some(), "turns come as before");
 }
 
 #[tokio::test]

@@ -9,10 +9,12 @@ use locking_core::{
     ProviderId, Result, WaitUntil,
 };
 use locking_redis::{RedisOptions, RedisProvider};
+use locking_testkit::faults::{Cut, Direction, Fault, Proxy};
 use locking_testkit::servers::{Redis, RedisSetup};
 use tokio::io::copy_bidirectional;
 use tokio::net::{TcpListener, TcpStream};
 use tokio::sync::watch;
+use tokio::task::JoinSet;
 use tokio::time::{Instant, sleep};
 
 async fn connect(url: &str) -> Result<RedisProvider> {
@@ -73,6 +75,88 @@ async fn a_guard_that_the_server_says_is_lost_is_not_passed_on() {
     };
     let (granted, ()) = tokio::join!(waiting, lost);
     assert!(granted.expect("granted").lease.token() > first.token());
+    provider.close().await.expect("closed");
+}
+
+#[tokio::test]
+async fn what_is_under_way_while_the_connection_is_made_anew_is_not_told_as_not_done() {
+    let server = Redis::start().await.expect("a server");
+    let proxy = Proxy::to(server.address()).await.expect("a port");
+    let mut options = RedisOptions::new(server.url_at(proxy.address())).expect("a URL");
+    options = options.with_namespace("s:").expect("a namespace");
+    options.redis_options.command_timeout = Duration::from_secs(1);
+    let id = ProviderId::new("redis").expect("an id");
+    let provider = Arc::new(RedisProvider::connect(id, options).await.expect("connected"));
+    let acquire = |key: &'static str| {
+        let keys = KeySet::new([LockKey::new(key).expect("a key")]).expect("keys");
+        let provider = Arc::clone(&provider);
+        tokio::spawn(async move { provider.acquire(AcquireRequest::new(keys)).await })
+    };
+    proxy.inject(Fault::Hold { direction: Direction::ToClient });
+    let first = acquire("one");
+    sleep(Duration::from_millis(700)).await;
+    // The first gives up soon, and has the connection made anew under this one.
+    let second = acquire("two");
+    sleep(Duration::from_millis(500)).await;
+    proxy.restore();
+    for (key, answer) in [("one", first), ("two", second)] {
+        let answer = answer.await.expect("no panic");
+        let held = async || server.command(&["GET", &format!("s:{key}")]).await.expect("told");
+        match answer {
+            Ok(granted) => provider.release_lease(&granted.lease).await.expect("held"),
+            Err(Error::UnknownOutcome { .. }) => {}
+            Err(other) => assert_eq!(held().await.trim(), "", "{key} is held after {other:?}"),
+        }
+    }
+    provider.close().await.expect("closed");
+}
+
+#[tokio::test]
+async fn what_was_given_up_while_the_connection_was_lost_is_never_sent() {
+    let server = Redis::start().await.expect("a server");
+    let proxy = Proxy::to(server.address()).await.expect("a port");
+    let mut options = RedisOptions::new(server.url_at(proxy.address())).expect("a URL");
+    options = options.with_namespace("s:").expect("a namespace");
+    options.redis_options.command_timeout = Duration::from_millis(300);
+    let id = ProviderId::new("redis").expect("an id");
+    let provider = Arc::new(RedisProvider::connect(id, options).await.expect("connected"));
+    let expiry = Expiry::new(Duration::from_millis(500)).expect("an expiry");
+    let request = |key: String| {
+        let keys = KeySet::new([LockKey::new(key).expect("a key")]).expect("keys");
+        let wait = WaitUntil::Deadline(Instant::now() + Duration::from_millis(50));
+        AcquireRequest::new(keys).with_expiry(expiry).with_wait(wait)
+    };
+    proxy.refuse();
+    proxy.cut(Cut::Reset);
+    // Some of them while the driver hasn't noticed yet.
+    let mut given_up = JoinSet::new();
+    for n in 0..40 {
+        let (provider, request) = (Arc::clone(&provider), request(format!("k{n}")));
+        given_up.spawn(async move {
+            sleep(Duration::from_millis(n / 2)).await;
+            provider.acquire(request).await.expect_err("there is no server");
+        });
+    }
+    given_up.join_all().await;
+    // Longer than anything is tried to be taken back.
+    sleep(Duration::from_secs(3)).await;
+    proxy.restore();
+    let usable = async {
+        while provider.acquire(request("again".to_owned())).await.is_err() {
+            sleep(Duration::from_millis(10)).await;
+        }
+    };
+    let watched = async {
+        let mut taken = Vec::new();
+        let until = Instant::now() + Duration::from_secs(1);
+        while Instant::now() < until {
+            let keys = server.command(&["KEYS", "s:k*"]).await.expect("answered");
+            taken.extend(keys.split_whitespace().map(str::to_owned));
+        }
+        taken
+    };
+    let (taken, ()) = tokio::join!(watched, usable);
+    assert!(taken.is_empty(), "{taken:?}");
     provider.close().await.expect("closed");
 }
 

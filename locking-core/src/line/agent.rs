@@ -23,13 +23,15 @@ pub(super) async fn run<S: LineStore>(
 ) {
     let store = lines.store();
     loop {
-        match lines.with(&key, |queue| {
+        match lines.with_news(&key, |queue| {
             queue.next_step(store.id(), &key, |request| lines.new_ask(request.clone()))
         }) {
             Step::Ask(ask, manner, repeated) => {
                 let sent = Moment::now();
                 let answer = store.ask(&ask, manner, repeated).await;
-                lines.with(&key, |queue| queue.answered(&ask, sent, answer, store.id(), &key));
+                lines.with_news(&key, |queue| {
+                    queue.answered(&ask, sent, answer, store.id(), &key);
+                });
             }
             Step::Withdraw { ask, unsure, leaving } => {
                 withdraw(&lines, &key, &ask, unsure, leaving).await;

@@ -51,7 +51,8 @@ impl Drop for Task {
     }
 }
 
-/// Takes an ask back, trying until the store answered or what it was granted has ended by itself.
+/// Takes an ask back, trying until the store answered or what it was granted has ended by itself: it may be
+/// carried out for as long as the store's [patience](LineStore::patience) after it was sent.
 ///
 /// # Errors
 ///
@@ -61,7 +62,8 @@ pub(super) async fn withdraw<S: LineStore>(
     ask: &Ask,
     unsure: bool,
 ) -> Result<()> {
-    let within = ask.request.expiry.map_or(PATIENCE, |expiry| expiry.get().min(PATIENCE));
+    let lasts = ask.request.expiry.map_or(PATIENCE, |expiry| expiry.get().min(PATIENCE));
+    let within = lasts + lines.store().patience();
     let mut tries = Tries::within(within);
     let mut unsure = unsure;
     loop {

@@ -58,7 +58,7 @@ impl<'a, S: LineStore> Direct<'a, S> {
             return Ok(grant.with_counted_from(sent));
         }
         let (tell, receiver) = oneshot::channel();
-        lines.with(&key, |queue| {
+        lines.with_news(&key, |queue| {
             queue.waiters.push_front(Waiter { number, request, tell });
             queue.take_over(&ask, sent, answer, lines.store().id(), &key);
             if lines.is_closed() {

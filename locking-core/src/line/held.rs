@@ -6,7 +6,7 @@ use super::ask::{Ask, AskId};
 use crate::grant::Grant;
 use crate::key::LockKey;
 use crate::lease::{Lease, LeasedKey};
-use crate::loss::LossSignal;
+use crate::loss::{LossReason, LossSignal};
 use crate::moment::Moment;
 use crate::owner::OwnerId;
 use crate::provider_id::ProviderId;
@@ -170,6 +170,18 @@ impl Held {
         if token == self.token {
             self.misnamed_since = (!done && !self.ending).then(|| Instant::now() + AGAIN);
         }
+    }
+
+    /// The store has granted the key anew. If it wasn't given back, it is lost.
+    pub(super) fn superseded(self) {
+        if !self.ending {
+            self.loss.signal(LossReason::Revoked);
+        }
+    }
+
+    /// It stays with its holder: the next one gets it from the store.
+    pub(super) fn keep(&mut self) {
+        self.slice_ends = Instant::now();
     }
 
     /// It goes back to the store, and is passed on no more.

@@ -29,8 +29,7 @@ impl<S: LineStore> Lines<S> {
         let give_up = Instant::now() + self.store().patience();
         let mut backoff = Backoff::default();
         loop {
-            // It may be passed on between two tries.
-            let Standing::AtStore(origin) = self.standing(lease) else {
+            let Standing::AtStore(origin) = self.keep(lease) else {
                 return Err(self.superseded(lease, LossReason::Expired));
             };
             let asked = Moment::now();
@@ -66,13 +65,14 @@ impl<S: LineStore> Lines<S> {
         let Standing::AtStore(origin) = self.end(lease) else {
             return Err(self.superseded(lease, LossReason::Released));
         };
+        let ending = Ending { lines: self, lease, has_ended: false };
         let give_up = Instant::now() + self.store().patience();
         let mut backoff = Backoff::default();
         let mut unknown = None;
         loop {
             match self.store().release_lease(lease, origin.as_ref()).await {
                 Ok(()) => {
-                    self.ended(lease);
+                    ending.has_ended();
                     return Ok(());
                 }
                 Err(error @ Error::UnknownOutcome { .. }) if Instant::now() < give_up => {
@@ -80,12 +80,11 @@ impl<S: LineStore> Lines<S> {
                     sleep(backoff.next_delay()).await;
                 }
                 Err(error @ Error::Lost { .. }) => {
-                    self.ended(lease);
+                    ending.has_ended();
                     // The earlier try, whose answer was lost, may have been the one that freed it.
                     return Err(unknown.unwrap_or(error));
                 }
                 Err(error) => {
-                    self.abandoned(lease);
                     let closed = self.is_closed().then(|| Error::closed(self.store().id()));
                     return Err(closed.or(unknown).unwrap_or(error));
                 }
@@ -140,11 +139,17 @@ impl<S: LineStore> Lines<S> {
         });
     }
 
-    /// What a lease is to the lines.
-    fn standing(&self, lease: &Lease) -> Standing {
+    /// The store is about to set the lease's time, maybe to less than whoever it is passed on to would believe
+    /// in: from here on it isn't passed on any more. Answers what it is to the lines.
+    fn keep(&self, lease: &Lease) -> Standing {
         let [leased] = lease.keys() else { return Standing::AtStore(None) };
         self.with(&leased.key, |queue| {
-            queue.held.as_ref().map_or(Standing::AtStore(None), |held| held.standing(leased.token))
+            let Some(held) = &mut queue.held else { return Standing::AtStore(None) };
+            let standing = held.standing(leased.token);
+            if matches!(standing, Standing::AtStore(Some(_))) {
+                held.keep();
+            }
+            standing
         })
     }
 
@@ -206,5 +211,28 @@ impl<S: LineStore> Lines<S> {
 
     fn superseded(&self, lease: &Lease, reason: LossReason) -> Error {
         Error::lost(self.store().id(), lease.keys()[0].key.clone(), reason)
+    }
+}
+
+/// A lease that is being given back. Dropped before the store has answered that it is over, it is forgotten
+/// when it has ended by itself.
+struct Ending<'a, S: LineStore> {
+    lines: &'a Arc<Lines<S>>,
+    lease: &'a Lease,
+    has_ended: bool,
+}
+
+impl<S: LineStore> Ending<'_, S> {
+    fn has_ended(mut self) {
+        self.lines.ended(self.lease);
+        self.has_ended = true;
+    }
+}
+
+impl<S: LineStore> Drop for Ending<'_, S> {
+    fn drop(&mut self) {
+        if !self.has_ended {
+            self.lines.abandoned(self.lease);
+        }
     }
 }

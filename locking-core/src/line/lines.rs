@@ -130,7 +130,7 @@ impl<S: LineStore> Lines<S> {
         let Ok(key) = LockKey::new(notice.key) else { return };
         let session = notice.session.clone();
         let granting = Granting { token: notice.token, term: notice.term, session };
-        self.with(&key, |queue| queue.notice(notice.ask, granting, self.store.id(), &key));
+        self.with_news(&key, |queue| queue.notice(notice.ask, granting, self.store.id(), &key));
     }
 
     /// Takes in that the store freed a guard by force: it is lost.
@@ -289,7 +289,7 @@ impl<S: LineStore> Lines<S> {
             Some(held) if self.revoked.contains(&held.origin) => {
                 held.loss.signal(LossReason::Revoked);
             }
-            Some(held) => queue.held = Some(held),
+            Some(held) => queue.hold(held),
             None => {}
         }
     }
@@ -310,6 +310,22 @@ impl<S: LineStore> Lines<S> {
             task.await;
             drop(running);
         });
+    }
+
+    /// Looks at what there is to do with a key of which the store told something. A guard that it grants may
+    /// have been freed by force already, which was told on another way.
+    pub(super) fn with_news<T>(&self, key: &LockKey, look: impl FnOnce(&mut LocalQueue) -> T) -> T {
+        self.with(key, |queue| {
+            let before = queue.held.as_ref().map(|held| held.origin.clone());
+            let seen = look(queue);
+            let revoked = queue.held.take_if(|held| {
+                before.as_ref() != Some(&held.origin) && self.revoked.contains(&held.origin)
+            });
+            if let Some(held) = revoked {
+                held.loss.signal(LossReason::Revoked);
+            }
+            seen
+        })
     }
 
     /// Looks at what there is to do with a key. What is empty afterwards is forgotten.

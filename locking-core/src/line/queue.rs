@@ -159,8 +159,15 @@ impl LocalQueue {
         let Some(held) = held.filter(Held::is_fresh) else { return };
         if self.waiters.front().is_some_and(|head| stake.serves(head)) {
             self.stake = None;
-            self.held = Some(held);
+            self.hold(held);
             self.give_to_head(provider, key);
+        }
+    }
+
+    /// Knows a guard from here on. The store has nothing left of one before, or it wouldn't have granted the key.
+    pub(super) fn hold(&mut self, held: Held) {
+        if let Some(before) = self.held.replace(held) {
+            before.superseded();
         }
     }
 
@@ -288,7 +295,7 @@ impl LocalQueue {
     ) {
         let session = grant.session.clone();
         if let Some(held) = Held::new(ask, grant.lease.token(), sent, None, session) {
-            self.held = Some(held);
+            self.hold(held);
             return self.give_to_head(provider, key);
         }
         let owner = grant.lease.owner.clone();

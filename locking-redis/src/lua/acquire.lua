@@ -101,20 +101,31 @@ local function acquire(keys, args)
   end
 
   if manner == 'again' then unqueue(e, text or entry_text(e)) end
+  local reply, how, unchanged = { 'granted' }, {}, {}
   -- A grant from the queue was short, and one whose answer got lost was earlier: confirmed, it has its
-  -- whole expiry from now.
+  -- whole expiry from now. More than that where its owner entered it again meanwhile.
   for i = 1, #mine do
-    if e.ms == '' then redis.call('PERSIST', keys[mine[i]]) else redis.call('PEXPIRE', keys[mine[i]], e.ms) end
-  end
-  local noted, reply, how = {}, { 'granted' }, {}
-  for i = 1, #own do
-    how[own[i]] = 'r'
-    if e.ms ~= '' and redis.call('PEXPIRE', keys[own[i]], e.ms, 'GT') == 1 then
-      noted[#noted + 1] = keys[own[i]]
+    if e.ms == '' then
+      redis.call('PERSIST', keys[mine[i]])
+    elseif redis.call('PEXPIRE', keys[mine[i]], e.ms, 'GT') == 0 then
+      unchanged[mine[i]] = not is_unconfirmed(keys[mine[i]], e.owner)
     end
   end
+  for i = 1, #own do
+    how[own[i]] = 'r'
+    local key = keys[own[i]]
+    if e.ms ~= '' then
+      unchanged[own[i]] = redis.call('PEXPIRE', key, e.ms, 'GT') == 0
+    elseif is_unconfirmed(key, e.owner) then
+      -- Nobody was told of it yet: who enters it has it for as long as was asked for now.
+      redis.call('PERSIST', key)
+    else
+      unchanged[own[i]] = true
+    end
+  end
+  local noted = {}
   for i = 1, count do
-    if how[i] ~= 'r' then noted[#noted + 1] = keys[i] end
+    if not unchanged[i] then noted[#noted + 1] = keys[i] end
     reply[2 * i] = tokens[i]
     reply[2 * i + 1] = how[i] or 't'
   end

@@ -35,7 +35,8 @@ local function plain(name, keys, args)
       if name == 'release' then
         -- By its owner; an anonymous lease by nobody.
         if kind ~= (args[1] == '' and 'a' or 'o') or owner ~= args[1] then return nil end
-      elseif token ~= args[2 * i - 1] then
+      elseif token ~= args[2 * i - 1] or kind == 'g' and count == 1 and args[2] == '' then
+        -- Another hold; or another client's guard, and that client is told.
         return nil
       end
       if kind == 'o' then

@@ -53,6 +53,13 @@ local function standing(value, e)
   return nil
 end
 
+-- Whether an owner's lease on a key is a grant from the queue that its client hasn't confirmed: it is short,
+-- and in none of the owner's indexes.
+local function is_unconfirmed(key, owner)
+  local left = redis.call('PTTL', key)
+  return left >= 0 and left <= TERM and not redis.call('ZSCORE', NS .. '\0o' .. owner, key)
+end
+
 -- Takes those keys of a request that are free, or kept for it, all with one token. Where one turns out
 -- to hold somebody else's type, none. `values`: those of its keys, just read.
 local function take_free(e, ms, values)
@@ -72,7 +79,7 @@ local function take_free(e, ms, values)
 end
 
 local function unqueue(e, text)
-  for i = 1, #e.keys do redis.call('LREM', queue_of(e.keys[i]), 1, text) end
+  for i = 1, #e.keys do redis.call('LREM', queue_of(e.keys[i]), 0, text) end
   if #e.keys > 1 then redis.call('DEL', moves_of(e.request)) end
 end
 

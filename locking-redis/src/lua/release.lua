@@ -24,7 +24,8 @@ local function is_meant(token, request, wanted, origin)
 end
 
 -- release_lease: gives back exactly these holds. Arguments: token and origin of each key. Answers the
--- number of the first key that wasn't held by it, 0 if there is none.
+-- number of the first key that wasn't held by it, 0 if there is none. A guard of one key that isn't given
+-- back by its own client, which names its origin, may have been passed on there since: that client is told.
 local function release_lease(keys, args)
   local lost, freed = 0, {}
   local values = get_all(keys)
@@ -32,6 +33,7 @@ local function release_lease(keys, args)
     local token, kind, request, owner = read(values[i])
     if is_meant(token, request, args[2 * i - 1], args[2 * i]) then
       free({ keys[i] }, kind == 'o' and owner or nil)
+      if kind == 'g' and #keys == 1 and args[2] == '' then tell(request, 'revoked\0' .. request .. '\0' .. keys[i]) end
       freed[#freed + 1] = keys[i]
     elseif lost == 0 then
       lost = i
