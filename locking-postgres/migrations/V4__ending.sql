@@ -4,12 +4,15 @@
 -- on inside its process and so has got a newer token than is known here, by the request that was granted
 -- (p_origins, '' for none). A lease with an older token than is known here was passed on.
 
--- A release waits for the disk unless everything durable that it frees would have ended within a minute: what a
--- crash brings back then ends by itself. p_last: when the last of that ends, NULL for none. What is handed on
+-- A release waits for the disk unless everything durable that it frees would have ended within a minute, and
+-- nobody can enter it again: what a crash brings back then ends by itself. An owner's lease that came back could
+-- be entered by the owner, with a token smaller than those that others were given meanwhile. p_last: when the
+-- last of what is freed ends, NULL for none; p_owned: whether an owner's lease is among it. What is handed on
 -- meanwhile isn't granted anew for a while after a crash, and is confirmed before that.
-CREATE FUNCTION locking_commit_release(p_last timestamptz) RETURNS text
+CREATE FUNCTION locking_commit_release(p_last timestamptz, p_owned boolean) RETURNS text
     LANGUAGE sql VOLATILE
-    RETURN locking_commit_safely(coalesce(p_last > clock_timestamp() + interval '60 s', false));
+    RETURN locking_commit_safely(
+        coalesce(p_owned, false) OR coalesce(p_last > clock_timestamp() + interval '60 s', false));
 
 -- Gives back one key, like locking_release. p_logged: in which table to look first.
 CREATE FUNCTION locking_release_one(
@@ -37,7 +40,7 @@ BEGIN
                 WHEN p_owner = '' THEN kind = 'a'
                 ELSE kind = 'o' AND owner = p_owner END
             RETURNING expires, EXISTS (SELECT FROM locking_queue q WHERE q.key = p_key),
-                      locking_commit_release(expires)
+                      locking_commit_release(expires, kind = 'o')
             INTO v_expires, v_waits, v_safely;
     END IF;
     IF v_expires IS NULL AND p_logged AND p_owner IS NULL THEN
@@ -49,7 +52,7 @@ BEGIN
     IF v_waits THEN
         -- The token of who is next would else wait for the disk.
         IF v_is_guard THEN
-            PERFORM locking_commit_release(NULL);
+            PERFORM locking_commit_release(NULL, false);
         END IF;
         PERFORM locking_hand_on_all(ARRAY[p_key]);
     END IF;
@@ -71,13 +74,14 @@ DECLARE
     v_logged text[];
     v_guards text[];
     v_last   timestamptz;
+    v_owned  boolean;
     v_done   boolean[] := array_fill(false, ARRAY[cardinality(p_keys)]);
 BEGIN
     PERFORM locking_enter(p_keys, p_most, p_patience);
     SELECT array_agg(f.at), array_agg(f.key) FILTER (WHERE f.logged), array_agg(f.key) FILTER (WHERE NOT f.logged),
-           max(f.expires) FILTER (WHERE f.logged)
-        INTO v_at, v_logged, v_guards, v_last
-        FROM (SELECT DISTINCT ON (m.key) m.at, m.key, h.logged, h.expires
+           max(f.expires) FILTER (WHERE f.logged), bool_or(f.kind = 'o')
+        INTO v_at, v_logged, v_guards, v_last, v_owned
+        FROM (SELECT DISTINCT ON (m.key) m.at, m.key, h.logged, h.kind, h.expires
         FROM unnest(p_keys, p_owners, p_tokens, p_origins) WITH ORDINALITY AS m (key, owner, token, origin, at)
         CROSS JOIN LATERAL (
             (SELECT l.token, l.kind, l.request, l.owner, l.expires, true AS logged
@@ -94,7 +98,7 @@ BEGIN
     IF v_at IS NULL THEN
         RETURN v_done;
     END IF;
-    PERFORM locking_commit_release(v_last);
+    PERFORM locking_commit_release(v_last, v_owned);
     IF v_logged IS NOT NULL THEN
         DELETE FROM locking WHERE key = ANY (v_logged);
     END IF;
@@ -190,16 +194,19 @@ DECLARE
     v_key   text;
     v_last  timestamptz;
     v_until timestamptz;
+    v_kind  "char";
+    v_owned boolean := false;
 BEGIN
     PERFORM locking_enter(p_keys, p_most, p_patience);
     DELETE FROM locking_queue WHERE request = p_request;
     IF p_unsure THEN
         PERFORM locking_refuse(p_request);
     END IF;
-    FOR v_key, v_until IN
-        DELETE FROM locking WHERE key = ANY (p_keys) AND request = p_request RETURNING key, expires
+    FOR v_key, v_until, v_kind IN
+        DELETE FROM locking WHERE key = ANY (p_keys) AND request = p_request RETURNING key, expires, kind
     LOOP
         v_freed := v_freed || v_key;
+        v_owned := v_owned OR v_kind = 'o';
         v_last := greatest(v_last, v_until);
     END LOOP;
     FOR v_key IN
@@ -207,6 +214,6 @@ BEGIN
     LOOP
         v_freed := v_freed || v_key;
     END LOOP;
-    PERFORM locking_commit_release(v_last);
+    PERFORM locking_commit_release(v_last, v_owned);
     PERFORM locking_hand_on_all(v_freed);
 END $$;

@@ -44,6 +44,7 @@ DECLARE
     v_keys  text[];
     v_freed text[] := '{}';
     v_last  timestamptz;
+    v_owned boolean := false;
     v_row   record;
 BEGIN
     IF p_running THEN
@@ -72,6 +73,7 @@ BEGIN
             freed := freed + 1;
         END IF;
         v_last := greatest(v_last, v_row.expires);
+        v_owned := v_owned OR v_row.kind = 'o';
     END LOOP;
     IF p_running THEN
         FOR v_row IN
@@ -89,7 +91,7 @@ BEGIN
             END IF;
         END LOOP;
     END IF;
-    PERFORM locking_commit_release(v_last);
+    PERFORM locking_commit_release(v_last, v_owned);
     PERFORM locking_hand_on_all(v_freed);
 END $$;
 

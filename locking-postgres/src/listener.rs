@@ -30,7 +30,7 @@ pub(crate) struct Listener {
 
 /// An open session.
 pub(crate) struct Open {
-    number: i32,
+    joined: Joined,
     client: Client,
     connection: Connection,
     /// The server's process that carries it: another one would hold none of its locks.
@@ -59,9 +59,8 @@ impl Listener {
                 }
             }
         };
-        let number = joined.number;
-        self.sessions.begin(joined);
-        Ok(Open { number, client, connection, backend })
+        self.sessions.begin(joined.clone());
+        Ok(Open { joined, client, connection, backend })
     }
 
     async fn join(&self, client: &Client) -> Result<(Joined, String), Failure> {
@@ -110,8 +109,9 @@ impl Listener {
         loop {
             if let Some(open) = open.take() {
                 backoff = Backoff::new(Duration::from_millis(20), Duration::from_millis(500));
+                let number = open.joined.number;
                 self.keep(open, &lines).await;
-                self.sessions.end();
+                self.sessions.end(number);
             }
             if lines.strong_count() == 0 {
                 return;
@@ -133,12 +133,11 @@ impl Listener {
 
     /// Until the session ends, or is believed to have.
     async fn keep(&self, open: Open, lines: &Weak<Lines<Store>>) {
-        let Open { number, client, mut connection, backend } = open;
+        let Open { joined: Joined { number, session }, client, mut connection, backend } = open;
         let beat_text =
             format!("SELECT {}({number}, {})", self.database.statements.beat, self.kept_ms());
         let beat_text = Arc::<str>::from(beat_text);
         let (client, backend) = (Arc::new(client), Arc::<str>::from(backend));
-        let Some(Joined { session, .. }) = self.sessions.joined() else { return };
         let every = self.takeover.heartbeat;
         let mut due = interval_at(Instant::now() + every, every);
         due.set_missed_tick_behavior(tokio::time::MissedTickBehavior::Delay);

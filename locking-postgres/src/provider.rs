@@ -173,10 +173,17 @@ impl PostgresProvider {
                 sessions: Arc::clone(&self.sessions),
             };
             let open = listener.open().await.map_err(self.failed())?;
-            self.spawn(listener.run(Some(open), Arc::downgrade(&self.lines)));
+            let running = listener.run(Some(open), Arc::downgrade(&self.lines));
+            let listening = Listening {
+                task: Some(self.runtime.spawn(running)),
+                sessions: Arc::clone(&self.sessions),
+            };
             check_session(&self.id, &self.database, &self.sessions).await?;
+            self.database.rehearse().await;
+            self.tasks().extend(listening.started());
+        } else {
+            self.database.rehearse().await;
         }
-        self.database.rehearse().await;
         self.spawn(sweep(Arc::downgrade(&self.database)));
         Ok(())
     }
@@ -287,11 +294,33 @@ impl fmt::Debug for PostgresProvider {
     }
 }
 
+/// The session of a provider that isn't started yet. A start that fails, or is given up half way, ends it: the
+/// next one opens another, and there is one at a time.
+struct Listening {
+    task: Option<JoinHandle<()>>,
+    sessions: Arc<Sessions>,
+}
+
+impl Listening {
+    fn started(mut self) -> Option<JoinHandle<()>> {
+        self.task.take()
+    }
+}
+
+impl Drop for Listening {
+    fn drop(&mut self) {
+        if let Some(task) = self.task.take() {
+            task.abort();
+            self.sessions.end_current();
+        }
+    }
+}
+
 /// Ends the connections. What still hangs on the session is given up first, and the server is told so: else it
 /// keeps that for as long as this client could believe in it.
 async fn leave(database: &Arc<Database>, sessions: &Sessions, tasks: &[JoinHandle<()>]) {
     tasks.iter().for_each(JoinHandle::abort);
-    sessions.end();
+    sessions.end_current();
     let number = sessions.given_up();
     if number != 0 {
         let told = database.call(|statements| &statements.leave, vec![Box::new(number)]);

@@ -32,14 +32,29 @@ impl Sessions {
     /// The server knows that the one before is given up.
     pub(crate) fn begin(&self, joined: Joined) {
         self.given_up.store(0, Ordering::SeqCst);
-        self.current.send_replace(Some(joined));
+        if let Some(before) = self.current.send_replace(Some(joined)) {
+            before.session.end();
+        }
     }
 
-    /// Every guard on it is lost.
-    pub(crate) fn end(&self) {
-        if let Some(Joined { number, session }) = self.current.send_replace(None) {
-            session.end();
+    /// Every guard on the session with this number is lost. Another one stays.
+    pub(crate) fn end(&self, number: i32) {
+        let is_meant = |joined: &mut Joined| joined.number == number;
+        let mut ended = None;
+        self.current.send_if_modified(|current| {
+            ended = current.take_if(is_meant);
+            ended.is_some()
+        });
+        if let Some(joined) = ended {
+            joined.session.end();
             self.given_up.store(number, Ordering::SeqCst);
+        }
+    }
+
+    /// Every guard on the session that there is, is lost.
+    pub(crate) fn end_current(&self) {
+        if let Some(joined) = self.joined() {
+            self.end(joined.number);
         }
     }
 

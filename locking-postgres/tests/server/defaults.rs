@@ -61,6 +61,23 @@ async fn a_lease_outlives_a_crash_also_where_commits_are_not_waited_for() {
 }
 
 #[tokio::test]
+async fn what_its_owner_gave_back_is_not_its_again_after_a_crash() {
+    // By itself, nothing would be written for ten seconds.
+    let setup = PostgresSetup::new().durable().setting("wal_writer_delay", "10s");
+    let server = setup.start().await.expect("a server");
+    let before = module(&server).await;
+    let lease = before.acquire("k").owner("o").expire(LONG).await.expect("free");
+    assert!(before.release("k").owner("o").await.expect("answered"), "it was held");
+    let guard = before.lock("k").await.expect("free");
+    assert!(guard.token() > lease.token());
+    server.kill().await.expect("killed");
+    server.start_again().await.expect("started");
+    let after = module(&server).await;
+    let again = after.acquire("k").owner("o").await;
+    assert!(matches!(again, Err(Error::Held { .. })), "the guard may be believed in: {again:?}");
+}
+
+#[tokio::test]
 async fn a_standby_is_not_available() {
     let server = crate::server().await;
     let before = module(&server).await;

@@ -51,6 +51,32 @@ async fn a_start_that_is_given_up_leaves_no_connection() {
     }
 }
 
+#[tokio::test]
+async fn a_later_start_that_is_given_up_leaves_no_second_session() {
+    let server = crate::server().await;
+    let mut without_tables = options(&server.url());
+    without_tables.migrate_at_start = false;
+    let client = connect(without_tables).await.expect("the tables may come later");
+    client.migrate().await.expect("made");
+    let module = LockingModule::with_provider(client);
+    for milliseconds in 0..60 {
+        let _ = timeout(ms(milliseconds), module.acquire("k").owner("o")).await;
+    }
+    module.acquire("k").owner("o").await.expect("free, or its own");
+    let sessions =
+        "SELECT count(*) FROM pg_stat_activity WHERE application_name LIKE '%locking session'";
+    let give_up = Instant::now() + SOON * 3;
+    while crate::number(&server, sessions).await > 1 {
+        assert!(Instant::now() < give_up, "sessions are left");
+        sleep(ms(20)).await;
+    }
+    // There is one, and it stays: what hangs on it does.
+    let guard = module.lock("l").await.expect("free");
+    sleep(SOON * 3).await;
+    guard.check().expect("held");
+    guard.release().await.expect("held to the end");
+}
+
 #[tokio::test(flavor = "multi_thread", worker_threads = 4)]
 async fn a_pool_of_one_connection_serves_a_thousand_waiters() {
     let server = crate::server().await;
