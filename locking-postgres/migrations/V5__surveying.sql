@@ -104,6 +104,12 @@ DECLARE
     v_clients integer[];
     v_more    boolean := false;
 BEGIN
+    IF NOT EXISTS (SELECT FROM locking_epoch) THEN
+        -- After a crash: else nothing would be swept, and the time without grants not begin, before somebody asks
+        -- for a key. In a transaction of its own: its lock comes after the guards.
+        PERFORM locking_begin_epoch();
+        RETURN true;
+    END IF;
     IF NOT EXISTS (SELECT FROM locking_epoch WHERE swept < clock_timestamp() - p_every * interval '1 ms')
        OR NOT pg_try_advisory_xact_lock(1819239275, -2) THEN
         RETURN false;

@@ -8,9 +8,9 @@ use locking_core::{Error, LockingModule};
 use locking_testkit::faults::{Direction, Fault, Proxy};
 use locking_testkit::history::{Workload, check};
 use locking_testkit::servers::{Postgres, PostgresSetup};
-use tokio::time::{sleep, timeout};
+use tokio::time::{Instant, sleep, timeout};
 
-use crate::{LONG, SOON, ms, quick, scaled, until_nothing_is_left};
+use crate::{LONG, SOON, module, ms, quick, scaled, until_nothing_is_left};
 
 #[tokio::test(flavor = "multi_thread", worker_threads = 4)]
 async fn sessions_that_are_ended_at_random_break_no_promise() {
@@ -145,4 +145,19 @@ async fn a_crash_forgets_neither_a_sessions_number_nor_for_how_long_it_is_believ
     server.start_again().await.expect("started");
     assert_eq!(crate::number(&server, "SELECT ms FROM locking.locking_bound").await, 90_000);
     assert_ne!(crate::number(&server, join).await, before);
+}
+
+#[tokio::test]
+async fn after_a_crash_the_wait_for_guards_begins_though_nobody_asks_for_a_key() {
+    let server = crate::server().await;
+    let client = module(&server).await;
+    server.kill().await.expect("killed");
+    server.start_again().await.expect("started");
+    let epochs = "SELECT count(*) FROM locking.locking_epoch";
+    let give_up = Instant::now() + LONG / 4;
+    while crate::number(&server, epochs).await == 0 {
+        assert!(Instant::now() < give_up, "nothing is swept");
+        sleep(ms(50)).await;
+    }
+    drop(client);
 }
