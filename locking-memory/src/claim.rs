@@ -67,13 +67,7 @@ impl Claim {
     }
 
     pub(crate) fn holder(&self, token: u64, expires: Option<Instant>) -> Holder {
-        Holder {
-            owner: self.owner.clone(),
-            token,
-            expires,
-            guard: self.guard.clone(),
-            is_shared_by_now: false,
-        }
+        Holder::new(self.owner.clone(), token, expires, self.guard.clone())
     }
 }
 
