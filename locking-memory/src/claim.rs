@@ -52,10 +52,6 @@ impl Claim {
         self.expiry.map(|expiry| now.get() + expiry.get())
     }
 
-    pub(crate) fn has_expiry(&self) -> bool {
-        self.expiry.is_some()
-    }
-
     /// The lease on the one key of this claim.
     pub(crate) fn lease_of_one(&self, leased: LeasedKey) -> Lease {
         Lease::of_one(self.provider.clone(), self.owner.clone(), leased)

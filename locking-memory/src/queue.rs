@@ -132,6 +132,8 @@ pub(crate) struct Granted {
     /// Its number among all grants: the token that was drawn for it, also where it re-entered and so
     /// has another one.
     pub(crate) number: u64,
+    /// When it was granted; `None` where no expiry counts from then.
+    pub(crate) since: Option<Instant>,
 }
 
 /// What came of waiting.

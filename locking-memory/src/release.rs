@@ -84,7 +84,7 @@ impl Store {
     /// Sets the remaining time of every key of a lease, or of none. `Err`: the first key that it no
     /// longer holds.
     pub(crate) fn extend(self: &Arc<Self>, lease: &Lease, expiry: Expiry) -> Result<(), LockKey> {
-        self.sweeper.start(self);
+        self.sweeper.start(self, tokio::time::Instant::now());
         let (now, mut locked) = (Now::default(), self.lock(&lease.key_set()));
         for leased in lease.keys() {
             let hash = self.hash(&leased.key);
@@ -109,8 +109,8 @@ impl Store {
 
     /// Undoes a grant whose waiter has gone, as if it had never been: what others were granted too
     /// stays, for as long as they know.
-    pub(crate) fn undo(&self, claim: &Claim, granted: &Granted) {
-        let (now, mut awaited) = (Now::default(), Vec::new());
+    pub(crate) fn undo(self: &Arc<Self>, claim: &Claim, granted: &Granted) {
+        let (now, mut awaited, mut will_end) = (Now::default(), Vec::new(), false);
         let mut locked = self.lock(&claim.keys);
         for leased in granted.lease.keys() {
             let hash = self.hash(&leased.key);
@@ -128,12 +128,17 @@ impl Store {
                             awaited.push(leased.key.clone());
                         }
                         slot.watch_expiry();
+                        will_end |= slot.ends().is_some();
                     }
                 }
             }
         }
         drop(locked);
         self.settle(awaited);
+        // Whoever has it now may not have asked for an end.
+        if will_end {
+            self.sweeper.start(self, now.get());
+        }
     }
 
     /// Notes that a waiter learned of its grant. What it shared with a request that never did, and

@@ -69,6 +69,7 @@ impl Store {
         // Read once: a guard counts from when the store does.
         let now = Now::default();
         let (at, expires) = (turn.counts_from(claim, &now), claim.expires(&now));
+        let since = expires.map(|_| now.get());
         let (token, mark) = (self.draw_token(), self.mark(claim.owner()));
         let mut leased = Vec::with_capacity(claim.keys.len());
         for key in &claim.keys {
@@ -76,7 +77,7 @@ impl Store {
             let mut slot = locked.shard(hash).slot_or_new(hash, key);
             leased.push(slot.grant(claim, mark, token, expires, turn));
         }
-        Ok(Granted { lease: claim.lease(leased), at, number: token })
+        Ok(Granted { lease: claim.lease(leased), at, number: token, since })
     }
 
     /// The usual case: one key, looked up once.
@@ -97,9 +98,10 @@ impl Store {
     fn grant_one(&self, slot: &mut SlotMut<'_>, claim: &Claim, turn: Turn) -> Granted {
         let now = Now::default();
         let (at, expires) = (turn.counts_from(claim, &now), claim.expires(&now));
+        let since = expires.map(|_| now.get());
         let (token, mark) = (self.draw_token(), self.mark(claim.owner()));
         let leased = slot.grant(claim, mark, token, expires, turn);
-        Granted { lease: claim.lease_of_one(leased), at, number: token }
+        Granted { lease: claim.lease_of_one(leased), at, number: token, since }
     }
 
     fn find_blocking(

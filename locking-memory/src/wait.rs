@@ -91,7 +91,7 @@ impl InQueue<'_> {
         match outcome {
             Outcome::Granted(mut granted) => {
                 self.store.tell(&self.waiter.claim, &mut granted);
-                self.store.watch(&self.waiter.claim);
+                self.store.watch(&granted);
                 Ok(granted)
             }
             Outcome::Closed => Err(WaitEnd::Closed),

@@ -9,7 +9,7 @@ use std::time::Duration;
 
 use locking_core::{Error, Lease, LockingModule, Result};
 use locking_memory::MemoryProvider;
-use tokio::time::sleep;
+use tokio::time::{Instant, sleep};
 
 const fn ms(millis: u64) -> Duration {
     Duration::from_millis(millis)
@@ -45,7 +45,9 @@ impl Table {
             None => acquire,
         };
         let mut request: Request<'_> = Box::pin(acquire.into_future());
-        poll_fn(|context| Poll::Ready(assert!(request.as_mut().poll(context).is_pending()))).await;
+        let is_pending =
+            poll_fn(|context| Poll::Ready(request.as_mut().poll(context).is_pending()));
+        assert!(is_pending.await, "it is held");
         request
     }
 
@@ -66,6 +68,14 @@ impl Table {
 
     async fn assert_held_for_ever(&self) {
         assert_eq!(self.left("k").await, Some(None));
+    }
+
+    async fn until_forgotten(&self) {
+        let give_up = Instant::now() + Duration::from_secs(10);
+        while self.provider.table_len() != 0 {
+            assert!(Instant::now() < give_up, "it has ended");
+            sleep(ms(20)).await;
+        }
     }
 
     fn assert_forgotten(&self) {
@@ -251,4 +261,16 @@ async fn what_expired_before_anybody_learned_of_it_leaves_nothing() {
     sleep(ms(30)).await;
     drop(both);
     table.assert_forgotten();
+}
+
+#[tokio::test(start_paused = true)]
+async fn what_a_dropped_request_leaves_to_one_without_an_end_is_forgotten_at_its_end() {
+    let table = Table::new().await;
+    let (taker, other) =
+        (table.queue(&["k"], Some(ms(2000))).await, table.queue(&["k"], None).await);
+    table.pass_on().await;
+    other.await.expect("granted");
+    drop(taker);
+    table.assert_left(1000, 2000).await;
+    table.until_forgotten().await;
 }
