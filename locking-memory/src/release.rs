@@ -84,7 +84,6 @@ impl Store {
     /// Sets the remaining time of every key of a lease, or of none. `Err`: the first key that it no
     /// longer holds.
     pub(crate) fn extend(self: &Arc<Self>, lease: &Lease, expiry: Expiry) -> Result<(), LockKey> {
-        self.sweeper.start(self, tokio::time::Instant::now());
         let (now, mut locked) = (Now::default(), self.lock(&lease.key_set()));
         for leased in lease.keys() {
             let hash = self.hash(&leased.key);
@@ -104,6 +103,8 @@ impl Store {
                 slot.watch_expiry();
             }
         }
+        drop(locked);
+        self.sweeper.start(self, now.get());
         Ok(())
     }
 

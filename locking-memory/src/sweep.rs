@@ -130,3 +130,38 @@ impl Drop for Running {
         }
     }
 }
+
+#[cfg(test)]
+mod tests {
+    use locking_core::{AcquireRequest, Expiry, KeySet, LockKey, ProviderId};
+    use tokio::runtime::Builder;
+
+    use super::*;
+    use crate::claim::Claim;
+
+    #[test]
+    fn a_hold_that_is_given_an_end_while_the_task_ends_is_seen() {
+        let store = Arc::new(Store::new());
+        let keys = KeySet::new([LockKey::new("k").expect("a key")]).expect("one key");
+        let provider = ProviderId::new("p").expect("an id");
+        let claim = Claim::new(provider, AcquireRequest::new(keys));
+        let lease = store.try_take(&claim).expect("free").lease;
+        store.sweeper.turn(0, u64::MAX);
+        let locked = store.lock(&claim.keys);
+        let extending = std::thread::spawn({
+            let store = Arc::clone(&store);
+            move || {
+                let runtime = Builder::new_current_thread().enable_all().build();
+                let _entered = runtime.as_ref().expect("a runtime").enter();
+                let expiry = Expiry::new(Duration::from_secs(60)).expect("an expiry");
+                store.extend(&lease, expiry).expect("held");
+                store.sweeper.running.load(Ordering::SeqCst)
+            }
+        });
+        // Until it waits for the table. Too short a while makes the test see less, not fail.
+        std::thread::sleep(Duration::from_millis(100));
+        assert!(store.sweeper.turn(u64::MAX, 0), "the task that ran has ended");
+        drop(locked);
+        assert_ne!(extending.join().expect("no panic"), 0, "a task was started");
+    }
+}
