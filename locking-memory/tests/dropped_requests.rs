@@ -274,3 +274,40 @@ async fn what_a_dropped_request_leaves_to_one_without_an_end_is_forgotten_at_its
     table.assert_left(1000, 2000).await;
     table.until_forgotten().await;
 }
+
+#[tokio::test(flavor = "multi_thread", worker_threads = 2)]
+async fn drops_that_race_the_grant_leave_what_was_learned_of_and_nothing_else() {
+    for round in 0..1000_usize {
+        let table = Arc::new(Table::new().await);
+        let requests: Vec<_> = (0..4)
+            .map(|_| {
+                let module = table.module.clone();
+                tokio::spawn(async move { module.acquire("k").owner("o").wait(ms(10_000)).await })
+            })
+            .collect();
+        while table.module.inspect("k").await.expect("open").and_then(|info| info.waiters)
+            != Some(4)
+        {
+            tokio::task::yield_now().await;
+        }
+        let passing_on = tokio::spawn({
+            let table = Arc::clone(&table);
+            async move { table.pass_on().await }
+        });
+        // All but one or none, beginning with any of them.
+        for at in 0..3 + round % 2 {
+            requests[(round + at) % 4].abort();
+        }
+        passing_on.await.expect("no panic");
+        let mut leases = Vec::new();
+        for request in requests {
+            leases.extend(request.await.ok().map(|answer| answer.expect("granted")));
+        }
+        if leases.is_empty() {
+            table.assert_forgotten();
+        } else {
+            assert!(leases.iter().filter(|lease| lease.taken().count() == 1).count() <= 1);
+            table.assert_held_for_ever().await;
+        }
+    }
+}
