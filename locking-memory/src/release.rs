@@ -119,20 +119,14 @@ impl Store {
                 holder.is_of(&granted.lease, leased) && !holder.give_up(granted.number)
             };
             let shard = locked.shard(hash);
-            match shard.free(hash, &leased.key, &now, is_nobodys) {
-                Freed::Awaited => awaited.push(leased.key.clone()),
-                Freed::Yes => {}
-                // It may have ended long ago without anybody's looking, or end sooner now.
-                Freed::No => {
-                    if let Some(slot) = shard.slot(hash, &leased.key) {
-                        if slot.current(&now).is_none() {
-                            awaited.push(leased.key.clone());
-                        }
-                        slot.watch_expiry();
-                        will_end |= slot.ends().is_some();
-                    }
-                }
+            shard.free(hash, &leased.key, &now, is_nobodys);
+            let Some(slot) = shard.slot(hash, &leased.key) else { continue };
+            // It may also have ended without anybody's looking, or end sooner now.
+            if slot.current(&now).is_none() {
+                awaited.push(leased.key.clone());
             }
+            slot.watch_expiry();
+            will_end |= slot.ends().is_some();
         }
         drop(locked);
         self.settle(awaited);
