@@ -52,10 +52,6 @@ impl Claim {
         self.expiry.map(|expiry| now.get() + expiry.get())
     }
 
-    pub(crate) fn has_expiry(&self) -> bool {
-        self.expiry.is_some()
-    }
-
     /// The lease on the one key of this claim.
     pub(crate) fn lease_of_one(&self, leased: LeasedKey) -> Lease {
         Lease::of_one(self.provider.clone(), self.owner.clone(), leased)
@@ -67,13 +63,7 @@ impl Claim {
     }
 
     pub(crate) fn holder(&self, token: u64, expires: Option<Instant>) -> Holder {
-        Holder {
-            owner: self.owner.clone(),
-            token,
-            expires,
-            guard: self.guard.clone(),
-            is_shared_by_now: false,
-        }
+        Holder::new(self.owner.clone(), token, expires, self.guard.clone())
     }
 }
 

@@ -24,6 +24,7 @@ mod queue;
 mod release;
 mod serve;
 mod shard;
+mod sharing;
 mod store;
 mod survey;
 mod sweep;

@@ -129,16 +129,11 @@ pub(crate) struct Granted {
     pub(crate) lease: Lease,
     /// Since when a guard's time counts, for one that waited.
     pub(crate) at: Option<Moment>,
-    /// The re-entered keys whose expiry it extended: for the one who never learns of the grant.
-    pub(crate) extended: Vec<Extended>,
-}
-
-/// A hold that was extended.
-#[derive(Debug)]
-pub(crate) struct Extended {
-    pub(crate) key: LockKey,
-    pub(crate) before: Instant,
-    pub(crate) after: Instant,
+    /// Its number among all grants: the token that was drawn for it, also where it re-entered and so
+    /// has another one.
+    pub(crate) number: u64,
+    /// When it was granted; `None` where no expiry counts from then.
+    pub(crate) since: Option<Instant>,
 }
 
 /// What came of waiting.

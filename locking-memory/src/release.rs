@@ -1,13 +1,11 @@
 use std::sync::Arc;
 use std::sync::atomic::Ordering;
 
-use locking_core::{
-    Expiry, FencingToken, KeySet, Lease, LeasedKey, LockKey, LossReason, OwnerId, ReleaseScope,
-};
+use locking_core::{Expiry, KeySet, Lease, LeasedKey, LockKey, LossReason, OwnerId, ReleaseScope};
 
 use crate::claim::{Claim, Now};
 use crate::holder::Holder;
-use crate::queue::{Extended, Granted};
+use crate::queue::Granted;
 use crate::shard::{Freed, Slot};
 use crate::store::Store;
 
@@ -71,7 +69,7 @@ impl Store {
     fn free_one(&self, key: &LockKey, passes: impl FnOnce(&Holder) -> bool) -> bool {
         let (now, hash) = (Now::default(), self.hash(key));
         let mut locked = self.lock_one(hash);
-        match locked.shard(hash).free(hash, key, &now, passes) {
+        match locked.shard(hash).free(hash, key, &now, |holder| passes(holder)) {
             Freed::No => return false,
             Freed::Yes => {}
             Freed::Awaited => {
@@ -86,7 +84,6 @@ impl Store {
     /// Sets the remaining time of every key of a lease, or of none. `Err`: the first key that it no
     /// longer holds.
     pub(crate) fn extend(self: &Arc<Self>, lease: &Lease, expiry: Expiry) -> Result<(), LockKey> {
-        self.sweeper.start(self);
         let (now, mut locked) = (Now::default(), self.lock(&lease.key_set()));
         for leased in lease.keys() {
             let hash = self.hash(&leased.key);
@@ -101,40 +98,61 @@ impl Store {
             let hash = self.hash(&leased.key);
             if let Some(slot) = locked.shard(hash).slot(hash, &leased.key) {
                 if let Some(holder) = &mut slot.holder {
-                    holder.expires = Some(expires);
-                }
-                slot.watch_expiry();
-            }
-        }
-        Ok(())
-    }
-
-    /// Undoes a grant whose waiter has gone: frees what it took, and takes back what it extended.
-    pub(crate) fn undo(&self, claim: &Claim, granted: Granted) {
-        let (lease, mut locked) = (granted.lease, self.lock(&claim.keys));
-        for Extended { key, before, after } in granted.extended {
-            let hash = self.hash(&key);
-            if let Some(slot) = locked.shard(hash).slot(hash, &key) {
-                // Unless it was extended once more meanwhile.
-                let is_ours = |holder: &&mut Holder| {
-                    holder.expires == Some(after)
-                        && lease.token_of(key.as_str()).map(FencingToken::get) == Some(holder.token)
-                };
-                if let Some(holder) = slot.holder.as_mut().filter(is_ours) {
-                    holder.expires = Some(before);
+                    holder.extend(expires);
                 }
                 slot.watch_expiry();
             }
         }
         drop(locked);
-        // What has ended meanwhile needs no undoing, and what its owner was granted once more stays.
-        let taken: Vec<&LeasedKey> = lease.taken().collect();
-        if taken.is_empty() {
+        self.sweeper.start(self, now.get());
+        Ok(())
+    }
+
+    /// Undoes a grant whose waiter has gone, as if it had never been: what others were granted too
+    /// stays, for as long as they know.
+    pub(crate) fn undo(self: &Arc<Self>, claim: &Claim, granted: &Granted) {
+        let (now, mut awaited, mut will_end) = (Now::default(), Vec::new(), false);
+        let mut locked = self.lock(&claim.keys);
+        for leased in granted.lease.keys() {
+            let hash = self.hash(&leased.key);
+            let is_nobodys = |holder: &mut Holder| {
+                holder.is_of(&granted.lease, leased) && !holder.give_up(granted.number)
+            };
+            let shard = locked.shard(hash);
+            shard.free(hash, &leased.key, &now, is_nobodys);
+            let Some(slot) = shard.slot(hash, &leased.key) else { continue };
+            // It may also have ended without anybody's looking, or end sooner now.
+            if slot.current(&now).is_none() {
+                awaited.push(leased.key.clone());
+            }
+            slot.watch_expiry();
+            will_end |= slot.ends().is_some();
+        }
+        drop(locked);
+        self.settle(awaited);
+        // Whoever has it now may not have asked for an end.
+        if will_end {
+            self.sweeper.start(self, now.get());
+        }
+    }
+
+    /// Notes that a waiter learned of its grant. What it shared with a request that never did, and
+    /// that took it, is its own from here on.
+    pub(crate) fn tell(&self, claim: &Claim, granted: &mut Granted) {
+        if granted.lease.keys().iter().all(|leased| leased.taken) {
             return;
         }
-        self.free_where(taken.iter().map(|leased| &leased.key), &claim.keys, |at, holder| {
-            holder.is_of(&lease, taken[at]) && !holder.is_shared_by_now
-        });
+        let (mut leased, mut locked) = (granted.lease.keys().to_vec(), self.lock(&claim.keys));
+        for leased in &mut leased {
+            let hash = self.hash(&leased.key);
+            let slot = locked.shard(hash).slot(hash, &leased.key);
+            if let Some(holder) = slot.and_then(|slot| slot.holder.as_mut())
+                && holder.is_of(&granted.lease, leased)
+            {
+                leased.taken |= holder.tell(granted.number);
+            }
+        }
+        granted.lease = claim.lease(leased);
     }
 
     /// Frees every hold in the scope that was there when the call began. Answers how many.

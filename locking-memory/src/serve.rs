@@ -42,6 +42,11 @@ enum Step {
 }
 
 impl Turn {
+    /// Whether who asks learns of a grant before anything else can happen to it.
+    pub(crate) fn is_told_at_once(self) -> bool {
+        !matches!(self, Self::Ticket(_))
+    }
+
     /// Since when the time of a guard that is granted now counts, for one that didn't ask just now.
     fn counts_from(self, claim: &Claim, now: &Now) -> Option<Moment> {
         (matches!(self, Self::Ticket(_)) && claim.is_guard()).then(|| Moment::of(now.get()))
@@ -64,14 +69,15 @@ impl Store {
         // Read once: a guard counts from when the store does.
         let now = Now::default();
         let (at, expires) = (turn.counts_from(claim, &now), claim.expires(&now));
+        let since = expires.map(|_| now.get());
         let (token, mark) = (self.draw_token(), self.mark(claim.owner()));
-        let (mut leased, mut extended) = (Vec::with_capacity(claim.keys.len()), Vec::new());
+        let mut leased = Vec::with_capacity(claim.keys.len());
         for key in &claim.keys {
             let hash = self.hash(key);
             let mut slot = locked.shard(hash).slot_or_new(hash, key);
-            leased.push(slot.grant(claim, mark, token, expires, &mut extended));
+            leased.push(slot.grant(claim, mark, token, expires, turn));
         }
-        Ok(Granted { lease: claim.lease(leased), at, extended })
+        Ok(Granted { lease: claim.lease(leased), at, number: token, since })
     }
 
     /// The usual case: one key, looked up once.
@@ -90,11 +96,12 @@ impl Store {
 
     /// Gives the only key of a claim to it.
     fn grant_one(&self, slot: &mut SlotMut<'_>, claim: &Claim, turn: Turn) -> Granted {
-        let (now, mut extended) = (Now::default(), Vec::new());
+        let now = Now::default();
         let (at, expires) = (turn.counts_from(claim, &now), claim.expires(&now));
+        let since = expires.map(|_| now.get());
         let (token, mark) = (self.draw_token(), self.mark(claim.owner()));
-        let leased = slot.grant(claim, mark, token, expires, &mut extended);
-        Granted { lease: claim.lease_of_one(leased), at, extended }
+        let leased = slot.grant(claim, mark, token, expires, turn);
+        Granted { lease: claim.lease_of_one(leased), at, number: token, since }
     }
 
     fn find_blocking(

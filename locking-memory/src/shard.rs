@@ -8,7 +8,7 @@ use tokio::time::Instant;
 
 use crate::claim::{Claim, Now};
 use crate::holder::Holder;
-use crate::queue::{Extended, Queue, Waiter};
+use crate::queue::{Queue, Waiter};
 use crate::serve::{Blocked, Turn};
 
 /// A part of the store's table, under one mutex.
@@ -98,12 +98,12 @@ impl Shard {
         hash: u64,
         key: &LockKey,
         now: &Now,
-        passes: impl FnOnce(&Holder) -> bool,
+        passes: impl FnOnce(&mut Holder) -> bool,
     ) -> Freed {
         let found = self.places.find_entry(hash, |at| self.slots[*at].key == *key);
         let Ok(place) = found else { return Freed::No };
         let slot = &mut self.slots[*place.get()];
-        if !slot.current(now).is_some_and(|holder| passes(holder)) {
+        if !slot.current(now).is_some_and(passes) {
             return Freed::No;
         }
         // Given back by its guard, or by somebody who had its lease: then it must know.
@@ -204,26 +204,18 @@ impl Shard {
 }
 
 impl SlotMut<'_> {
-    /// Gives the key to a claim that may have it. Where that extends a hold, `extended` learns what
-    /// its expiry was before.
+    /// Gives the key to a claim that may have it.
     pub(crate) fn grant(
         &mut self,
         claim: &Claim,
         mark: OwnerMark,
         token: u64,
         expires: Option<Instant>,
-        extended: &mut Vec<Extended>,
+        turn: Turn,
     ) -> LeasedKey {
         let leased = match &mut self.slot.holder {
             Some(holder) => {
-                let before = holder.expires;
-                holder.prolong(expires);
-                holder.is_shared_by_now = true;
-                if let (Some(before), Some(after)) = (before, holder.expires)
-                    && before != after
-                {
-                    extended.push(Extended { key: self.slot.key.clone(), before, after });
-                }
+                holder.reenter(token, expires, turn.is_told_at_once());
                 LeasedKey::reentered(self.slot.key.clone(), FencingToken::new(holder.token))
             }
             free => {

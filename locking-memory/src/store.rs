@@ -49,7 +49,7 @@ impl Store {
             shards: (0..SHARDS).map(|_| Mutex::default()).collect(),
             next_token: AtomicU64::new(first_token()),
             next_ticket: AtomicU64::new(0),
-            sweeper: Sweeper::default(),
+            sweeper: Sweeper::new(),
         }
     }
 
@@ -69,7 +69,7 @@ impl Store {
             first => first,
         };
         let granted = granted.map_err(|blocked| blocked.key)?;
-        self.watch(claim);
+        self.watch(&granted);
         Ok(granted)
     }
 
@@ -84,7 +84,7 @@ impl Store {
         let blocked = match self.take(&mut locked, &claim, Turn::Last) {
             Ok(granted) => {
                 drop(locked);
-                self.watch(&claim);
+                self.watch(&granted);
                 return Ok(granted);
             }
             Err(blocked) => blocked,
@@ -176,9 +176,9 @@ impl Store {
     }
 
     /// What expires is swept one day.
-    pub(crate) fn watch(self: &Arc<Self>, claim: &Claim) {
-        if claim.has_expiry() {
-            self.sweeper.start(self);
+    pub(crate) fn watch(self: &Arc<Self>, granted: &Granted) {
+        if let Some(now) = granted.since {
+            self.sweeper.start(self, now);
         }
     }
 

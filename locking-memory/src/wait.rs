@@ -89,8 +89,9 @@ impl InQueue<'_> {
     fn end(&mut self, outcome: Outcome) -> Result<Granted, WaitEnd> {
         self.is_over = true;
         match outcome {
-            Outcome::Granted(granted) => {
-                self.store.watch(&self.waiter.claim);
+            Outcome::Granted(mut granted) => {
+                self.store.tell(&self.waiter.claim, &mut granted);
+                self.store.watch(&granted);
                 Ok(granted)
             }
             Outcome::Closed => Err(WaitEnd::Closed),
@@ -104,7 +105,7 @@ impl Drop for InQueue<'_> {
             return;
         }
         if let Ok(Outcome::Granted(granted)) = self.store.withdraw(&self.waiter) {
-            self.store.undo(&self.waiter.claim, granted);
+            self.store.undo(&self.waiter.claim, &granted);
         }
     }
 }
