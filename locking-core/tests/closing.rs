@@ -2,6 +2,7 @@
 
 mod support;
 
+use std::pin::pin;
 use std::time::Duration;
 
 use locking_core::{Error, LockingModule, LossReason, Result, Wait};
@@ -98,6 +99,21 @@ async fn a_grant_on_its_way_when_the_module_closes_is_given_back() {
     eventually(|| store.is_held("a")).await;
     let closing = closing(&module, seconds(60)).await;
     assert_closed(waiting.await.expect("no panic"));
+    store.freed("a").await;
+    drop(guard);
+    closing.await.expect("no panic").expect("closed");
+}
+
+#[tokio::test(start_paused = true)]
+async fn an_acquisition_that_was_told_of_the_close_leaves_nothing_while_its_future_lives_on() {
+    let (store, module) = FakeStore::with_module();
+    let guard = module.lock("b").await.expect("free");
+    store.attempts.next(1, Fault::Slow(seconds(2)));
+    let mut asking = pin!(module.acquire("a").wait(seconds(60)).into_future());
+    timeout(seconds(1), &mut asking).await.expect_err("the store hasn't answered yet");
+    assert!(store.is_held("a"));
+    let closing = closing(&module, seconds(60)).await;
+    assert_closed((&mut asking).await);
     store.freed("a").await;
     drop(guard);
     closing.await.expect("no panic").expect("closed");

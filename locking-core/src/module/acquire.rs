@@ -132,15 +132,16 @@ pin_project! {
 impl Future for AcquireFuture<'_> {
     type Output = Result<Lease>;
 
-    fn poll(self: Pin<&mut Self>, context: &mut Context<'_>) -> Poll<Result<Lease>> {
-        match self.project() {
+    fn poll(mut self: Pin<&mut Self>, context: &mut Context<'_>) -> Poll<Result<Lease>> {
+        let answer = match self.as_mut().project() {
             AcquireFutureProjection::Refused { error } => {
-                Poll::Ready(Err(error.take().expect("not polled again after it was ready")))
+                Err(error.take().expect("not polled again after it was ready"))
             }
-            AcquireFutureProjection::Asked { granting } => {
-                granting.poll(context).map_ok(|grant| grant.lease)
-            }
-        }
+            AcquireFutureProjection::Asked { granting } => ready!(granting.poll(context)),
+        };
+        // However long this value lives on, what was asked for is given up now, where a close cut it short.
+        self.set(AcquireFuture::Refused { error: None });
+        Poll::Ready(answer.map(|grant| grant.lease))
     }
 }
 
