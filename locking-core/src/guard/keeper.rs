@@ -141,7 +141,7 @@ impl Keeper {
         if ends_timer && timer_runs {
             self.changed.notify_one();
         }
-        self.closing.guard_ended();
+        self.closing.one_ended();
     }
 
     fn guards(&self) -> Vec<Arc<GuardState>> {
@@ -196,7 +196,7 @@ pub(super) struct GivingBack(Arc<Keeper>);
 impl Drop for GivingBack {
     fn drop(&mut self) {
         locked(&self.0.schedule).giving_back -= 1;
-        self.0.closing.guard_ended();
+        self.0.closing.one_ended();
     }
 }
 
