@@ -10,6 +10,7 @@ mod lock;
 mod release;
 mod release_all;
 mod target;
+mod unless_lost;
 
 use std::fmt;
 use std::sync::Arc;
