@@ -176,12 +176,16 @@ async fn a_job_whose_lock_is_lost_already_does_not_go_on_after_its_await() {
 
 #[tokio::test(start_paused = true)]
 async fn a_job_without_a_reachable_store_is_cancelled_before_its_key_goes_to_somebody_else() {
-    let (store, module) = FakeStore::with_module();
-    store.extends.all(Fault::Hang);
-    let begun = Instant::now();
-    let job = module.execute("a", |_| sleep(seconds(3600)));
-    assert_lost(&job.lease(LEASE).await.expect_err("lost"));
-    assert!(begun.elapsed() < LEASE, "{:?}", begun.elapsed());
+    for silence in [Fault::Hang, Fault::Unavailable, Fault::Panic] {
+        let (store, module) = FakeStore::with_module();
+        store.extends.all(silence);
+        let begun = Instant::now();
+        let job = timeout(LEASE * 2, module.execute("a", |_| sleep(seconds(3600))).lease(LEASE));
+        assert_lost(&job.await.expect("it is told").expect_err("lost"));
+        assert!(begun.elapsed() < LEASE, "{:?} with {silence:?}", begun.elapsed());
+        let tries = store.extends.count();
+        assert!(tries < 100, "{tries} renewals with {silence:?}");
+    }
 }
 
 #[tokio::test(start_paused = true)]

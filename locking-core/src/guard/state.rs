@@ -137,7 +137,7 @@ impl GuardState {
     }
 
     /// The same for whoever runs on the keeper's runtime, without a timer of its own: the renewal
-    /// that the keeper starts in time signals the local deadline too.
+    /// that the keeper starts in time signals the local deadline too, whatever the provider does.
     pub(crate) async fn lost_by_signal(&self) -> LossReason {
         if self.session.is_some() { self.lost().await } else { self.loss.wait().await }
     }
