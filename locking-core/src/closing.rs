@@ -75,7 +75,7 @@ impl Closing {
     /// That of a call, by where it lies. Stacks of threads lie whole pages apart.
     fn group<T>(&self, call: &T) -> &Group {
         let place = std::ptr::from_ref(call).addr();
-        &self.groups[(place / 64 ^ place / 4096) % GROUPS]
+        &self.groups[((place / 64) ^ (place / 4096)) % GROUPS]
     }
 }
 

@@ -35,8 +35,10 @@ pub(super) async fn unless_lost<Fut: Future>(guard: &LockGuard, job: Fut) -> Res
 struct LostElsewhere<'a> {
     guard: &'a LockGuard,
     /// With the runtime whose timer it uses. In a box: the usual job needs no room for it.
-    waiting: Option<(Id, Pin<Box<dyn Future<Output = LossReason> + Send + 'a>>)>,
+    waiting: Option<(Id, Lost<'a>)>,
 }
+
+type Lost<'a> = Pin<Box<dyn Future<Output = LossReason> + Send + 'a>>;
 
 impl LostElsewhere<'_> {
     fn poll(&mut self, context: &mut Context<'_>) -> Poll<LossReason> {
