@@ -1,20 +1,30 @@
 use std::future::Future;
 use std::pin::Pin;
-use std::sync::atomic::{AtomicBool, Ordering};
+use std::sync::atomic::{AtomicBool, AtomicUsize, Ordering};
 use std::task::{Context, Poll};
 
 use pin_project_lite::pin_project;
 use tokio::sync::Notify;
 use tokio::sync::futures::Notified;
 
-/// Whether a module is being closed, and the bell that rings when a guard ends meanwhile.
+/// Whether a module is being closed, and what it waits for meanwhile.
 #[derive(Debug, Default)]
 pub(crate) struct Closing {
     begun: AtomicBool,
-    /// Those who wait for keys, in groups: they come and go all the time, and one list of them would
+    /// Calls that ask for keys, in groups: they come and go all the time, and one list of them would
     /// have them queue for its mutex.
-    waiters: [Notify; GROUPS],
-    guard_ended: Notify,
+    groups: [Group; GROUPS],
+    /// Rings when a call or a guard ends.
+    ended: Notify,
+}
+
+/// In a cache line of its own, so that calls of different groups don't slow each other down.
+#[derive(Debug, Default)]
+#[repr(align(64))]
+struct Group {
+    waiters: Notify,
+    /// How many calls have begun and are neither answered nor dropped.
+    unanswered: AtomicUsize,
 }
 
 const GROUPS: usize = 16;
@@ -23,29 +33,62 @@ impl Closing {
     /// Stops granting and wakes every waiter.
     pub(crate) fn begin(&self) {
         self.begun.store(true, Ordering::SeqCst);
-        self.waiters.iter().for_each(Notify::notify_waiters);
+        self.groups.iter().for_each(|group| group.waiters.notify_waiters());
     }
 
     pub(crate) fn has_begun(&self) -> bool {
         self.begun.load(Ordering::SeqCst)
     }
 
-    /// Tells a close that waits for guards.
-    pub(crate) fn guard_ended(&self) {
+    /// Counts a call until the answer is dropped: what was granted to it may not have reached it
+    /// yet. Asked before [`has_begun`](Self::has_begun), a close sees the call, or the call the close.
+    pub(crate) fn unanswered<T>(&self, call: &T) -> Unanswered<'_> {
+        let group = self.group(call);
+        group.unanswered.fetch_add(1, Ordering::SeqCst);
+        Unanswered { closing: self, group }
+    }
+
+    /// Whether no call is under way. Asked before the guards are looked at: an answered call has
+    /// left its guard with the keeper.
+    pub(crate) fn all_are_answered(&self) -> bool {
+        self.groups.iter().all(|group| group.unanswered.load(Ordering::SeqCst) == 0)
+    }
+
+    /// Tells a close that waits for calls and guards.
+    pub(crate) fn one_ended(&self) {
         if self.has_begun() {
-            self.guard_ended.notify_waiters();
+            self.ended.notify_waiters();
         }
     }
 
-    /// Waits until `done` answers true, asking again after each guard that ends.
+    /// Waits until `done` answers true, asking again after each call or guard that ends.
     pub(crate) async fn until(&self, done: impl Fn() -> bool) {
         loop {
-            let ended = self.guard_ended.notified();
+            let ended = self.ended.notified();
             if done() {
                 return;
             }
             ended.await;
         }
+    }
+
+    /// That of a call, by where it lies. Stacks of threads lie whole pages apart.
+    fn group<T>(&self, call: &T) -> &Group {
+        let place = std::ptr::from_ref(call).addr();
+        &self.groups[((place / 64) ^ (place / 4096)) % GROUPS]
+    }
+}
+
+/// A call that has begun: a close waits for it.
+pub(crate) struct Unanswered<'a> {
+    closing: &'a Closing,
+    group: &'a Group,
+}
+
+impl Drop for Unanswered<'_> {
+    fn drop(&mut self) {
+        self.group.unanswered.fetch_sub(1, Ordering::SeqCst);
+        self.closing.one_ended();
     }
 }
 
@@ -85,8 +128,7 @@ impl<F: Future + Unpin> Future for UnlessClosed<'_, F> {
         }
         if this.begun.is_none() {
             // Created before the flag is read once more: it receives what is rung from here on.
-            let group = std::ptr::from_mut(this.inner).addr() / 64 % GROUPS;
-            this.begun.set(Some(closing.waiters[group].notified()));
+            this.begun.set(Some(closing.group(this.inner).waiters.notified()));
             if closing.has_begun() {
                 return Poll::Ready(None);
             }

@@ -2,6 +2,7 @@
 
 mod support;
 
+use std::pin::pin;
 use std::time::Duration;
 
 use locking_core::{Error, LockingModule, LossReason, Result, Wait};
@@ -101,6 +102,90 @@ async fn a_grant_on_its_way_when_the_module_closes_is_given_back() {
     store.freed("a").await;
     drop(guard);
     closing.await.expect("no panic").expect("closed");
+}
+
+#[tokio::test(start_paused = true)]
+async fn an_acquisition_that_was_told_of_the_close_leaves_nothing_while_its_future_lives_on() {
+    let (store, module) = FakeStore::with_module();
+    let guard = module.lock("b").await.expect("free");
+    store.attempts.next(1, Fault::Slow(seconds(2)));
+    let mut asking = pin!(module.acquire("a").wait(seconds(60)).into_future());
+    timeout(seconds(1), &mut asking).await.expect_err("the store hasn't answered yet");
+    assert!(store.is_held("a"));
+    let closing = closing(&module, seconds(60)).await;
+    assert_closed((&mut asking).await);
+    store.freed("a").await;
+    drop(guard);
+    closing.await.expect("no panic").expect("closed");
+}
+
+/// Its store has granted the key, and nobody has polled the call since.
+async fn granted_unseen<T>(store: &FakeStore, mut call: impl Future<Output = T> + Unpin) {
+    store.attempts.next(1, Fault::Slow(seconds(2)));
+    timeout(seconds(1), &mut call).await.map(drop).expect_err("the store hasn't answered yet");
+    sleep(seconds(2)).await;
+    assert!(store.is_held("a"));
+}
+
+#[tokio::test(start_paused = true)]
+async fn close_waits_for_a_call_that_was_granted_and_has_not_seen_it() {
+    let (store, module) = FakeStore::with_module();
+    let mut call = pin!(module.lock("a").into_future());
+    granted_unseen(&store, &mut call).await;
+    let closing = closing(&module, seconds(60)).await;
+    sleep(seconds(30)).await;
+    assert!(!closing.is_finished() && store.closes.count() == 0);
+    assert_closed(call.await);
+    assert_eq!(closing.await.expect("no panic").expect("closed"), 0);
+    assert!(!store.is_held("a"), "it was given back before the provider was closed");
+}
+
+#[tokio::test(start_paused = true)]
+async fn close_waits_until_a_lease_that_was_granted_is_told() {
+    let (store, module) = FakeStore::with_module();
+    let mut call = pin!(module.acquire("a").wait(seconds(60)).into_future());
+    granted_unseen(&store, &mut call).await;
+    let closing = closing(&module, seconds(60)).await;
+    sleep(seconds(30)).await;
+    assert!(!closing.is_finished() && store.closes.count() == 0);
+    let lease = (&mut call).await.expect("it was granted before the close");
+    assert_eq!(closing.await.expect("no panic").expect("closed"), 0);
+    assert_eq!(store.token("a"), Some(lease.token()), "leases stay");
+}
+
+#[tokio::test(start_paused = true)]
+async fn close_waits_no_more_for_a_call_that_is_dropped() {
+    let (store, module) = FakeStore::with_module();
+    let mut call = Box::pin(module.lock("a").into_future());
+    granted_unseen(&store, &mut call).await;
+    let closing = closing(&module, seconds(60)).await;
+    drop(call);
+    let begun = Instant::now();
+    closing.await.expect("no panic").expect("closed");
+    assert_eq!(begun.elapsed(), Duration::ZERO);
+}
+
+#[tokio::test(start_paused = true)]
+async fn close_waits_for_a_call_that_nobody_polls_until_its_deadline_only() {
+    let (store, module) = FakeStore::with_module();
+    let mut call = pin!(module.lock("a").into_future());
+    granted_unseen(&store, &mut call).await;
+    let begun = Instant::now();
+    assert_eq!(module.close(seconds(2)).await.expect("closed"), 0, "nobody's work was broken");
+    let took = begun.elapsed();
+    assert!(took >= seconds(2) && took < seconds(3), "{took:?}");
+    assert_closed(call.await);
+}
+
+#[tokio::test(start_paused = true)]
+async fn close_does_not_wait_for_a_call_that_never_began() {
+    let (_store, module) = FakeStore::with_module();
+    let (lock, acquire) = (module.lock("a").into_future(), module.acquire("b").into_future());
+    let begun = Instant::now();
+    module.close(seconds(60)).await.expect("closed");
+    assert_eq!(begun.elapsed(), Duration::ZERO);
+    assert_closed(lock.await);
+    assert_closed(acquire.await);
 }
 
 #[tokio::test(start_paused = true)]

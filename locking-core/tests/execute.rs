@@ -2,6 +2,7 @@
 
 mod support;
 
+use std::pin::pin;
 use std::sync::Arc;
 use std::sync::atomic::{AtomicBool, Ordering};
 use std::time::Duration;
@@ -9,6 +10,7 @@ use std::time::Duration;
 use locking_core::{Error, LossReason, Moment, Session};
 use support::fault::Fault;
 use support::{FakeStore, seconds};
+use tokio::sync::oneshot;
 use tokio::time::{Instant, sleep, timeout};
 
 const LEASE: Duration = Duration::from_secs(30);
@@ -151,13 +153,39 @@ async fn a_lost_lock_cancels_the_job_at_its_next_await() {
 }
 
 #[tokio::test(start_paused = true)]
+async fn a_job_whose_lock_is_lost_already_does_not_go_on_after_its_await() {
+    let (_store, module) = FakeStore::with_module();
+    let went_on = Flag::default();
+    let (wake, woken) = oneshot::channel::<()>();
+    let mut call = pin!(
+        module
+            .execute("a", |_| async {
+                woken.await.expect("woken");
+                went_on.set();
+                std::future::pending::<()>().await;
+            })
+            .into_future()
+    );
+    timeout(seconds(1), &mut call).await.expect_err("it waits");
+    // Both before the job is polled again: its lock is lost, and what it awaits is there.
+    module.release_all().including_running().await.expect("it answers");
+    wake.send(()).expect("the job waits");
+    assert_lost(&call.await.expect_err("lost"));
+    assert!(!went_on.is_set());
+}
+
+#[tokio::test(start_paused = true)]
 async fn a_job_without_a_reachable_store_is_cancelled_before_its_key_goes_to_somebody_else() {
-    let (store, module) = FakeStore::with_module();
-    store.extends.all(Fault::Hang);
-    let begun = Instant::now();
-    let job = module.execute("a", |_| sleep(seconds(3600)));
-    assert_lost(&job.lease(LEASE).await.expect_err("lost"));
-    assert!(begun.elapsed() < LEASE, "{:?}", begun.elapsed());
+    for silence in [Fault::Hang, Fault::Unavailable, Fault::Panic] {
+        let (store, module) = FakeStore::with_module();
+        store.extends.all(silence);
+        let begun = Instant::now();
+        let job = timeout(LEASE * 2, module.execute("a", |_| sleep(seconds(3600))).lease(LEASE));
+        assert_lost(&job.await.expect("it is told").expect_err("lost"));
+        assert!(begun.elapsed() < LEASE, "{:?} with {silence:?}", begun.elapsed());
+        let tries = store.extends.count();
+        assert!(tries < 100, "{tries} renewals with {silence:?}");
+    }
 }
 
 #[tokio::test(start_paused = true)]
@@ -188,6 +216,19 @@ async fn a_lock_lost_in_the_instant_in_which_the_job_finished_is_lost() {
         let error = job.cancel_when_lost(cancel).await.expect_err("lost");
         assert!(matches!(error, Error::Lost { reason: LossReason::SessionEnded, .. }), "{error:?}");
         store.freed("a").await;
+    }
+}
+
+#[tokio::test(start_paused = true)]
+async fn a_job_that_takes_its_lock_away_itself_and_finishes_is_lost() {
+    for cancel in [true, false] {
+        let (store, module) = FakeStore::with_module();
+        let job = module.execute("a", |_| async {
+            module.release_all().including_running().await.expect("it answers");
+        });
+        let error = job.cancel_when_lost(cancel).await.expect_err("lost");
+        assert!(matches!(error, Error::Lost { reason: LossReason::Revoked, .. }), "{error:?}");
+        assert!(!store.is_held("a"));
     }
 }
 

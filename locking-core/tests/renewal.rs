@@ -69,6 +69,16 @@ async fn one_renewal_whose_answer_got_lost_is_no_loss() {
 }
 
 #[tokio::test(start_paused = true)]
+async fn one_renewal_that_panicked_is_no_loss() {
+    let (store, module) = FakeStore::with_module();
+    let guard = guard(&module, "a").await;
+    store.extends.next(1, Fault::Panic);
+    sleep(seconds(60)).await;
+    guard.check().expect("it was tried again");
+    assert!(store.is_held("a"));
+}
+
+#[tokio::test(start_paused = true)]
 async fn a_store_that_comes_back_before_the_local_deadline_costs_no_guard() {
     let (store, module) = FakeStore::with_module();
     let guard = guard(&module, "a").await;
@@ -105,7 +115,7 @@ async fn the_key_that_was_lost_is_the_one_that_is_named() {
 
 #[tokio::test(start_paused = true)]
 async fn without_an_answer_a_guard_is_lost_before_the_store_gives_its_key_away() {
-    for silence in [Fault::Hang, Fault::Unavailable, Fault::Slow(seconds(60))] {
+    for silence in [Fault::Hang, Fault::Unavailable, Fault::Slow(seconds(60)), Fault::Panic] {
         let (store, module) = FakeStore::with_module();
         let begun = Instant::now();
         let guard = guard(&module, "a").await;

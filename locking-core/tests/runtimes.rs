@@ -3,12 +3,14 @@
 
 mod support;
 
+use std::future::pending;
+use std::pin::pin;
 use std::time::Duration;
 
-use locking_core::{LockGuard, LockingModule, LossReason};
+use locking_core::{Error, LockGuard, LockingModule, LossReason};
 use support::{FakeStore, eventually};
 use tokio::runtime::{Builder, Runtime};
-use tokio::time::sleep;
+use tokio::time::{Instant, sleep, timeout};
 
 /// Long enough for a busy machine to renew in time.
 const LEASE: Duration = Duration::from_millis(900);
@@ -110,6 +112,39 @@ fn a_guard_can_move_to_another_runtime_while_its_own_renews_it() {
         guard.release().await.expect("held to the end");
     });
     assert!(!store.is_held("a"));
+}
+
+#[test]
+fn a_job_that_moved_away_from_a_runtime_that_stands_still_is_cancelled_at_its_local_deadline() {
+    let (store, module) = FakeStore::with_module();
+    let still = Builder::new_current_thread().enable_time().build().expect("a runtime");
+    let mut call = pin!(module.execute("a", |_| pending::<()>()).lease(LEASE).into_future());
+    let begun = Instant::now();
+    still.block_on(async { timeout(LEASE / 10, &mut call).await }).expect_err("the job goes on");
+    // By way of another one: what waits there for the deadline stands still as well.
+    let next = Builder::new_current_thread().enable_time().build().expect("a runtime");
+    next.block_on(async { timeout(LEASE / 10, &mut call).await }).expect_err("the job goes on");
+    let answer = runtime().block_on(async { timeout(LEASE * 2, call).await });
+    let answer = answer.expect("it is told");
+    let lost = answer.expect_err("nobody renews it");
+    assert!(matches!(lost, Error::Lost { reason: LossReason::Expired, .. }), "{lost:?}");
+    assert!(begun.elapsed() < LEASE + LEASE / 3, "{:?}", begun.elapsed());
+    assert_eq!(store.extends.count(), 0);
+}
+
+#[test]
+fn a_job_that_moved_to_another_runtime_keeps_its_lock_while_its_own_renews_it() {
+    let (store, module) = FakeStore::with_module();
+    let own = runtime();
+    let (done, until) = tokio::sync::oneshot::channel::<()>();
+    let mut call = pin!(module.execute("a", |_| until).lease(LEASE).into_future());
+    own.block_on(async { timeout(LEASE / 10, &mut call).await }).expect_err("the job goes on");
+    runtime().block_on(async {
+        timeout(LEASE * 2, &mut call).await.expect_err("the job goes on");
+        done.send(()).expect("the job waits");
+        call.await.expect("held to the end").expect("it was told");
+    });
+    assert!(store.extends.count() > 3);
 }
 
 #[test]

@@ -149,6 +149,18 @@ async fn a_replay_that_cannot_give_up_its_earlier_attempt_tells_so_and_goes_on_i
 }
 
 #[tokio::test(start_paused = true)]
+async fn what_a_replay_gives_up_is_free_within_a_second_however_long_the_retry_interval_is() {
+    let (store, module) = FakeStore::with_module();
+    step().invoke(&module, &run()).await.expect("granted, and never told");
+    store.releases.all(Fault::Unavailable);
+    let replay = step().with_retry_interval(seconds(3600)).invoke(&module, &run()).await;
+    assert!(matches!(replay, Err(Error::UnknownOutcome { .. })), "{replay:?}");
+    store.releases.recover();
+    assert!(store.freed("a").await <= seconds(1));
+    assert!(store.releases.count() < 100, "{} releases in 2 s", store.releases.count());
+}
+
+#[tokio::test(start_paused = true)]
 async fn a_replay_that_is_dropped_while_it_gives_up_its_earlier_attempt_leaves_nothing() {
     let (store, module) = FakeStore::with_module();
     let both = AcquireLockStep::new(["a", "b"], seconds(30)).expect("valid");

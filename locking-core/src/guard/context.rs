@@ -21,6 +21,10 @@ impl LockContext {
         &self.0
     }
 
+    pub(crate) fn signalled(&self) -> Option<LossReason> {
+        self.0.signalled()
+    }
+
     pub(crate) async fn lost_by_signal(&self) -> LossReason {
         self.0.lost_by_signal().await
     }

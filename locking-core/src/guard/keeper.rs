@@ -108,7 +108,7 @@ impl Keeper {
     /// Takes a guard into care. `None` if the module is being closed.
     pub(crate) fn register(self: &Arc<Self>, guard: &Arc<GuardState>, now: Instant) -> Option<u64> {
         let id = self.next_id.fetch_add(1, Ordering::Relaxed);
-        let due = self.due(guard.first_term, now);
+        let due = self.due(guard.first_term / 3, now);
         let mut schedule = locked(&self.schedule);
         // Under the lock under which `guards` looks: a close sees the guard, or this sees the close.
         if self.closing.has_begun() {
@@ -120,9 +120,14 @@ impl Keeper {
         Some(id)
     }
 
-    /// Plans the next renewal of a guard whose last one came through.
-    pub(super) fn schedule(self: &Arc<Self>, id: u64, guard: &Arc<GuardState>) {
-        let due = self.due(guard.expiry.get(), Instant::now());
+    /// Plans the next renewal of a guard whose last one came through: at a third of its lease.
+    pub(super) fn schedule(self: &Arc<Self>, id: u64, guard: &GuardState) {
+        self.schedule_after(guard.expiry.get() / 3, id);
+    }
+
+    /// Plans it for that much later than now; nothing for a guard that was removed meanwhile.
+    pub(super) fn schedule_after(self: &Arc<Self>, pause: Duration, id: u64) {
+        let due = self.due(pause, Instant::now());
         let mut schedule = locked(&self.schedule);
         if let Some(guard) = schedule.guards.remove(&(NOT_DUE, id)) {
             guard.due.store(due, Ordering::Relaxed);
@@ -141,7 +146,7 @@ impl Keeper {
         if ends_timer && timer_runs {
             self.changed.notify_one();
         }
-        self.closing.guard_ended();
+        self.closing.one_ended();
     }
 
     fn guards(&self) -> Vec<Arc<GuardState>> {
@@ -165,10 +170,9 @@ impl Keeper {
         schedule.guards.is_empty() && schedule.giving_back == 0 && !schedule.timer_runs
     }
 
-    /// A third of the time that a hold lasts from now.
-    fn due(&self, term: Duration, now: Instant) -> u64 {
-        let third = term / 3;
-        u64::try_from((now.saturating_duration_since(self.started) + third).as_nanos())
+    /// That much later than now.
+    fn due(&self, pause: Duration, now: Instant) -> u64 {
+        u64::try_from((now.saturating_duration_since(self.started) + pause).as_nanos())
             .unwrap_or(NOT_DUE - 1)
     }
 
@@ -196,7 +200,7 @@ pub(super) struct GivingBack(Arc<Keeper>);
 impl Drop for GivingBack {
     fn drop(&mut self) {
         locked(&self.0.schedule).giving_back -= 1;
-        self.0.closing.guard_ended();
+        self.0.closing.one_ended();
     }
 }
 

@@ -3,6 +3,7 @@ use std::ops::Deref;
 use std::sync::Arc;
 use std::time::Duration;
 
+use tokio::runtime::Id;
 use tokio::time::{Instant, timeout, timeout_at};
 
 use super::context::LockContext;
@@ -108,6 +109,11 @@ impl LockGuard {
     #[must_use]
     pub fn context(&self) -> LockContext {
         self.context.clone()
+    }
+
+    /// The runtime that renews it.
+    pub(crate) fn runtime(&self) -> Id {
+        self.keeper.runtime.id()
     }
 
     fn state(&self) -> &GuardState {

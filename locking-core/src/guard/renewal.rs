@@ -9,20 +9,45 @@ use crate::backoff::Backoff;
 use crate::error::Error;
 use crate::loss::LossReason;
 
-/// Renews a guard's lease once, trying until its local deadline: one failed attempt is no loss.
+/// Renews a guard's lease once, trying until its local deadline: one failed attempt is no loss, nor is
+/// one in which the provider panicked.
 pub(super) async fn renew(keeper: Arc<Keeper>, id: u64, guard: Arc<GuardState>) {
+    let mut unless_finished = PutBack { keeper, id, guard, finished: false };
+    try_to_renew(&unless_finished.keeper, id, &unless_finished.guard).await;
+    unless_finished.finished = true;
+}
+
+/// Has a renewal that broke off begun again: it succeeds, or signals the local deadline.
+struct PutBack {
+    keeper: Arc<Keeper>,
+    id: u64,
+    guard: Arc<GuardState>,
+    finished: bool,
+}
+
+impl Drop for PutBack {
+    fn drop(&mut self) {
+        if !self.finished {
+            let pause = (self.guard.expiry.get() / 20).min(Duration::from_secs(1));
+            let pause = pause.min(self.guard.expires_in());
+            self.keeper.schedule_after(pause, self.id);
+        }
+    }
+}
+
+async fn try_to_renew(keeper: &Arc<Keeper>, id: u64, guard: &GuardState) {
     let mut backoff = Backoff::new(guard.expiry.get() / 100, Duration::from_secs(1));
     while !guard.has_ended() && guard.loss_reason().is_none() {
         // Half of what is left, so that an attempt whose answer got lost leaves time for another.
         let left = guard.expires_in();
         let patience = (left / 2).max(guard.expiry.get() / 20).min(left);
         match timeout(patience, guard.renew()).await {
-            Ok(Ok(())) => return keeper.schedule(id, &guard),
+            Ok(Ok(())) => return keeper.schedule(id, guard),
             Ok(Err(Error::Lost { key, reason, .. })) => {
                 if !guard.has_ended() {
                     guard.note_lost_key(key);
                     guard.loss.signal(reason);
-                    warn_lost(&guard, reason);
+                    warn_lost(guard, reason);
                 }
                 return;
             }
@@ -37,7 +62,7 @@ pub(super) async fn renew(keeper: Arc<Keeper>, id: u64, guard: Arc<GuardState>) 
         }
     }
     if let Some(reason) = guard.loss_reason().filter(|_| !guard.has_ended()) {
-        warn_lost(&guard, reason);
+        warn_lost(guard, reason);
     }
 }
 

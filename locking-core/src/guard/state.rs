@@ -86,13 +86,10 @@ impl GuardState {
 
     /// Why the hold is gone, if it is. No I/O.
     pub(crate) fn loss_reason(&self) -> Option<LossReason> {
-        if let Some(reason) = self.loss.reason() {
+        if let Some(reason) = self.signalled() {
             return Some(reason);
         }
         let session = self.session.as_ref();
-        if let Some(reason) = session.and_then(|session| session.ended().reason()) {
-            return Some(reason);
-        }
         // Each is read once: a late renewal may come through meanwhile.
         let (now, lease) = (Moment::now(), self.lease_until());
         let reason = if lease <= now {
@@ -105,6 +102,12 @@ impl GuardState {
         // Final from here on.
         self.loss.signal(reason);
         self.loss.reason()
+    }
+
+    /// The same as far as it was signalled: no clock is read.
+    pub(crate) fn signalled(&self) -> Option<LossReason> {
+        let ended = || self.session.as_ref().and_then(|session| session.ended().reason());
+        self.loss.reason().or_else(ended)
     }
 
     pub(crate) fn check(&self) -> Result<()> {
@@ -134,7 +137,7 @@ impl GuardState {
     }
 
     /// The same for whoever runs on the keeper's runtime, without a timer of its own: the renewal
-    /// that the keeper starts in time signals the local deadline too.
+    /// that the keeper starts in time signals the local deadline too, whatever the provider does.
     pub(crate) async fn lost_by_signal(&self) -> LossReason {
         if self.session.is_some() { self.lost().await } else { self.loss.wait().await }
     }

@@ -9,7 +9,7 @@ use tracing::Span;
 
 use super::target::Target;
 use super::{CallFuture, LockingModule};
-use crate::closing::UnlessClosed;
+use crate::closing::{Closing, Unanswered, UnlessClosed};
 use crate::error::{Error, Result};
 use crate::grant::Grant;
 use crate::invalid::InvalidInput;
@@ -132,15 +132,17 @@ pin_project! {
 impl Future for AcquireFuture<'_> {
     type Output = Result<Lease>;
 
-    fn poll(self: Pin<&mut Self>, context: &mut Context<'_>) -> Poll<Result<Lease>> {
-        match self.project() {
+    fn poll(mut self: Pin<&mut Self>, context: &mut Context<'_>) -> Poll<Result<Lease>> {
+        let answer = match self.as_mut().project() {
             AcquireFutureProjection::Refused { error } => {
-                Poll::Ready(Err(error.take().expect("not polled again after it was ready")))
+                Err(error.take().expect("not polled again after it was ready"))
             }
-            AcquireFutureProjection::Asked { granting } => {
-                granting.poll(context).map_ok(|grant| grant.lease)
-            }
-        }
+            AcquireFutureProjection::Asked { granting } => ready!(granting.poll(context)),
+        };
+        // Answered is as good as dropped, however long this value lives on: where a close cut it short, what
+        // was asked for is given up.
+        self.set(AcquireFuture::Refused { error: None });
+        Poll::Ready(answer.map(|grant| grant.lease))
     }
 }
 
@@ -152,10 +154,14 @@ impl fmt::Debug for AcquireFuture<'_> {
 
 pin_project! {
     /// An acquisition that a provider was asked for: given up when the module is closed, and told to
-    /// whoever listens to spans.
+    /// whoever listens to spans. A close waits until it is dropped.
     pub struct Granting<'a> {
+        // Dropped before it is counted out: so a close sees it, or what its drop gives back.
         #[pin]
         asking: UnlessClosed<'a, CallFuture<'a, Grant>>,
+        // `None`: it hasn't begun.
+        unanswered: Option<Unanswered<'a>>,
+        closing: &'a Closing,
         target: &'a Target,
         span: Span,
         // Read only where somebody listens.
@@ -169,7 +175,8 @@ impl<'a> Granting<'a> {
         target: &'a Target,
         request: AcquireRequest,
     ) -> Result<Self> {
-        if module.closing().has_begun() {
+        let closing = &**module.closing();
+        if closing.has_begun() {
             return Err(Error::closed(target.id()));
         }
         let span = tracing::debug_span!(
@@ -183,9 +190,9 @@ impl<'a> Granting<'a> {
         );
         let asked = (!span.is_disabled()).then(Instant::now);
         let provider = target.provider();
-        let closing = (!provider.ends_waits()).then(|| &**module.closing());
-        let asking = UnlessClosed::new(provider.acquire(request), closing);
-        Ok(Self { asking, target, span, asked })
+        let gives_up = (!provider.ends_waits()).then_some(closing);
+        let asking = UnlessClosed::new(provider.acquire(request), gives_up);
+        Ok(Self { asking, unanswered: None, closing, target, span, asked })
     }
 }
 
@@ -195,6 +202,7 @@ impl Future for Granting<'_> {
     fn poll(self: Pin<&mut Self>, context: &mut Context<'_>) -> Poll<Result<Grant>> {
         let this = self.project();
         let _entered = this.span.enter();
+        this.unanswered.get_or_insert_with(|| this.closing.unanswered(this.span));
         let answer = ready!(this.asking.poll(context));
         let result = answer.unwrap_or_else(|| Err(Error::closed(this.target.id())));
         if let Some(asked) = this.asked {

@@ -5,8 +5,9 @@ use tracing::field::Empty;
 use super::CallFuture;
 use super::call::{refused, traced};
 use super::lock::{Asking, Lock};
+use super::unless_lost::unless_lost;
 use crate::error::Result;
-use crate::guard::{LockContext, LockGuard};
+use crate::guard::LockContext;
 use crate::time::Wait;
 
 /// A call of [`LockingModule::execute`](super::LockingModule::execute); awaiting it gives what the
@@ -71,16 +72,6 @@ where
     let output = if cancel_when_lost { unless_lost(&guard, job).await? } else { job.await };
     guard.finish().await?;
     Ok(output)
-}
-
-/// Runs a job until it ends or its lock is lost. The job comes first, so that one which is ready at
-/// once sets no timer; whether it was lost in the same instant is checked when it has ended.
-async fn unless_lost<Fut: Future>(guard: &LockGuard, job: Fut) -> Result<Fut::Output> {
-    tokio::select! {
-        biased;
-        output = job => Ok(output),
-        reason = guard.lost_by_signal() => Err(guard.lost_error(reason)),
-    }
 }
 
 impl<'a, F, Fut> IntoFuture for Execute<'a, F>

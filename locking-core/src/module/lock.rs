@@ -1,3 +1,4 @@
+use std::pin::pin;
 use std::sync::Arc;
 use std::time::Duration;
 
@@ -142,8 +143,10 @@ impl Asking<'_> {
             .with_guard(loss.clone());
         let keeper = module.keepers().current(module.closing());
         let asked = Moment::of(self.asked);
-        let grant = Granting::new(module, target, request)?.await?;
-        // No await between here and the guard: whoever drops this future drops a guard.
+        let mut granting = pin!(Granting::new(module, target, request)?);
+        let grant = granting.as_mut().await?;
+        // No await between here and the guard: whoever drops this future drops a guard. And until it is
+        // there, a close sees the granting.
         let (provider, now) = (Arc::clone(target.provider()), Instant::now());
         let state = GuardState::new(provider, grant, expiry, asked, loss);
         Ok((LockGuard::new(state, keeper, now)?, Moment::of(now)))

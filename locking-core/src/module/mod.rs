@@ -10,6 +10,7 @@ mod lock;
 mod release;
 mod release_all;
 mod target;
+mod unless_lost;
 
 use std::fmt;
 use std::sync::Arc;
@@ -215,9 +216,12 @@ impl LockingModule {
     }
 
     /// Drains the module: stops granting, wakes every waiter with [`Error::Closed`], waits for at
-    /// most `within` until guards and jobs have ended and their keys are given back, then marks the
-    /// rest lost, cancels their jobs, gives their keys back, and ends the providers' connections.
-    /// Leases made by `acquire` stay.
+    /// most `within` until every call that asks for keys is answered, guards and jobs have ended and
+    /// their keys are given back, then marks the rest lost, cancels their jobs, gives their keys back,
+    /// and ends the providers' connections. Leases made by `acquire` stay.
+    ///
+    /// A call is answered when it is polled: one that has begun and is neither polled nor dropped costs
+    /// the whole of `within`, and what it was granted may stay held until its expiry.
     ///
     /// Answers how many guards and jobs it had to break. Dropped half way, granting stays stopped;
     /// call it again to go on.
@@ -229,7 +233,7 @@ impl LockingModule {
         let Inner { targets, keepers, closing } = &*self.0;
         closing.begin();
         targets.iter().for_each(|target| target.provider().end_waits());
-        let drained = closing.until(|| keepers.are_drained());
+        let drained = closing.until(|| closing.all_are_answered() && keepers.are_drained());
         let broken = match timeout(within, drained).await {
             Ok(()) => 0,
             Err(_) => break_guards(keepers.guards()).await,

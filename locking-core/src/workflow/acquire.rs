@@ -6,6 +6,7 @@ use tokio::time::{Instant, sleep, timeout_at};
 use super::lease::StepLease;
 use super::run::WorkflowRun;
 use super::written;
+use crate::backoff::Backoff;
 use crate::error::{Error, Result};
 use crate::invalid::InvalidInput;
 use crate::key_set::{IntoKeys, KeySet};
@@ -202,13 +203,13 @@ impl AcquireLockStep {
         module: &LockingModule,
         provider: &ProviderId,
     ) -> Result<()> {
-        let (module, pause) = (module.clone(), self.retry_interval);
+        let (module, mut backoff) = (module.clone(), Backoff::default());
         let ended = Instant::now() + self.ttl.get();
         let giving_up = tokio::spawn(async move {
             loop {
                 match lease.compensate(&module).await {
                     Err(error) if error.is_retryable() && Instant::now() < ended => {
-                        sleep(pause).await;
+                        sleep(backoff.next_delay()).await;
                     }
                     answer => return answer,
                 }

@@ -18,6 +18,8 @@ pub(crate) enum Fault {
     Unknown,
     /// It never answers, and does nothing.
     Hang,
+    /// It panics, and does nothing.
+    Panic,
     /// It is carried out at once and answers this much later.
     Slow(Duration),
 }
@@ -67,6 +69,7 @@ impl Calls {
             Some(Fault::Unavailable) => Err(Error::unavailable(id, "told to fail")),
             Some(Fault::Full) => Err(Error::capacity_exceeded(id, "told to fail")),
             Some(Fault::Unknown) => Err(Error::unknown_outcome(id, "told to fail")),
+            Some(Fault::Panic) => std::panic::resume_unwind(Box::new("told to panic")),
             Some(Fault::Hang) => std::future::pending().await,
         }
     }
