@@ -28,6 +28,9 @@ async fn module(path: &Path) -> LockingModule {
     connect(entry(path)).await.expect("a file")
 }
 
+/// The option that is told where the file won't do.
+const PATH: &str = "`providers[0].options.path`";
+
 /// What a configuration with this entry is refused for.
 async fn refused(entry: ProviderConfig) -> String {
     match connect(entry).await {
@@ -201,7 +204,7 @@ async fn a_file_with_another_name_is_refused_by_both_and_has_nothing_beside_it()
     std::fs::hard_link(&path, &other).expect("linked");
     for name in [&path, &other] {
         let problem = refused(entry(name)).await;
-        assert!(problem.contains("`path`") && problem.contains("another name"), "{problem}");
+        assert!(problem.contains(PATH) && problem.contains("another name"), "{problem}");
     }
     assert!(!folder.path().join("other-wal").exists());
     std::fs::remove_file(&other).expect("it was there");
@@ -213,7 +216,7 @@ async fn a_file_that_cannot_be_opened_is_a_mistake_in_the_options() {
     let folder = folder();
     for path in [folder.path().to_owned(), folder.path().join("no/such/folder")] {
         let problem = refused(entry(&path)).await;
-        assert!(problem.contains("`path`") && problem.contains("opened"), "{problem}");
+        assert!(problem.contains(PATH) && problem.contains("opened"), "{problem}");
     }
 }
 
