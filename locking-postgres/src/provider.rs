@@ -165,27 +165,28 @@ impl PostgresProvider {
     }
 
     async fn start(&self) -> Result<()> {
-        if !self.pooled {
-            let listener = Listener {
-                connector: self.connector.clone(),
-                database: Arc::clone(&self.database),
-                takeover: self.takeover.clone(),
-                sessions: Arc::clone(&self.sessions),
-            };
-            let open = listener.open().await.map_err(self.failed())?;
-            let running = listener.run(Some(open), Arc::downgrade(&self.lines));
-            let listening = Listening {
-                task: Some(self.runtime.spawn(running)),
-                sessions: Arc::clone(&self.sessions),
-            };
-            check_session(&self.id, &self.database, &self.sessions).await?;
-            self.database.rehearse().await;
-            self.tasks().extend(listening.started());
-        } else {
-            self.database.rehearse().await;
-        }
+        let listening = if self.pooled { None } else { Some(self.listen().await?) };
+        self.database.rehearse().await;
+        self.tasks().extend(listening.and_then(Listening::started));
         self.spawn(sweep(Arc::downgrade(&self.database)));
         Ok(())
+    }
+
+    async fn listen(&self) -> Result<Listening> {
+        let listener = Listener {
+            connector: self.connector.clone(),
+            database: Arc::clone(&self.database),
+            takeover: self.takeover.clone(),
+            sessions: Arc::clone(&self.sessions),
+        };
+        let open = listener.open().await.map_err(self.failed())?;
+        let running = listener.run(Some(open), Arc::downgrade(&self.lines));
+        let listening = Listening {
+            task: Some(self.runtime.spawn(running)),
+            sessions: Arc::clone(&self.sessions),
+        };
+        check_session(&self.id, &self.database, &self.sessions).await?;
+        Ok(listening)
     }
 
     fn spawn(&self, task: impl Future<Output = ()> + Send + 'static) {
