@@ -71,7 +71,8 @@ impl Pipeline {
                 let (tell, answer) = oneshot::channel();
                 queue.waiting.push(Waiting { operation, tell });
                 if !std::mem::replace(&mut queue.is_watched, true) {
-                    self.runtime.spawn(Watch(Arc::clone(self)).run());
+                    let watch = Watch { pipeline: Arc::clone(self), has_ended: false };
+                    self.runtime.spawn(watch.run());
                 }
                 Err(answer)
             }
@@ -148,10 +149,13 @@ impl Pipeline {
 
 /// Looks that what waits is sent, as long as something does: a turn may be in a future that nobody polls, or in
 /// a runtime that nobody drives.
-struct Watch(Arc<Pipeline>);
+struct Watch {
+    pipeline: Arc<Pipeline>,
+    has_ended: bool,
+}
 
 impl Watch {
-    async fn run(self) {
+    async fn run(mut self) {
         let mut taken = None;
         while let Some(now) = self.look(taken) {
             taken = Some(now);
@@ -159,32 +163,32 @@ impl Watch {
         }
     }
 
-    /// Sends what waits if nothing was taken since. Answers how often something was; `None` if nothing waits.
-    fn look(&self, taken: Option<u64>) -> Option<u64> {
-        let pipeline = &self.0;
-        let now = {
-            let mut queue = pipeline.queue();
-            if queue.waiting.is_empty() {
-                return None;
-            }
-            let is_stuck = taken == Some(queue.taken);
-            queue.under_way += usize::from(is_stuck);
-            is_stuck.then_some(()).ok_or(queue.taken)
-        };
-        match now {
-            Err(taken) => Some(taken),
-            Ok(()) => {
-                // It is one more, and sends what waits when it is dropped.
-                drop(Turn(Some(Arc::clone(pipeline))));
-                Some(pipeline.queue().taken)
-            }
+    /// Sends what waits if nothing was taken since. Answers how often something was; `None` if nothing waits:
+    /// then the watch has ended, under the same mutex under which the next one begins.
+    fn look(&mut self, taken: Option<u64>) -> Option<u64> {
+        let mut queue = self.pipeline.queue();
+        if queue.waiting.is_empty() {
+            queue.is_watched = false;
+            self.has_ended = true;
+            return None;
         }
+        if taken != Some(queue.taken) {
+            return Some(queue.taken);
+        }
+        queue.under_way += 1;
+        drop(queue);
+        // It is one more, and sends what waits when it is dropped.
+        drop(Turn(Some(Arc::clone(&self.pipeline))));
+        Some(self.pipeline.queue().taken)
     }
 }
 
+/// The runtime was shut down under it.
 impl Drop for Watch {
     fn drop(&mut self) {
-        self.0.queue().is_watched = false;
+        if !self.has_ended {
+            self.pipeline.queue().is_watched = false;
+        }
     }
 }
 
