@@ -42,8 +42,9 @@ CREATE VIEW locking_held AS
     SELECT key, token, kind, request, owner, expires, client, false FROM locking_guard;
 
 -- Who waits for a key, first come first. A request stands in one queue at a time. ms: the expiry that it
--- asks for, NULL for none. several: it wants more keys than this one. moves: how often it was sent from
--- one key's queue to another's. asked: when its client last asked; who waits asks twice a second.
+-- asks for, NULL for none. keys: all that it wants, if that is more than this one; else NULL. told: this key
+-- was free for it, while another was held: it stands aside until it has asked again. moves: how often it was
+-- sent from one key's queue to another's. asked: when its client last asked; who waits asks twice a second.
 CREATE UNLOGGED TABLE locking_queue (
     key     text COLLATE "C" NOT NULL,
     seat    bigint NOT NULL,
@@ -53,7 +54,8 @@ CREATE UNLOGGED TABLE locking_queue (
     ms      bigint,
     client  integer NOT NULL,
     logged  boolean NOT NULL,
-    several boolean NOT NULL,
+    keys    text[],
+    told    boolean NOT NULL,
     moves   integer NOT NULL,
     asked   timestamptz NOT NULL,
     PRIMARY KEY (key, seat)

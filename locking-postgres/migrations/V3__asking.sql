@@ -3,8 +3,11 @@
 -- Hands a key without a live hold to the first in its queue who lives. Under the key's guard.
 --
 -- The grant lasts 300 ms until its client confirms it: that is what a stopped client costs those behind it.
--- A request for several keys is kept the key for as long, and told to ask again: its other keys aren't
--- under guard here. Told by NOTIFY, which arrives after the commit, if at all: who isn't told asks anyway.
+-- A request for several keys is told to ask again: its other keys aren't under guard here. The key is kept for
+-- it as long, unless another of its keys is seen to be held: then it would keep from those behind it what it
+-- can't take, and they come first. If that has happened to it often, it is kept the key all the same, or
+-- requests for one key would pass it for ever.
+-- Told by NOTIFY, which arrives after the commit, if at all: who isn't told asks anyway.
 -- p_asking: the request on whose behalf this runs. It is told by the answer, and has its whole expiry.
 CREATE FUNCTION locking_hand_on(
     p_key text, p_asking text, p_grants_from timestamptz, p_least bigint
@@ -20,18 +23,23 @@ BEGIN
     END IF;
     LOOP
         DELETE FROM locking_queue WHERE key = p_key
-            AND seat = (SELECT q.seat FROM locking_queue q WHERE q.key = p_key ORDER BY q.seat LIMIT 1)
+            AND seat = (SELECT q.seat FROM locking_queue q WHERE q.key = p_key AND NOT q.told
+                            ORDER BY q.seat LIMIT 1)
             RETURNING * INTO v_first;
         IF NOT FOUND THEN
             RETURN;
         END IF;
-        EXIT WHEN v_first.request = p_asking
-            OR NOT locking_is_gone(v_first.client)
-               -- Nothing tells whether a client without a session lives, but that it asks.
-               AND (v_first.client <> 0 OR v_first.asked > clock_timestamp() - interval '5 s');
+        EXIT WHEN v_first.request = p_asking;
+        CONTINUE WHEN locking_is_gone(v_first.client)
+            -- Nothing tells whether a client without a session lives, but that it asks.
+            OR v_first.client = 0 AND v_first.asked <= clock_timestamp() - interval '5 s';
+        EXIT WHEN v_first.keys IS NULL OR v_first.moves >= 16 OR NOT locking_is_blocked_elsewhere(v_first);
+        v_first.told := true;
+        INSERT INTO locking_queue VALUES (v_first.*);
+        PERFORM locking_tell(v_first, 0, 300);
     END LOOP;
     v_ms := CASE WHEN v_first.request = p_asking THEN v_first.ms ELSE least(v_first.ms, 300) END;
-    IF v_first.several THEN
+    IF v_first.keys IS NOT NULL THEN
         INSERT INTO locking_guard
             VALUES (p_key, v_first.moves, 'r', v_first.request, '', locking_expiry(300), v_first.client);
     ELSE
@@ -45,10 +53,29 @@ BEGIN
                         v_first.client);
         END IF;
     END IF;
-    IF v_first.client <> 0 AND v_first.request IS DISTINCT FROM p_asking THEN
-        PERFORM pg_notify('locking_' || v_first.client,
-            concat_ws(' ', 'grant', coalesce(v_token, 0), coalesce(v_ms, 300), v_first.request, p_key));
+    IF v_first.request IS DISTINCT FROM p_asking THEN
+        PERFORM locking_tell(v_first, coalesce(v_token, 0), coalesce(v_ms, 300));
     END IF;
+END $$;
+
+-- Tells a request that its key is its own, for so many ms; token 0: that it should ask again.
+CREATE FUNCTION locking_tell(p_first locking_queue, p_token bigint, p_ms bigint) RETURNS void
+    LANGUAGE plpgsql AS $$
+BEGIN
+    IF p_first.client <> 0 THEN
+        PERFORM pg_notify('locking_' || p_first.client,
+            concat_ws(' ', 'grant', p_token, p_ms, p_first.request, p_first.key));
+    END IF;
+END $$;
+
+-- Whether another key of a request for several is held by somebody else, as far as is seen without its guard.
+CREATE FUNCTION locking_is_blocked_elsewhere(p_waits locking_queue) RETURNS boolean
+    LANGUAGE plpgsql AS $$
+BEGIN
+    RETURN EXISTS (SELECT FROM locking_held h
+        WHERE h.key = ANY (p_waits.keys) AND h.key <> p_waits.key AND h.request <> p_waits.request
+            AND NOT (h.kind = 'o' AND p_waits.kind = 'o' AND h.owner = p_waits.owner)
+            AND h.expires > clock_timestamp() AND NOT locking_is_dead(h.client));
 END $$;
 
 -- Hands on keys that were just freed. Under their guards.
@@ -107,20 +134,28 @@ DECLARE
     v_kept      text[] := '{}';
     v_mine      text[] := '{}';
     v_own       text[] := '{}';
+    v_told      boolean := false;
     v_moves     integer := 0;
     v_token     bigint;
     v_freed     text[] := '{}';
 BEGIN
     v_withdrawn := EXISTS (SELECT FROM locking_withdrawn w WHERE w.request = p_request);
+    IF p_manner IN ('queue', 'again') THEN
+        -- Its place among those who stand aside is none any more: its turn is now.
+        DELETE FROM locking_queue q WHERE q.request = p_request AND q.told RETURNING true, q.moves INTO v_told, v_moves;
+        v_told := coalesce(v_told, false);
+        v_moves := coalesce(v_moves, 0);
+    END IF;
     blocked := 0;
     FOR i IN 1..v_count LOOP
         v_held := locking_holder(p_keys[i]);
         IF v_held.key IS NULL AND p_manner <> 'reenter' AND NOT v_withdrawn
            AND EXISTS (SELECT FROM locking_queue q WHERE q.key = p_keys[i]) THEN
             -- Others wait for it: they come first, in their order.
-            IF p_manner = 'again' AND NOT EXISTS (SELECT FROM locking_queue q WHERE q.request = p_request) THEN
+            IF (p_manner = 'again' OR v_told)
+               AND NOT EXISTS (SELECT FROM locking_queue q WHERE q.request = p_request) THEN
                 PERFORM locking_wait(p_keys[i], true, p_client, p_logged, p_request, p_kind, p_owner, p_ms,
-                                     v_count > 1, v_moves);
+                                     p_keys, v_moves);
             END IF;
             PERFORM locking_hand_on(p_keys[i], p_request, p_grants_from, p_least);
             v_held := locking_holder(p_keys[i]);
@@ -201,13 +236,13 @@ BEGIN
                     THEN ceil(extract(epoch FROM v_blocking.expires - clock_timestamp()) * 1000) END;
     ends_in := greatest(ends_in, 0);
     IF p_manner IN ('queue', 'again') THEN
-        IF v_kept <> '{}' THEN
+        IF v_told OR v_kept <> '{}' THEN
             v_moves := v_moves + 1;
         END IF;
         UPDATE locking_queue SET asked = clock_timestamp(), client = p_client WHERE request = p_request;
         IF NOT FOUND THEN
-            PERFORM locking_wait(p_keys[blocked], p_manner = 'again', p_client, p_logged, p_request, p_kind,
-                                 p_owner, p_ms, v_count > 1, v_moves);
+            PERFORM locking_wait(p_keys[blocked], p_manner = 'again' OR v_told, p_client, p_logged, p_request,
+                                 p_kind, p_owner, p_ms, p_keys, v_moves);
         END IF;
         IF v_moves >= 16 THEN
             -- It was sent from queue to queue: requests for one key would pass it for ever. What is free is
@@ -235,7 +270,7 @@ END $$;
 -- Gives a request a place in a key's queue: the last, or the first.
 CREATE FUNCTION locking_wait(
     p_key text, p_first boolean, p_client integer, p_logged boolean, p_request text, p_kind "char",
-    p_owner text, p_ms bigint, p_several boolean, p_moves integer
+    p_owner text, p_ms bigint, p_keys text[], p_moves integer
 ) RETURNS void
     LANGUAGE plpgsql AS $$
 BEGIN
@@ -244,7 +279,8 @@ BEGIN
         CASE WHEN p_first
              THEN coalesce((SELECT min(q.seat) - 1 FROM locking_queue q WHERE q.key = p_key), 0)
              ELSE nextval('locking_seat') END,
-        p_request, p_kind, p_owner, p_ms, p_client, p_logged, p_several, p_moves, clock_timestamp());
+        p_request, p_kind, p_owner, p_ms, p_client, p_logged,
+        CASE WHEN cardinality(p_keys) > 1 THEN p_keys END, false, p_moves, clock_timestamp());
 END $$;
 
 -- From here on a request takes nothing any more, also where it arrives late.

@@ -95,7 +95,12 @@ fn test(
             if let Some(lacking) = case.lacks(claims) {
                 return Ok(Completion::ignored_with(format!("`{lacking}` is not claimed")));
             }
-            match runner::run_to_end(case, backend.surroundings(claims, scale)) {
+            let (outcome, disturbances) =
+                runner::run_to_end(case, backend.surroundings(claims, scale));
+            for disturbance in disturbances {
+                eprintln!("{}: {disturbance}", case.name);
+            }
+            match outcome {
                 Outcome::Failed(message) => Err(Failed::from(message)),
                 Outcome::Ignored(reason) => Ok(Completion::ignored_with(reason)),
                 Outcome::Passed => Ok(Completion::Completed),

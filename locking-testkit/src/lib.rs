@@ -71,6 +71,7 @@ mod runner;
 #[cfg(feature = "servers")]
 pub mod servers;
 mod signal;
+mod standstill;
 mod support;
 mod surroundings;
 

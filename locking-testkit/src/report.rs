@@ -28,7 +28,9 @@ pub struct CaseReport {
     /// What came of it.
     #[serde(flatten)]
     pub outcome: Outcome,
-    /// How long it took.
+    /// Attempts that came to nothing before that one.
+    pub disturbances: Vec<Disturbance>,
+    /// How long it took, with those.
     #[serde(rename = "seconds", serialize_with = "seconds")]
     pub took: Duration,
 }
@@ -44,6 +46,26 @@ pub enum Outcome {
     Failed(String),
     /// The case needs a capability that the provider doesn't claim.
     Ignored(String),
+}
+
+/// An attempt at a case that failed while the machine stood still: nothing was learnt, and the case was run
+/// again, up to twice. What no standstill excuses, such as two holders of a key at one moment, is a failure
+/// at once.
+#[derive(Clone, Debug, PartialEq, Eq, Serialize)]
+#[non_exhaustive]
+pub struct Disturbance {
+    /// The longest time for which a core ran nothing of what it was to run; 100 ms at least.
+    #[serde(rename = "standstill_seconds", serialize_with = "seconds")]
+    pub standstill: Duration,
+    /// What was seen.
+    pub message: String,
+}
+
+impl fmt::Display for Disturbance {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        let Self { standstill, message } = self;
+        write!(f, "run again, the machine stood still for {standstill:.0?}: {message}")
+    }
 }
 
 impl Report {
@@ -85,6 +107,9 @@ impl fmt::Display for Report {
             };
             let seconds = case.took.as_secs_f64();
             writeln!(f, "{mark}  {seconds:>7.2} s  {:<78} [{lines}] {message}", case.name)?;
+            for disturbance in &case.disturbances {
+                writeln!(f, "         {disturbance}")?;
+            }
         }
         let passed = self.count(|outcome| *outcome == Outcome::Passed);
         let failed = self.count(|outcome| matches!(outcome, Outcome::Failed(_)));

@@ -6,8 +6,13 @@ use locking_core::{Capabilities, Capability};
 use crate::case::{CASES, Case};
 use crate::fixture::{Fixture, Scale};
 use crate::harness::Harness;
-use crate::report::{CaseReport, Outcome, Report};
+use crate::report::{CaseReport, Disturbance, Outcome, Report};
+use crate::standstill;
+use crate::support::Violation;
 use crate::surroundings::Surroundings;
+
+/// How often a case is run while the machine doesn't let it.
+const ATTEMPTS: usize = 3;
 
 /// Runs every case, one after another, and reports. Cases that use processes are ignored: only in
 /// programs of [`main`](crate::main) there are some.
@@ -60,24 +65,63 @@ pub async fn run_case(
 
 async fn run_in(case: &'static Case, surroundings: Surroundings) -> CaseReport {
     let began = Instant::now();
-    let outcome = match case.lacks(surroundings.claims) {
-        Some(lacking) => Outcome::Ignored(format!("needs `{lacking}`, which is not claimed")),
+    let (outcome, disturbances) = match case.lacks(surroundings.claims) {
+        Some(lacking) => {
+            (Outcome::Ignored(format!("needs `{lacking}`, which is not claimed")), Vec::new())
+        }
         None => {
             let run = move || run_to_end(case, surroundings);
             let run = tokio::task::spawn_blocking(run).await;
-            run.unwrap_or_else(|panic| Outcome::Failed(panic.to_string()))
+            run.unwrap_or_else(|panic| (Outcome::Failed(panic.to_string()), Vec::new()))
         }
     };
-    CaseReport { name: case.name, lines: case.lines, outcome, took: began.elapsed() }
+    CaseReport { name: case.name, lines: case.lines, outcome, disturbances, took: began.elapsed() }
 }
 
-/// Runs one case on a runtime of its own, on the calling thread.
-pub(crate) fn run_to_end(case: &'static Case, surroundings: Surroundings) -> Outcome {
+/// Runs one case on a runtime of its own, on the calling thread. One that failed while the machine stood
+/// still is run again, but for what no standstill excuses.
+pub(crate) fn run_to_end(
+    case: &'static Case,
+    surroundings: Surroundings,
+) -> (Outcome, Vec<Disturbance>) {
+    standstill::watch();
+    let mut disturbances = Vec::new();
+    loop {
+        let began = Instant::now();
+        let failure = match attempt(case, surroundings.clone()) {
+            Ok(outcome) => return (outcome, disturbances),
+            Err(failure) => failure,
+        };
+        let standstill = standstill::longest_since(began).filter(|_| failure.may_be_late);
+        match standstill {
+            Some(standstill) if disturbances.len() + 1 < ATTEMPTS => {
+                let Failure { message, .. } = failure;
+                disturbances.push(Disturbance { standstill, message });
+            }
+            _ => return (Outcome::Failed(failure.message), disturbances),
+        }
+    }
+}
+
+/// Why an attempt at a case failed.
+struct Failure {
+    message: String,
+    /// Whether it could be that the machine was too late, rather than the provider wrong.
+    may_be_late: bool,
+}
+
+impl Failure {
+    fn certain(message: String) -> Self {
+        Self { message, may_be_late: false }
+    }
+}
+
+fn attempt(case: &'static Case, surroundings: Surroundings) -> Result<Outcome, Failure> {
     let runtime =
         tokio::runtime::Builder::new_multi_thread().worker_threads(2).enable_all().build();
     let runtime = match runtime {
         Ok(runtime) => runtime,
-        Err(error) => return Outcome::Failed(format!("no runtime: {error}")),
+        Err(error) => return Err(Failure::certain(format!("no runtime: {error}"))),
     };
     let limit = match surroundings.scale {
         Scale::Hundredth => Duration::from_secs(60),
@@ -93,11 +137,11 @@ pub(crate) fn run_to_end(case: &'static Case, surroundings: Surroundings) -> Out
             Outcome::Passed
         });
         match tokio::time::timeout(limit, &mut running).await {
-            Ok(Ok(outcome)) => outcome,
-            Ok(Err(end)) => Outcome::Failed(message(end)),
+            Ok(Ok(outcome)) => Ok(outcome),
+            Ok(Err(end)) => Err(failure(end)),
             Err(_) => {
                 running.abort();
-                Outcome::Failed(format!("not finished after {limit:?}"))
+                Err(Failure::certain(format!("not finished after {limit:?}")))
             }
         }
     });
@@ -105,10 +149,15 @@ pub(crate) fn run_to_end(case: &'static Case, surroundings: Surroundings) -> Out
     outcome
 }
 
-fn message(end: tokio::task::JoinError) -> String {
-    let Ok(panic) = end.try_into_panic() else { return "cancelled".to_owned() };
-    match panic.downcast::<String>() {
+fn failure(end: tokio::task::JoinError) -> Failure {
+    let Ok(panic) = end.try_into_panic() else { return Failure::certain("cancelled".to_owned()) };
+    let panic = match panic.downcast::<Violation>() {
+        Ok(violation) => return Failure::certain(violation.0),
+        Err(panic) => panic,
+    };
+    let message = match panic.downcast::<String>() {
         Ok(text) => *text,
         Err(panic) => panic.downcast::<&str>().map_or("panicked".to_owned(), |t| (*t).to_owned()),
-    }
+    };
+    Failure { message, may_be_late: true }
 }

@@ -124,6 +124,28 @@ impl<F: Future> Future for Polled<'_, F> {
     }
 }
 
+/// What [`always!`] panics with.
+pub(crate) struct Violation(pub(crate) String);
+
+/// Asserts what holds whatever the machine does meanwhile, be it that it stands still: that a key has one
+/// holder, that tokens grow. Other assertions may fail because the machine was late.
+macro_rules! always {
+    ($holds:expr, $($why:tt)+) => {
+        if !$holds {
+            $crate::support::violated(format!($($why)+));
+        }
+    };
+}
+pub(crate) use always;
+
+/// Fails a case for good.
+#[track_caller]
+pub(crate) fn violated(what: String) -> ! {
+    // The hook of panics shows no message of this kind.
+    eprintln!("{}: {what}", std::panic::Location::caller());
+    std::panic::panic_any(Violation(what));
+}
+
 /// Asserts that an answer is of this kind, and shows it where it isn't.
 macro_rules! assert_answer {
     ($answer:expr, $pattern:pat $(if $guard:expr)?, $($why:tt)+) => {

@@ -9,7 +9,8 @@ use super::trial::assert_uncertain;
 use crate::faults::{Direction, Fault, Proxy};
 use crate::fixture::Fixture;
 use crate::support::{
-    LONG, SOON, a_moment, assert_answer, is_free, ms, soon, until_free, until_within, within,
+    LONG, SOON, a_moment, always, assert_answer, is_free, ms, soon, until_free, until_within,
+    within,
 };
 
 /// Within this time, any call is answered, and a dead connection is found out.
@@ -52,9 +53,10 @@ pub(crate) async fn a_guard_is_lost_before_others_get_its_key(f: Fixture) {
         );
         assert_eq!(reason, LossReason::Expired);
         let (next, checked) = next.expect("no panic");
+        always!(checked.is_err(), "two believe in `{key}`");
         assert_answer!(checked, Err(Error::Lost { .. }), "lost before it is another's");
         let next = next.expect("granted");
-        assert!(next.token() > guard.token(), "the next holder");
+        always!(next.token() > guard.token(), "{} after {}", next.token(), guard.token());
         drop(guard);
         next.release().await.expect("held to the end");
     }

@@ -7,7 +7,9 @@ use locking_core::{Error, LockingModule};
 
 use crate::fixture::Fixture;
 use crate::intercept::Intercept;
-use crate::support::{LONG, SHORT, assert_answer, is_free, ms, soon, until, until_free, within};
+use crate::support::{
+    LONG, SHORT, always, assert_answer, is_free, ms, soon, until, until_free, within,
+};
 
 pub(crate) async fn a_guard_outlives_its_lease_while_it_is_in_use(f: Fixture) {
     let key = f.key("k");
@@ -100,10 +102,12 @@ pub(crate) async fn a_guard_learns_of_its_loss_before_the_key_is_anothers(f: Fix
     let lost = guard.lost();
     let next = within(SHORT + ms(1000), "the next holder", next).await.expect("no panic");
     let next = next.expect("free after the expiry");
-    assert_answer!(guard.check(), Err(Error::Lost { .. }), "lost before the next holder began");
+    let checked = guard.check();
+    always!(checked.is_err(), "two believe in `{key}`");
+    assert_answer!(checked, Err(Error::Lost { .. }), "lost before the next holder began");
     soon("the signal", lost).await;
     next.check().expect("the next holder holds it");
-    assert!(guard.token() < next.token(), "it reports its own token, not the next holder's");
+    always!(guard.token() < next.token(), "it reports its own token, not the next holder's");
     drop(guard);
     tokio::time::sleep(ms(30)).await;
     assert_answer!(f.a.acquire(&key).await, Err(Error::Held { .. }), "its end frees nobody else's");

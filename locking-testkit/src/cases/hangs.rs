@@ -11,7 +11,9 @@ use tokio::time::{Instant, sleep, sleep_until};
 use super::trial::{AGAIN, assert_uncertain};
 use crate::fixture::Fixture;
 use crate::own_server::Stop;
-use crate::support::{LONG, a_moment, assert_answer, is_free, ms, soon, until_within, within};
+use crate::support::{
+    LONG, a_moment, always, assert_answer, is_free, ms, soon, until_within, within,
+};
 
 /// For how long it hangs: at full scale, longer than clients wait for an answer, too.
 fn times(f: &Fixture) -> impl Iterator<Item = Duration> + use<> {
@@ -38,9 +40,10 @@ pub(crate) async fn a_guard_knows_of_its_loss_and_all_goes_on(f: Fixture) {
         assert!(!waiting.is_finished(), "nobody answers");
         f.server().resume().await;
         let (next, checked) = within(AGAIN, "the waiter", waiting).await.expect("no panic");
+        always!(checked.is_err(), "two believe in `{key}`");
         assert_answer!(checked, Err(Error::Lost { .. }), "lost before it is another's");
         let next = next.expect("granted");
-        assert!(next.token() > guard.token(), "the next holder");
+        always!(next.token() > guard.token(), "{} after {}", next.token(), guard.token());
         until_usable(&f.a, &f.key("again")).await;
         next.check().expect("valid");
         assert_answer!(guard.release().await, Err(Error::Lost { .. }), "lost for good");

@@ -4,6 +4,7 @@ use std::time::Duration;
 
 use crate::fixture::Fixture;
 use crate::history::{Workload, check};
+use crate::support::always;
 
 pub(crate) async fn random_work_by_many_clients_breaks_no_promise(f: Fixture) {
     let workload = Workload::new().with_operations(f.scaled_by_turns(400_000));
@@ -24,6 +25,6 @@ async fn judge(f: &Fixture, workload: &Workload) {
     }
     let history = workload.run(&clients, |n| f.key(&n.to_string())).await;
     let violations = check(&history);
-    assert!(violations.is_empty(), "seed {}: {violations:#?}", workload.seed());
+    always!(violations.is_empty(), "seed {}: {violations:#?}", workload.seed());
     assert!(history.holds() > 0, "something was done");
 }

@@ -9,7 +9,8 @@ use super::count_file::CountFile;
 use crate::fixture::Fixture;
 use crate::process::Process;
 use crate::support::{
-    LONG, SHORT, SOON, a_moment, assert_answer, is_free, ms, soon, until_free, until_within, within,
+    LONG, SHORT, SOON, a_moment, always, assert_answer, is_free, ms, soon, until_free,
+    until_within, within,
 };
 
 /// How many holders of one process may go before a waiter of another.
@@ -69,9 +70,10 @@ pub(crate) async fn a_stopped_processs_guard_is_free_and_it_finds_that_out(f: Fi
     process.stop().await;
     let next = f.a.lock(&key).timeout(LONG);
     let next = within(SHORT + SOON, "the next holder", next).await.expect("free by then");
-    assert!(token < next.token());
+    always!(token < next.token(), "{} after {token}", next.token());
     process.go_on();
     let first_look = soon("its first look", process.check(&key)).await;
+    always!(first_look.is_err(), "two believe in `{key}`");
     assert_eq!(first_look.expect_err("lost").outcome, "lost");
     // Nor does it free what isn't its own any more.
     let given_back = soon("its release", process.unlock(&key)).await;
@@ -140,7 +142,7 @@ pub(crate) async fn a_stopped_waiter_costs_the_queue_less_than_a_second(f: Fixtu
     assert!(!is_free(&f.a, &key).await, "one holder");
     assert!(f.b.release_lease(&granted).await.expect("answered"), "who is still the same");
     let token = within(LONG, "its own turn", turn).await.expect("granted");
-    assert!(granted.token() < token);
+    always!(granted.token() < token, "{token} after {}", granted.token());
     process.unlock(&key).await.expect("held to the end");
     until_free(&f.a, &key).await;
 }

@@ -9,7 +9,7 @@ use tokio::task::JoinSet;
 use tokio::time::Instant;
 
 use crate::fixture::Fixture;
-use crate::support::{LONG, SHORT, assert_answer, is_free, ms, until_free, until_within};
+use crate::support::{LONG, SHORT, a_moment, assert_answer, is_free, ms, until_free, until_within};
 
 fn keys(f: &Fixture, names: &[&str]) -> Vec<String> {
     names.iter().map(|name| f.key(name)).collect()
@@ -134,7 +134,19 @@ pub(crate) async fn a_call_that_waits_keeps_no_free_key_from_others(f: Fixture) 
         tokio::time::sleep(ms(5)).await;
     }
     assert!(f.b.release(&all[1]).await.expect("answered"));
-    waiting.await.expect("no panic").expect("both are free now");
+    let both = waiting.await.expect("no panic").expect("both are free now");
+    assert!(f.a.release_lease(&both).await.expect("answered"));
+    for _ in 0..5 {
+        let [one, other] = [f.b.acquire(&all[0]).await, f.b.acquire(&all[1]).await];
+        let (module, both) = (f.a.clone(), all.clone());
+        let waiting = tokio::spawn(async move { module.acquire(both).wait(LONG).await });
+        a_moment().await;
+        assert!(f.b.release_lease(&one.expect("free")).await.expect("answered"));
+        assert!(is_free(&f.b, &all[0]).await, "key 1 was given back while another waits for both");
+        assert!(f.b.release_lease(&other.expect("free")).await.expect("answered"));
+        let both = waiting.await.expect("no panic").expect("both are free now");
+        assert!(f.a.release_lease(&both).await.expect("answered"));
+    }
 }
 
 pub(crate) async fn several_busy_keys_share_one_deadline(f: Fixture) {

@@ -9,7 +9,7 @@ use tokio::time::{Instant, sleep};
 use crate::faults::{Cut, Direction, Fault, Proxy};
 use crate::fixture::Fixture;
 use crate::process::Process;
-use crate::support::{LONG, SOON, is_free, ms, soon, until_within, within};
+use crate::support::{LONG, SOON, always, is_free, ms, soon, until_within, within};
 
 /// The bound that the clients of this case claim. What they hold here is leased for ten times as
 /// long: nobody waits for the end of that.
@@ -64,10 +64,11 @@ pub(crate) async fn a_stopped_process_knows_its_loss_before_it_does_anything_els
     swallow(&proxy);
     let next = f.a.lock(&key).timeout(LONG);
     let next = within(bound, "the next holder", next).await.expect("free by then");
-    assert!(token < next.token());
+    always!(token < next.token(), "{} after {token}", next.token());
     // It knows by itself: nobody can have told it.
     process.go_on();
     let first_look = soon("its first look", process.check(&key)).await;
+    always!(first_look.is_err(), "two believe in `{key}`");
     assert_eq!(first_look.expect_err("lost").outcome, "lost");
     proxy.restore();
     proxy.cut(Cut::Reset);
@@ -93,7 +94,7 @@ pub(crate) async fn a_process_that_vanishes_with_its_machine_holds_nothing_up(f:
     process.kill().await;
     let next = f.a.lock(&key).timeout(LONG);
     let next = within(bound, "the next holder", next).await.expect("free by then");
-    assert!(token < next.token());
+    always!(token < next.token(), "{} after {token}", next.token());
 }
 
 pub(crate) async fn a_process_that_is_busy_keeps_its_guards(f: Fixture) {

@@ -10,7 +10,7 @@ use tokio::time::Instant;
 use super::count_file::CountFile;
 use crate::fixture::Fixture;
 use crate::process::WallClock;
-use crate::support::{LONG, SHORT, SOON, a_moment, is_free, ms, soon, until_free, within};
+use crate::support::{LONG, SHORT, SOON, a_moment, always, is_free, ms, soon, until_free, within};
 
 const HOUR: Duration = Duration::from_secs(3600);
 const AHEAD: WallClock = WallClock::Ahead(HOUR);
@@ -46,7 +46,7 @@ async fn is_refused_held_keys(f: &Fixture, clock: WallClock) {
     guard.release().await.expect("held to the end");
     for (key, token) in keys.iter().zip(tokens) {
         let next = soon("a free key", process.lock(key, LONG, LONG)).await.expect("free");
-        assert!(next > token, "{key}: {next} after {token}");
+        always!(next > token, "{key}: {next} after {token}");
     }
 }
 
@@ -109,9 +109,10 @@ async fn keeps_and_loses_a_guard(f: &Fixture, clock: WallClock) {
     process.stop().await;
     let next = f.a.lock(&key).timeout(LONG);
     let next = within(LEASE + SOON, "the next holder", next).await.expect("free by then");
-    assert!(next.token() > token, "{key}: {} after {token}", next.token());
+    always!(next.token() > token, "{key}: {} after {token}", next.token());
     process.go_on();
     let first_look = soon("its first look", process.check(&key)).await;
+    always!(first_look.is_err(), "two believe in `{key}`");
     assert_eq!(first_look.expect_err("not kept late").outcome, "lost", "{key}");
     next.check().expect("the next holder holds it");
     next.release().await.expect("held to the end");
@@ -139,7 +140,8 @@ async fn hands_over_in_time(f: &Fixture, clock: WallClock) {
     third.release().await.expect("held to the end");
     let fourth = soon("it in its turn", fourth).await.expect("granted");
     let (first, second, third) = tokens;
-    assert!(first < second && second < third && third < fourth, "{tokens:?}, then {fourth}");
+    let ordered = first < second && second < third && third < fourth;
+    always!(ordered, "{tokens:?}, then {fourth}");
     process.unlock(&key).await.expect("held to the end");
     until_free(&f.b, &key).await;
 }
