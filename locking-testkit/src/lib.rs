@@ -48,6 +48,9 @@
 //! - `--full`: heavy cases at full scale (else a hundredth),
 //! - `--report table` or `--report json`: one report at the end instead of test results.
 //!
+//! A case that fails while the machine stood still for 100 ms or longer is run again, up to twice, and the
+//! results say so ([`Disturbance`]); what no standstill excuses, such as two holders of a key, fails at once.
+//!
 //! Programs call [`run`] and receive a [`Report`].
 //!
 //! Cases about processes start the program that called [`main`] again as a client. A harness whose
@@ -82,5 +85,5 @@ pub use crate::fixture::{Fixture, Scale};
 pub use crate::harness::Harness;
 pub use crate::own_server::{OwnServer, Stop};
 pub use crate::process::{Process, Refusal, WallClock};
-pub use crate::report::{CaseReport, Outcome, Report};
+pub use crate::report::{CaseReport, Disturbance, Outcome, Report};
 pub use crate::runner::{run, run_case};

@@ -97,6 +97,7 @@ pub(crate) fn run_to_end(
             Some(standstill) if disturbances.len() + 1 < ATTEMPTS => {
                 let Failure { message, .. } = failure;
                 disturbances.push(Disturbance { standstill, message });
+                standstill::wait_for_calm();
             }
             _ => return (Outcome::Failed(failure.message), disturbances),
         }
