@@ -14,9 +14,13 @@ use crate::claim::Claim;
 /// allows between processes.
 const PASSES: u32 = 16;
 
-/// For how long they are kept. It has an end, because what the waiter still lacks may be held for
-/// hours, or by somebody who waits for just what is kept.
+/// For how long they are kept at first; twice as long each further time, so that it comes to be as long as
+/// the others hold their keys. It has an end, because what the waiter still lacks may be held for hours,
+/// or by somebody who waits for just what is kept.
 const KEEPING: Duration = Duration::from_millis(25);
+
+/// How often that time is doubled at most: to 1.6 s.
+const DOUBLINGS: u32 = 6;
 
 /// Those who wait for a key, in the order in which they came.
 ///
@@ -156,13 +160,14 @@ impl Waiter {
         Self { claim, ticket, since, passes: Mutex::default(), deadline, client, place }
     }
 
-    /// Counts that it was passed over. Every so often that gives it a while for which its keys are
+    /// Counts that it was passed over. From some time on that gives it a while for which its keys are
     /// kept; answers until when.
     pub(crate) fn count_pass(&self) -> Option<Instant> {
         let mut passes = self.passes.lock();
         passes.count += 1;
         if passes.count > PASSES {
-            *passes = Passes { count: 0, keep_until: Some(Instant::now() + KEEPING) };
+            let doublings = (passes.count - PASSES - 1).min(DOUBLINGS);
+            passes.keep_until = Some(Instant::now() + KEEPING * 2_u32.pow(doublings));
         }
         passes.keep_until.filter(|until| *until > Instant::now())
     }

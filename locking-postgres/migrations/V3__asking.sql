@@ -6,7 +6,7 @@
 -- A request for several keys is told to ask again: its other keys aren't under guard here. The key is kept for
 -- it as long, unless another of its keys is seen to be held: then it would keep from those behind it what it
 -- can't take, and they come first. If that has happened to it often, it is kept the key all the same, or
--- requests for one key would pass it for ever.
+-- requests for one key would pass it for ever; and so is the fifth at once, or one release would tell them all.
 -- Told by NOTIFY, which arrives after the commit, if at all: who isn't told asks anyway.
 -- p_asking: the request on whose behalf this runs. It is told by the answer, and has its whole expiry.
 CREATE FUNCTION locking_hand_on(
@@ -14,16 +14,18 @@ CREATE FUNCTION locking_hand_on(
 ) RETURNS void
     LANGUAGE plpgsql AS $$
 DECLARE
-    v_first locking_queue;
-    v_ms    bigint;
-    v_token bigint;
+    v_first  locking_queue;
+    v_seat   bigint := -9223372036854775808;
+    v_asides integer := 0;
+    v_ms     bigint;
+    v_token  bigint;
 BEGIN
     IF p_grants_from > clock_timestamp() THEN
         RETURN;
     END IF;
     LOOP
         DELETE FROM locking_queue WHERE key = p_key
-            AND seat = (SELECT q.seat FROM locking_queue q WHERE q.key = p_key AND NOT q.told
+            AND seat = (SELECT q.seat FROM locking_queue q WHERE q.key = p_key AND q.seat > v_seat AND NOT q.told
                             ORDER BY q.seat LIMIT 1)
             RETURNING * INTO v_first;
         IF NOT FOUND THEN
@@ -33,7 +35,10 @@ BEGIN
         CONTINUE WHEN locking_is_gone(v_first.client)
             -- Nothing tells whether a client without a session lives, but that it asks.
             OR v_first.client = 0 AND v_first.asked <= clock_timestamp() - interval '5 s';
-        EXIT WHEN v_first.keys IS NULL OR v_first.moves >= 16 OR NOT locking_is_blocked_elsewhere(v_first);
+        EXIT WHEN v_first.keys IS NULL OR v_first.moves >= 16 OR v_asides >= 4
+            OR NOT locking_is_blocked_elsewhere(v_first);
+        v_seat := v_first.seat;
+        v_asides := v_asides + 1;
         v_first.told := true;
         INSERT INTO locking_queue VALUES (v_first.*);
         PERFORM locking_tell(v_first, 0, 300);
@@ -134,17 +139,18 @@ DECLARE
     v_kept      text[] := '{}';
     v_mine      text[] := '{}';
     v_own       text[] := '{}';
-    v_told      boolean := false;
+    v_told      locking_queue;
+    v_waits_at  integer;
     v_moves     integer := 0;
+    v_ms        bigint;
     v_token     bigint;
     v_freed     text[] := '{}';
 BEGIN
     v_withdrawn := EXISTS (SELECT FROM locking_withdrawn w WHERE w.request = p_request);
     IF p_manner IN ('queue', 'again') THEN
-        -- Its place among those who stand aside is none any more: its turn is now.
-        DELETE FROM locking_queue q WHERE q.request = p_request AND q.told RETURNING true, q.moves INTO v_told, v_moves;
-        v_told := coalesce(v_told, false);
-        v_moves := coalesce(v_moves, 0);
+        -- It stood aside: its turn is now.
+        DELETE FROM locking_queue q WHERE q.request = p_request AND q.told RETURNING q.* INTO v_told;
+        v_moves := coalesce(v_told.moves, 0);
     END IF;
     blocked := 0;
     FOR i IN 1..v_count LOOP
@@ -152,10 +158,10 @@ BEGIN
         IF v_held.key IS NULL AND p_manner <> 'reenter' AND NOT v_withdrawn
            AND EXISTS (SELECT FROM locking_queue q WHERE q.key = p_keys[i]) THEN
             -- Others wait for it: they come first, in their order.
-            IF (p_manner = 'again' OR v_told)
+            IF (p_manner = 'again' OR v_told.seat IS NOT NULL)
                AND NOT EXISTS (SELECT FROM locking_queue q WHERE q.request = p_request) THEN
-                PERFORM locking_wait(p_keys[i], true, p_client, p_logged, p_request, p_kind, p_owner, p_ms,
-                                     p_keys, v_moves);
+                PERFORM locking_wait(p_keys[i], true, v_told.seat, p_client, p_logged, p_request, p_kind, p_owner,
+                                     p_ms, p_keys, v_moves);
             END IF;
             PERFORM locking_hand_on(p_keys[i], p_request, p_grants_from, p_least);
             v_held := locking_holder(p_keys[i]);
@@ -179,6 +185,10 @@ BEGIN
         IF blocked = 0 AND (v_is IN ('blocks', 'unknown') OR p_manner = 'reenter' AND v_is <> 'own') THEN
             blocked := i;
             v_blocking := v_held;
+        END IF;
+        -- Not there where it just stood: what it lacked was another key.
+        IF v_waits_at IS NULL AND v_is IN ('blocks', 'unknown') AND p_keys[i] IS DISTINCT FROM v_told.key THEN
+            v_waits_at := i;
         END IF;
     END LOOP;
     IF v_withdrawn AND cardinality(v_mine) < v_count THEN
@@ -236,24 +246,26 @@ BEGIN
                     THEN ceil(extract(epoch FROM v_blocking.expires - clock_timestamp()) * 1000) END;
     ends_in := greatest(ends_in, 0);
     IF p_manner IN ('queue', 'again') THEN
-        IF v_told OR v_kept <> '{}' THEN
+        IF v_told.seat IS NOT NULL OR v_kept <> '{}' THEN
             v_moves := v_moves + 1;
         END IF;
         UPDATE locking_queue SET asked = clock_timestamp(), client = p_client WHERE request = p_request;
         IF NOT FOUND THEN
-            PERFORM locking_wait(p_keys[blocked], p_manner = 'again' OR v_told, p_client, p_logged, p_request,
-                                 p_kind, p_owner, p_ms, p_keys, v_moves);
+            PERFORM locking_wait(p_keys[coalesce(v_waits_at, blocked)], p_manner = 'again', v_told.seat, p_client,
+                                 p_logged, p_request, p_kind, p_owner, p_ms, p_keys, v_moves);
         END IF;
         IF v_moves >= 16 THEN
             -- It was sent from queue to queue: requests for one key would pass it for ever. What is free is
-            -- kept for it for a moment; never for long, so that two such requests can't block each other.
-            -- It asks again when that is over, which hands on all of it.
+            -- kept for it for a moment, which is twice as long each time, so that it comes to be as long as
+            -- the others hold their keys; 25 ms where another such request is in its way, so that two can't
+            -- block each other. It asks again when that is over, which hands on all of it.
+            v_ms := CASE WHEN v_blocking.kind = 'r' THEN 25 ELSE least(25 * 2 ^ least(v_moves - 16, 10), 2000) END;
             DELETE FROM locking_guard WHERE key = ANY (v_kept);
             INSERT INTO locking_guard
-                SELECT k, v_moves, 'r', p_request, '', locking_expiry(25), p_client
+                SELECT k, v_moves, 'r', p_request, '', locking_expiry(v_ms), p_client
                     FROM unnest(v_kept || v_free) k;
             v_kept := '{}';
-            ends_in := least(ends_in, 25);
+            ends_in := least(ends_in, v_ms);
         END IF;
     END IF;
     IF v_kept <> '{}' THEN
@@ -267,16 +279,21 @@ BEGIN
     SELECT last_value INTO newest FROM locking_token;
 END $$;
 
--- Gives a request a place in a key's queue: the last, or the first.
+-- Gives a request a place in a key's queue: the seat that it had in another queue, by which it comes after
+-- those who came before it; else the last, or the first.
 CREATE FUNCTION locking_wait(
-    p_key text, p_first boolean, p_client integer, p_logged boolean, p_request text, p_kind "char",
+    p_key text, p_first boolean, p_seat bigint, p_client integer, p_logged boolean, p_request text, p_kind "char",
     p_owner text, p_ms bigint, p_keys text[], p_moves integer
 ) RETURNS void
     LANGUAGE plpgsql AS $$
 BEGIN
     INSERT INTO locking_queue VALUES (
         p_key,
-        CASE WHEN p_first
+        CASE WHEN p_seat IS NOT NULL
+                  -- Who was set first there may have it.
+                  AND NOT EXISTS (SELECT FROM locking_queue q WHERE q.key = p_key AND q.seat = p_seat)
+             THEN p_seat
+             WHEN p_first OR p_seat IS NOT NULL
              THEN coalesce((SELECT min(q.seat) - 1 FROM locking_queue q WHERE q.key = p_key), 0)
              ELSE nextval('locking_seat') END,
         p_request, p_kind, p_owner, p_ms, p_client, p_logged,

@@ -87,6 +87,7 @@ pub const CASES: &[Case] = cases! {
     several::a_call_that_waits_keeps_no_free_key_from_others [1, 2] AtomicMultiKey;
     several::several_busy_keys_share_one_deadline [4];
     several::a_call_for_several_keys_gets_its_turn_among_calls_for_one [18] Fair;
+    several::a_call_for_several_keys_gets_its_turn_among_long_holds [18] Fair;
 
     reentry::the_same_owner_reenters_with_the_same_token [3];
     reentry::a_longer_expiry_extends_the_hold [3];

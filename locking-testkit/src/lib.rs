@@ -49,7 +49,7 @@
 //! - `--report table` or `--report json`: one report at the end instead of test results.
 //!
 //! A case that fails while the machine stood still for 100 ms or longer is run again, up to twice, and the
-//! results say so ([`Disturbance`]); what no standstill excuses, such as two holders of a key, fails at once.
+//! results say so ([`Disturbance`]); what no standstill excuses, such as a token that does not grow, fails at once.
 //!
 //! Programs call [`run`] and receive a [`Report`].
 //!

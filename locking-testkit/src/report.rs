@@ -49,8 +49,8 @@ pub enum Outcome {
 }
 
 /// An attempt at a case that failed while the machine stood still: nothing was learnt, and the case was run
-/// again, up to twice. What no standstill excuses, such as two holders of a key at one moment, is a failure
-/// at once.
+/// again, up to twice. What no standstill excuses, such as two clients that believe in a key at one moment,
+/// is a failure at once.
 #[derive(Clone, Debug, PartialEq, Eq, Serialize)]
 #[non_exhaustive]
 pub struct Disturbance {

@@ -8,7 +8,7 @@ use crate::fixture::{Fixture, Scale};
 use crate::harness::Harness;
 use crate::report::{CaseReport, Disturbance, Outcome, Report};
 use crate::standstill;
-use crate::support::Violation;
+use crate::support::violation_in;
 use crate::surroundings::Surroundings;
 
 /// How often a case is run while the machine doesn't let it.
@@ -124,6 +124,7 @@ fn attempt(case: &'static Case, surroundings: Surroundings) -> Result<Outcome, F
         Ok(runtime) => runtime,
         Err(error) => return Err(Failure::certain(format!("no runtime: {error}"))),
     };
+    let id = runtime.handle().id();
     let limit = match surroundings.scale {
         Scale::Hundredth => Duration::from_secs(60),
         Scale::Full => Duration::from_secs(1800),
@@ -146,16 +147,13 @@ fn attempt(case: &'static Case, surroundings: Surroundings) -> Result<Outcome, F
             }
         }
     });
+    let violation = violation_in(id);
     runtime.shutdown_background();
-    outcome
+    violation.map_or(outcome, |violation| Err(Failure::certain(violation)))
 }
 
 fn failure(end: tokio::task::JoinError) -> Failure {
     let Ok(panic) = end.try_into_panic() else { return Failure::certain("cancelled".to_owned()) };
-    let panic = match panic.downcast::<Violation>() {
-        Ok(violation) => return Failure::certain(violation.0),
-        Err(panic) => panic,
-    };
     let message = match panic.downcast::<String>() {
         Ok(text) => *text,
         Err(panic) => panic.downcast::<&str>().map_or("panicked".to_owned(), |t| (*t).to_owned()),

@@ -1,13 +1,15 @@
-//! How long the machine stood still while a case ran. Many a case holds a lease of 300 ms and does something
+//! How long the machine stood still while a case ran. Many a case holds a lease of 600 ms and does something
 //! under it; a machine that runs nothing for that long (a virtual one whose host is busy, a container
-//! over its share, a computer that slept) ends the lease first, and nothing is learnt about the provider.
+//! over its share) ends the lease first, and nothing is learnt about the provider. A provider that takes all
+//! of a core looks the same; what it breaks meanwhile it breaks in each attempt, or it is asserted with
+//! `always!`.
 
 use std::collections::VecDeque;
 use std::sync::{Mutex, OnceLock, PoisonError};
 use std::thread;
 use std::time::{Duration, Instant};
 
-/// What is worth telling: a third of the shortest lease.
+/// What is worth telling: together with what a loaded machine takes anyway, it ends a lease unrenewed.
 const NOTABLE: Duration = Duration::from_millis(100);
 
 /// How often each core is looked at.

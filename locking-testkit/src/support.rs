@@ -1,11 +1,12 @@
 //! What many cases need: bounds on time, conditions to wait for, futures that are dropped half way.
 
 use std::pin::{Pin, pin};
-use std::sync::Arc;
+use std::sync::{Arc, Mutex, PoisonError};
 use std::task::{Context, Poll};
 use std::time::Duration;
 
 use locking_core::{Error, LockingModule};
+use tokio::runtime::{Handle, Id};
 use tokio::sync::Notify;
 use tokio::time::{Instant, sleep, timeout};
 
@@ -13,7 +14,7 @@ use tokio::time::{Instant, sleep, timeout};
 pub(crate) const SOON: Duration = Duration::from_secs(1);
 
 /// A lease that is over soon, and long enough for a loaded machine to do something under it.
-pub(crate) const SHORT: Duration = Duration::from_millis(300);
+pub(crate) const SHORT: Duration = Duration::from_millis(600);
 
 /// Longer than any case waits for.
 pub(crate) const LONG: Duration = Duration::from_secs(30);
@@ -124,11 +125,9 @@ impl<F: Future> Future for Polled<'_, F> {
     }
 }
 
-/// What [`always!`] panics with.
-pub(crate) struct Violation(pub(crate) String);
-
-/// Asserts what holds whatever the machine does meanwhile, be it that it stands still: that a key has one
-/// holder, that tokens grow. Other assertions may fail because the machine was late.
+/// Asserts what holds whatever the machine does meanwhile, be it that it stands still: that two don't believe in
+/// a key at one moment, that tokens grow. Other assertions may fail because the machine was late: that of a
+/// guard's holder to be alone, say, who may have slept through its loss.
 macro_rules! always {
     ($holds:expr, $($why:tt)+) => {
         if !$holds {
@@ -138,12 +137,27 @@ macro_rules! always {
 }
 pub(crate) use always;
 
-/// Fails a case for good.
+/// What was violated so far, by the runtime of the attempt that saw it.
+static VIOLATIONS: Mutex<Vec<(Id, String)>> = Mutex::new(Vec::new());
+
+/// Fails a case for good. Noted beside the panic, which may come to the case as another one: that of who
+/// waited for the task.
 #[track_caller]
 pub(crate) fn violated(what: String) -> ! {
-    // The hook of panics shows no message of this kind.
-    eprintln!("{}: {what}", std::panic::Location::caller());
-    std::panic::panic_any(Violation(what));
+    VIOLATIONS
+        .lock()
+        .unwrap_or_else(PoisonError::into_inner)
+        .push((Handle::current().id(), what.clone()));
+    panic!("{what}");
+}
+
+/// The first violation that was seen in an attempt, by its runtime.
+pub(crate) fn violation_in(runtime: Id) -> Option<String> {
+    let mut violations = VIOLATIONS.lock().unwrap_or_else(PoisonError::into_inner);
+    let (of_it, others) = violations.drain(..).partition(|(id, _)| *id == runtime);
+    *violations = others;
+    let of_it: Vec<(Id, String)> = of_it;
+    of_it.into_iter().next().map(|(_, what)| what)
 }
 
 /// Asserts that an answer is of this kind, and shows it where it isn't.

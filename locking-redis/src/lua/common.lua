@@ -8,8 +8,9 @@ local TERM = 400
 local QUEUE_TERM = 15000
 -- How long it is remembered that a request was taken back, in ms: longer than any command is under way.
 local WITHDRAWN_TERM = 10000
--- After how many moves a request for several keys has the free ones kept for it, and for how long in ms.
-local MOVES, KEPT_TERM = 16, 25
+-- After how many moves a request for several keys has the free ones kept for it, and for how long in ms: at
+-- first, and at most.
+local MOVES, KEPT_TERM, LONGEST_KEPT_TERM = 16, 25, 1600
 
 local function withdrawn_of(request) return NS .. '\0x' .. request end
 local function queue_of(key) return NS .. '\0q' .. key end

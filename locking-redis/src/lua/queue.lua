@@ -85,8 +85,10 @@ end
 
 -- A request for several keys goes on to the head of the queue of another key that blocks it. If that
 -- happens time and again, those that are free are kept for it for a moment: else requests for one key
--- would pass it for ever. Never for long, so that two such requests can't block each other.
-local function move_on(text, e, blocking)
+-- would pass it for ever. For twice as long each time, so that it comes to be as long as the others hold
+-- their keys; never for long where another such request is in its way, so that two can't block each other.
+-- `value`: that of the key that blocks.
+local function move_on(text, e, blocking, value)
   local queue, moves = queue_of(blocking), moves_of(e.request)
   redis.call('LPUSH', queue, text)
   redis.call('PEXPIRE', queue, QUEUE_TERM)
@@ -95,11 +97,13 @@ local function move_on(text, e, blocking)
   if count < MOVES then return end
   -- Nobody releases what is kept: its client asks again when that is over, which hands on all of it. It
   -- hears of it by its first key. Nobody hears: its client is gone.
-  if tell(e.request, 'look\0' .. (KEPT_TERM + 1) .. '\0' .. e.keys[1]) == 0 then
+  local term, _, kind = KEPT_TERM, read(value)
+  if kind ~= 'r' then term = math.min(KEPT_TERM * 2 ^ (count - MOVES), LONGEST_KEPT_TERM) end
+  if tell(e.request, 'look\0' .. (term + 1) .. '\0' .. e.keys[1]) == 0 then
     return unqueue(e, text)
   end
   local keeping = { request = e.request, kind = 'r', owner = '' }
-  for i = 1, #e.keys do take(e.keys[i], '0000000000000000', keeping, KEPT_TERM) end
+  for i = 1, #e.keys do take(e.keys[i], '0000000000000000', keeping, term) end
 end
 
 -- Hands a key without a holder to the first in its queue who lives and can have all of its keys.
@@ -114,12 +118,12 @@ local function hand_on(key, asking)
     for i = 1, #e.keys do
       values[i] = e.keys[i] ~= key and get(e.keys[i])
       if values[i] and not standing(values[i], e) then
-        blocking = e.keys[i]
+        blocking = i
         break
       end
     end
     if blocking then
-      move_on(text, e, blocking)
+      move_on(text, e, e.keys[blocking], values[blocking])
     elseif e.request == asking then
       if take_free(e, e.ms, values) then return end
     else

@@ -8,7 +8,7 @@ use locking_core::{Error, OwnerId};
 use tokio::task::JoinSet;
 
 use crate::fixture::Fixture;
-use crate::support::{LONG, SHORT, a_moment, assert_answer, is_free, let_expire, ms, soon};
+use crate::support::{LONG, SHORT, a_moment, always, assert_answer, is_free, let_expire, ms, soon};
 
 pub(crate) async fn the_same_owner_reenters_with_the_same_token(f: Fixture) {
     let key = f.key("k");
@@ -92,7 +92,8 @@ pub(crate) async fn an_expired_hold_is_taken_anew_not_reentered(f: Fixture) {
     let first = f.a.acquire(&key).owner("o").expire(ms(60)).await.expect("free");
     let_expire(ms(60)).await;
     let again = f.a.acquire(&key).owner("o").await.expect("free");
-    assert!(again.keys()[0].taken && again.token() > first.token());
+    always!(again.token() > first.token(), "{} after {}", again.token(), first.token());
+    assert!(again.keys()[0].taken);
 }
 
 pub(crate) async fn a_waiter_does_not_reenter_its_own_grant(f: Fixture) {

@@ -160,24 +160,34 @@ pub(crate) async fn several_busy_keys_share_one_deadline(f: Fixture) {
 }
 
 pub(crate) async fn a_call_for_several_keys_gets_its_turn_among_calls_for_one(f: Fixture) {
-    let all = keys(&f, &["1", "2"]);
+    gets_its_turn(&f, ms(1), 5).await;
+}
+
+pub(crate) async fn a_call_for_several_keys_gets_its_turn_among_long_holds(f: Fixture) {
+    gets_its_turn(&f, ms(100), 1).await;
+}
+
+async fn gets_its_turn(f: &Fixture, hold: Duration, rounds: usize) {
+    let all = keys(f, &["1", "2"]);
     let (stop, turns) = (Arc::new(AtomicBool::new(false)), Arc::new(AtomicUsize::new(0)));
     let mut others = JoinSet::new();
     for n in 0..6 {
         let module = if n % 2 == 0 { f.a.clone() } else { f.b.clone() };
         let (key, stop, turns) = (all[n % 2].clone(), Arc::clone(&stop), Arc::clone(&turns));
         others.spawn(async move {
+            // The keys become free by turns, as far from each other as can be.
+            tokio::time::sleep(hold / 2 * u32::from(n % 2 == 1)).await;
             while !stop.load(Ordering::SeqCst) {
                 let guard = module.lock(&key).timeout(LONG).await.expect("its turn comes");
                 turns.fetch_add(1, Ordering::SeqCst);
-                tokio::time::sleep(ms(1)).await;
+                tokio::time::sleep(hold).await;
                 guard.release().await.expect("held to the end");
             }
         });
     }
-    let busy = || async { turns.load(Ordering::SeqCst) > 20 };
+    let busy = || async { turns.load(Ordering::SeqCst) > 6 };
     until_within(LONG, "the others are at work", busy).await;
-    for _ in 0..5 {
+    for _ in 0..rounds {
         let both = f.a.lock(&all).timeout(Duration::from_secs(10)).await;
         both.expect("its turn comes").release().await.expect("held to the end");
     }

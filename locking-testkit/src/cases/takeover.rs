@@ -53,7 +53,7 @@ pub(crate) async fn a_waiter_gets_a_killed_processs_key_within_the_bound(f: Fixt
     assert!(!waiting.is_finished(), "it is held");
     process.kill().await;
     let next = within(bound, "the next holder", waiting).await.expect("no panic");
-    assert!(token < next.expect("granted").token());
+    always!(token < next.expect("granted").token(), "a token of its own");
 }
 
 pub(crate) async fn a_stopped_process_knows_its_loss_before_it_does_anything_else(f: Fixture) {
@@ -114,5 +114,5 @@ pub(crate) async fn a_process_that_is_busy_keeps_its_guards(f: Fixture) {
     // A grant that it couldn't confirm while it was stopped isn't kept for it.
     drop(within(LONG, "its work", busy).await);
     process.unlock(&key).await.expect("held to the end");
-    assert!(token < f.a.lock(&key).await.expect("free").token());
+    always!(token < f.a.lock(&key).await.expect("free").token(), "a token of its own");
 }

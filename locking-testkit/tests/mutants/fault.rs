@@ -420,7 +420,10 @@ pub(crate) const MUTANTS: &[(Fault, &[&str])] = &[
     ),
     (
         Fault::ServesNarrowCallsFirst,
-        &["several::a_call_for_several_keys_gets_its_turn_among_calls_for_one"],
+        &[
+            "several::a_call_for_several_keys_gets_its_turn_among_calls_for_one",
+            "several::a_call_for_several_keys_gets_its_turn_among_long_holds",
+        ],
     ),
     (Fault::ServesTheLastFirst, &["waiting::waiters_are_served_in_the_order_in_which_they_came"]),
     (
