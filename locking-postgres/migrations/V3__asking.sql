@@ -259,7 +259,7 @@ BEGIN
             -- kept for it for a moment, which is twice as long each time, so that it comes to be as long as
             -- the others hold their keys; 25 ms where another such request is in its way, so that two can't
             -- block each other. It asks again when that is over, which hands on all of it.
-            v_ms := CASE WHEN v_blocking.kind = 'r' THEN 25 ELSE least(25 * 2 ^ least(v_moves - 16, 10), 2000) END;
+            v_ms := CASE WHEN v_blocking.kind = 'r' THEN 25 ELSE least(25 * 2 ^ least(v_moves - 16, 10), 1600) END;
             DELETE FROM locking_guard WHERE key = ANY (v_kept);
             INSERT INTO locking_guard
                 SELECT k, v_moves, 'r', p_request, '', locking_expiry(v_ms), p_client

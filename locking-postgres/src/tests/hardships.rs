@@ -96,6 +96,38 @@ async fn of_two_releases_in_one_statement_the_first_gave_the_hold_back() {
 }
 
 #[tokio::test]
+async fn a_release_tells_only_some_of_those_who_want_another_key_too() {
+    let server = server().await;
+    execute(
+        &server,
+        "SELECT locking.locking_acquire(16, 1000, 0, true, 'once', false, 'k', 'o', 'one', 30000, '{k}');
+         SELECT locking.locking_acquire(16, 1000, 0, true, 'once', false, 'l', 'o', 'two', 30000, '{l}');
+         SELECT locking.locking_acquire(
+             16, 1000, 0, true, 'queue', false, n::text, 'o', n::text, 30000, '{k,l}')
+             FROM generate_series(1, 100) n",
+    )
+    .await;
+    execute(&server, r#"SELECT locking.locking_release(16, 1000, '{k}', '{one}', '{0}', '{""}')"#)
+        .await;
+    let told =
+        "SELECT string_agg(request, ' ' ORDER BY seat) FROM locking.locking_queue WHERE told";
+    assert_eq!(execute(&server, told).await, "1 2 3 4", "one release is so much work");
+    let kept = "SELECT request FROM locking.locking_guard WHERE kind = 'r'";
+    assert_eq!(execute(&server, kept).await, "5", "and the next is in charge of the rest");
+    // Who asks again waits for the key that it lacked, in its order.
+    execute(
+        &server,
+        "SELECT locking.locking_acquire(
+             16, 1000, 0, true, 'again', false, n::text, 'o', n::text, 30000, '{k,l}')
+             FROM unnest('{3,1,2}'::int[]) n",
+    )
+    .await;
+    let wait =
+        "SELECT string_agg(request, ' ' ORDER BY seat) FROM locking.locking_queue WHERE key = 'l'";
+    assert_eq!(execute(&server, wait).await, "1 2 3");
+}
+
+#[tokio::test]
 async fn clearing_what_is_over_waits_for_nobody_who_waits_for_it() {
     let server = server().await;
     // A lease that is over, and behind it a request whose client is gone.
