@@ -83,8 +83,11 @@ pub trait LockingProvider: fmt::Debug + Send + Sync + 'static {
     ///
     /// # Errors
     ///
-    /// - [`Error::Lost`] with the first key in byte order that is no longer held by this lease.
-    /// - [`Error::Unavailable`] or [`Error::UnknownOutcome`] if the store didn't answer.
+    /// - [`Error::Lost`] with the first key in byte order that is no longer held by this lease; with
+    ///   [`LossReason::Expired`](crate::LossReason::Expired) where the store doesn't know better.
+    /// - [`Error::Unavailable`], [`Error::UnknownOutcome`] or [`Error::CapacityExceeded`] if the store
+    ///   didn't answer, or is full.
+    /// - [`Error::Closed`] if this client was closed.
     async fn extend(&self, lease: &Lease, expiry: Expiry) -> Result<()>;
 
     /// Gives back the keys that this owner holds by leases; without an owner, those that any
@@ -97,7 +100,9 @@ pub trait LockingProvider: fmt::Debug + Send + Sync + 'static {
     ///
     /// # Errors
     ///
-    /// [`Error::Unavailable`] or [`Error::UnknownOutcome`] if the store didn't answer.
+    /// - [`Error::Unavailable`], [`Error::UnknownOutcome`] or [`Error::CapacityExceeded`] if the store
+    ///   didn't answer, or is full.
+    /// - [`Error::Closed`] if this client was closed.
     async fn release(&self, keys: KeySet, owner: Option<OwnerId>) -> Result<bool>;
 
     /// Gives back exactly the holds that this lease took, and no successor's.
@@ -111,7 +116,8 @@ pub trait LockingProvider: fmt::Debug + Send + Sync + 'static {
     ///
     /// - [`Error::Lost`] with the first taken key in byte order that this lease no longer held; the
     ///   others were given back.
-    /// - [`Error::Unavailable`] or [`Error::UnknownOutcome`] if the store didn't answer.
+    /// - [`Error::Unavailable`], [`Error::UnknownOutcome`] or [`Error::CapacityExceeded`] if the store
+    ///   didn't answer, or is full.
     async fn release_lease(&self, lease: &Lease) -> Result<()>;
 
     /// Frees every hold in the scope and answers how many keys that were.
@@ -126,7 +132,9 @@ pub trait LockingProvider: fmt::Debug + Send + Sync + 'static {
     ///
     /// # Errors
     ///
-    /// [`Error::Unavailable`] or [`Error::UnknownOutcome`] if the store didn't answer.
+    /// - [`Error::Unavailable`], [`Error::UnknownOutcome`] or [`Error::CapacityExceeded`] if the store
+    ///   didn't answer, or is full.
+    /// - [`Error::Closed`] if this client was closed.
     async fn release_all(&self, scope: ReleaseScope) -> Result<u64>;
 
     /// Stops granting to this client, and ends its connections and tasks.

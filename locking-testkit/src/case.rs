@@ -207,6 +207,8 @@ pub const CASES: &[Case] = cases! {
     closing::what_does_not_end_in_time_is_broken_and_counted [8];
 
     fencing::tokens_grow_over_releases [2];
+    fencing::tokens_grow_for_clients_that_come_later [2];
+    fencing::tokens_grow_for_processes_that_start_later [2] SharedBetweenProcesses + Processes;
     fencing::tokens_grow_over_expiry_force_and_kinds_of_hold [2];
     fencing::tokens_grow_over_hand_offs [2];
     fencing::a_guard_reports_its_own_token_after_its_end [31] Fencing;

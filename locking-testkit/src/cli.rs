@@ -1,8 +1,8 @@
 use std::process::ExitCode;
-use std::sync::{Arc, OnceLock};
+use std::sync::{Arc, Mutex, OnceLock, PoisonError};
 
 use libtest_mimic::{Arguments, Completion, Failed, Trial};
-use locking_core::Capabilities;
+use locking_core::{Capabilities, Capability};
 use tokio::runtime::Runtime;
 
 use crate::case::CASES;
@@ -17,7 +17,7 @@ use crate::surroundings::Surroundings;
 /// capabilities that the provider `claims`.
 ///
 /// `start` is called at the first case that runs, not when the cases are listed; what it starts
-/// lives until the process ends. It is called in client processes too, which the suite starts for
+/// lives until the process is about to end, and is dropped then. It is called in client processes too, which the suite starts for
 /// cases about processes: this program again, in the environment that
 /// [`Harness::child_environment`] gives.
 ///
@@ -89,8 +89,9 @@ fn test(
     scale: Scale,
     arguments: &Arguments,
 ) -> ExitCode {
+    let ran: Arc<Mutex<Vec<Capability>>> = Arc::default();
     let trials = CASES.iter().map(|case| {
-        let backend = Arc::clone(backend);
+        let (backend, ran) = (Arc::clone(backend), Arc::clone(&ran));
         Trial::ignorable_test(case.name, move || {
             if let Some(lacking) = case.lacks(claims) {
                 return Ok(Completion::ignored_with(format!("`{lacking}` is not claimed")));
@@ -100,6 +101,9 @@ fn test(
             for disturbance in disturbances {
                 eprintln!("{}: {disturbance}", case.name);
             }
+            if outcome.is_a_run() {
+                ran.lock().unwrap_or_else(PoisonError::into_inner).extend(case.needs);
+            }
             match outcome {
                 Outcome::Failed(message) => Err(Failed::from(message)),
                 Outcome::Ignored(reason) => Ok(Completion::ignored_with(reason)),
@@ -107,13 +111,15 @@ fn test(
             }
         })
     });
-    let untested = runner::untested(claims).map(|claim| {
-        let reason = "claimed, and this version of the suite has no case for it";
-        Trial::ignorable_test(format!("untested::{claim}"), move || {
-            Ok(Completion::ignored_with(reason))
-        })
-    });
-    libtest_mimic::run(arguments, trials.chain(untested).collect()).exit_code()
+    let conclusion = libtest_mimic::run(arguments, trials.collect());
+    // Of some cases alone, or of a list of them, nothing follows.
+    if arguments.filter.is_none() && arguments.skip.is_empty() && !arguments.list {
+        let ran = ran.lock().unwrap_or_else(PoisonError::into_inner);
+        for claim in claims.iter().filter(|claim| !ran.contains(claim)) {
+            println!("`{claim}` is claimed, and no case of it ran");
+        }
+    }
+    conclusion.exit_code()
 }
 
 fn report(

@@ -12,8 +12,8 @@ pub trait Harness: Send + Sync + 'static {
     /// # Contract
     ///
     /// - Clients of one space share their locks; clients of different spaces never meet. A space is
-    ///   a namespace, a schema, a table, a file: `space` is a name of lower case letters, digits
-    ///   and underscores, unique to one run of one case, and empty at first.
+    ///   a namespace, a schema, a table, a file, in which nothing is held at first: `space` is a name
+    ///   of lower case letters, digits and underscores, unique to one run of one case.
     /// - Clients are independent as those of two processes are: nothing but the store joins them,
     ///   and closing one leaves the other as it is.
     /// - All of them have the same id.

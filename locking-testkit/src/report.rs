@@ -11,7 +11,7 @@ pub struct Report {
     pub provider: String,
     /// The capabilities that it claims.
     pub claims: Vec<String>,
-    /// Claims that this version of the suite has no case for: they are taken on trust.
+    /// Claims of which no case ran: they are taken on trust.
     pub untested_claims: Vec<String>,
     /// One entry per case, in the order of the contract.
     pub cases: Vec<CaseReport>,
@@ -68,6 +68,13 @@ impl fmt::Display for Disturbance {
     }
 }
 
+impl Outcome {
+    /// Whether the case ran, however it ended.
+    pub(crate) fn is_a_run(&self) -> bool {
+        matches!(self, Self::Passed | Self::Failed(_))
+    }
+}
+
 impl Report {
     /// Whether no case failed.
     #[must_use]
@@ -96,7 +103,7 @@ impl fmt::Display for Report {
         writeln!(f, "provider: {}", self.provider)?;
         writeln!(f, "claims: {}", self.claims.join(", "))?;
         if !self.untested_claims.is_empty() {
-            writeln!(f, "claims without a case: {}", self.untested_claims.join(", "))?;
+            writeln!(f, "claims of which no case ran: {}", self.untested_claims.join(", "))?;
         }
         for case in &self.cases {
             let lines = case.lines.iter().map(u8::to_string).collect::<Vec<_>>().join(", ");

@@ -1,7 +1,7 @@
 use std::sync::Arc;
 use std::time::{Duration, Instant};
 
-use locking_core::{Capabilities, Capability};
+use locking_core::Capabilities;
 
 use crate::case::{CASES, Case};
 use crate::fixture::{Fixture, Scale};
@@ -31,21 +31,21 @@ pub(crate) async fn run_cases(
 ) -> Report {
     let (harness, claims) = (&surroundings.harness, surroundings.claims);
     let provider = harness.connect("report").await.id().to_string();
-    let mut cases = Vec::with_capacity(CASES.len());
+    let (mut cases, mut ran) = (Vec::with_capacity(CASES.len()), Vec::new());
     for case in chosen {
-        cases.push(run_in(case, surroundings.clone()).await);
+        let report = run_in(case, surroundings.clone()).await;
+        if report.outcome.is_a_run() {
+            ran.extend(case.needs);
+        }
+        cases.push(report);
     }
+    let untested = claims.iter().filter(|claim| !ran.contains(claim));
     Report {
         provider,
         claims: claims.iter().map(|claim| claim.to_string()).collect(),
-        untested_claims: untested(claims).map(|claim| claim.to_string()).collect(),
+        untested_claims: untested.map(|claim| claim.to_string()).collect(),
         cases,
     }
-}
-
-/// The claims that no case tests.
-pub(crate) fn untested(claims: Capabilities) -> impl Iterator<Item = Capability> {
-    claims.iter().filter(|claim| !CASES.iter().any(|case| case.needs.contains(claim)))
 }
 
 /// Runs one case in a runtime of its own, so that it leaves nothing running behind. Cases that use

@@ -38,7 +38,10 @@ pub(crate) fn check_dependencies(steps: &mut Steps) -> Result {
 pub(crate) fn test(steps: &mut Steps) -> Result {
     custom_provider(steps, "custom provider", &mut custom("test"))?;
     let mut test = cargo(&["test", "--manifest-path"]);
-    steps.run("the guide's provider", test.arg(write_guides_crate()?))
+    let manifest = write_guides_crate()?;
+    steps.run("the guide's provider", test.arg(&manifest))?;
+    let mut example = cargo(&["run", "--example", "application", "--manifest-path"]);
+    steps.run("the guide's application", example.arg(&manifest))
 }
 
 /// Its documentation.
@@ -76,8 +79,10 @@ fn write_guides_crate() -> Result<PathBuf> {
         write(&folder.join(file), &text)?;
         files += 1;
     }
-    if files != 3 {
-        return Err(format!("{GUIDE}: {files} files instead of a manifest, a library and a test"));
+    if files != 4 {
+        return Err(format!(
+            "{GUIDE}: {files} files instead of a manifest, a library, a test and an example"
+        ));
     }
     fs::copy(root().join("Cargo.lock"), folder.join("Cargo.lock"))
         .map_err(|error| format!("Cargo.lock: {error}"))?;
@@ -94,7 +99,7 @@ fn block_of(text: &str) -> Option<(&str, &str)> {
 
 fn here() -> String {
     let of = |member: &str| format!("{member} = {{ path = {:?} }}\n", root().join(member));
-    let members = [of("locking-core"), of("locking-testkit")].concat();
+    let members = ["locking", "locking-core", "locking-testkit"].map(of).concat();
     format!("\n[workspace]\n\n[patch.crates-io]\n{members}")
 }
 

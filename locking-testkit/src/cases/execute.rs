@@ -142,6 +142,6 @@ pub(crate) async fn a_job_knows_the_tokens_of_its_keys(f: Fixture) {
     assert!(tokens.iter().all(Option::is_some), "{tokens:?}");
     let next = f.b.lock(&keys).await.expect("free");
     for (key, token) in keys.iter().zip(tokens) {
-        always!(next.token_of(key) > token, "the next holder's is greater");
+        always!(next.token_of(key) > token, "{:?} after {token:?}", next.token_of(key));
     }
 }

@@ -68,10 +68,10 @@ pub(crate) async fn a_fraction_of_a_second_counts(f: Fixture) {
     f.a.acquire(&short).expire(ms(150)).await.expect("free");
     f.a.acquire(&long).expire(Duration::from_secs_f64(1.5)).await.expect("free");
     tokio::time::sleep(ms(250)).await;
-    assert!(is_free(&f.b, &short).await, "150 ms are over");
-    assert!(!is_free(&f.b, &long).await, "1.5 s are not");
+    assert!(is_free(&f.b, &short).await, "a lease of 150 ms is still held after 250 ms");
+    assert!(!is_free(&f.b, &long).await, "a lease of 1.5 s is over after 250 ms");
     tokio::time::sleep(ms(950)).await;
-    assert!(!is_free(&f.b, &long).await, "nor were they cut to 1 s");
+    assert!(!is_free(&f.b, &long).await, "a lease of 1.5 s is over after 1.2 s");
 }
 
 pub(crate) async fn each_acquisition_has_its_own_expiry(f: Fixture) {

@@ -6,7 +6,7 @@ use locking_core::{FencingToken, LockingModule};
 
 use crate::fixture::Fixture;
 use crate::intercept::Intercept;
-use crate::support::{LONG, SHORT, always, ms, until, until_free};
+use crate::support::{LONG, SHORT, always, ms, soon, until, until_free, within};
 
 pub(crate) async fn tokens_grow_over_releases(f: Fixture) {
     let key = f.key("k");
@@ -17,6 +17,44 @@ pub(crate) async fn tokens_grow_over_releases(f: Fixture) {
         always!(lease.token() > last, "round {round}: {lease:?} after {last}");
         last = lease.token();
         assert!(module.release_lease(&lease).await.expect("answered"));
+    }
+}
+
+pub(crate) async fn tokens_grow_for_clients_that_come_later(f: Fixture) {
+    let key = f.key("k");
+    let mut last = FencingToken::new(0);
+    let mut clients = vec![f.a.clone(), f.b.clone()];
+    for round in 0..4 {
+        if round > 0 {
+            clients.push(LockingModule::with_provider(f.client().await));
+        }
+        if round == 3 {
+            // What the store knows by itself.
+            for earlier in clients.drain(..clients.len() - 1) {
+                assert_eq!(earlier.close(ms(1000)).await.expect("closed"), 0);
+            }
+        }
+        for module in &clients {
+            let lease = module.acquire(&key).await.expect("free");
+            always!(lease.token() > last, "round {round}: {} after {last}", lease.token());
+            last = lease.token();
+            assert!(module.release_lease(&lease).await.expect("answered"));
+        }
+    }
+}
+
+pub(crate) async fn tokens_grow_for_processes_that_start_later(f: Fixture) {
+    let key = f.key("k");
+    let first = f.a.lock(&key).await.expect("free");
+    let mut last = first.token();
+    first.release().await.expect("held to the end");
+    for _ in 0..2 {
+        let process = f.process().await;
+        let token = soon("a free key", process.lock(&key, LONG, LONG)).await.expect("free");
+        always!(token > last, "{token} after {last}");
+        last = token;
+        process.unlock(&key).await.expect("held to the end");
+        within(LONG, "its end", process.exit()).await;
     }
 }
 
@@ -52,7 +90,7 @@ pub(crate) async fn tokens_grow_over_hand_offs(f: Fixture) {
         })
         .collect();
     for waiter in waiting {
-        waiter.await.expect("tokens grow");
+        waiter.await.expect("no panic");
     }
 }
 

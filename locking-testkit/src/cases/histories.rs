@@ -25,6 +25,7 @@ async fn judge(f: &Fixture, workload: &Workload) {
     }
     let history = workload.run(&clients, |n| f.key(&n.to_string())).await;
     let violations = check(&history);
-    always!(violations.is_empty(), "seed {}: {violations:#?}", workload.seed());
+    let told: Vec<String> = violations.iter().map(ToString::to_string).collect();
+    always!(told.is_empty(), "seed {}: {}", workload.seed(), told.join("\n"));
     assert!(history.holds() > 0, "something was done");
 }

@@ -58,8 +58,10 @@ pub(crate) async fn a_guard_is_freed_by_nobody_elses_release(f: Fixture) {
     let key = f.key("k");
     let guard = f.a.lock(&key).await.expect("free");
     let owner = guard.lease().owner.clone().expect("a guard has an owner");
-    assert!(!f.b.release(&key).await.expect("answered"), "without an owner");
-    assert!(!f.b.release(&key).owner(&owner).await.expect("answered"), "by its owner's name");
+    let released = f.b.release(&key).await.expect("answered");
+    assert!(!released, "`release` without an owner freed a guard");
+    let released = f.b.release(&key).owner(&owner).await.expect("answered");
+    assert!(!released, "`release` by its owner's name freed a guard");
     assert_answer!(f.b.acquire(&key).await, Err(Error::Held { .. }), "still held");
     guard.release().await.expect("held to the end");
     assert!(is_free(&f.b, &key).await);
@@ -87,17 +89,23 @@ pub(crate) async fn a_late_lease_does_not_free_a_later_hold_of_its_own_owner(f: 
     let key = f.key("k");
     let late = f.a.acquire(&key).owner("o").await.expect("free");
     assert!(f.a.release(&key).owner("o").await.expect("answered"));
-    f.b.acquire(&key).owner("o").await.expect("free");
-    assert!(!f.a.release_lease(&late).await.expect("answered"), "the token is an older one");
+    let next = f.b.acquire(&key).owner("o").await.expect("free");
+    not_given_back(&f, &late, &next).await;
     assert_answer!(f.a.acquire(&key).await, Err(Error::Held { .. }), "still held");
 }
 
 pub(crate) async fn a_late_anonymous_lease_does_not_free_the_next_one(f: Fixture) {
     let key = f.key("k");
     let late = f.a.acquire(&key).expire(ms(60)).await.expect("free");
-    f.b.acquire(&key).wait(LONG).await.expect("free after the expiry");
-    assert!(!f.a.release_lease(&late).await.expect("answered"), "the token is an older one");
+    let next = f.b.acquire(&key).wait(LONG).await.expect("free after the expiry");
+    not_given_back(&f, &late, &next).await;
     assert_answer!(f.a.acquire(&key).await, Err(Error::Held { .. }), "still held");
+}
+
+async fn not_given_back(f: &Fixture, late: &Lease, next: &Lease) {
+    let (old, new) = (late.token(), next.token());
+    let given_back = f.a.release_lease(late).await.expect("answered");
+    assert!(!given_back, "the lease of token {old} was given back, while {new} holds its key");
 }
 
 pub(crate) async fn a_lease_gives_back_only_what_it_took(f: Fixture) {

@@ -47,7 +47,8 @@ pub(crate) async fn random_work_under_random_faults_breaks_no_promise(f: Fixture
         };
         let (history, ()) = tokio::join!(working, trouble_the_server(&f, &faults, &done));
         let violations = check(&history);
-        always!(violations.is_empty(), "seed {}: {violations:#?}", workload.seed());
+        let told: Vec<String> = violations.iter().map(ToString::to_string).collect();
+        always!(told.is_empty(), "seed {}: {}", workload.seed(), told.join("\n"));
         (operations, holds) = (operations + history.operations, holds + history.holds());
         if f.scale() == Scale::Full {
             let faults = faults.load(Ordering::Relaxed);

@@ -1,4 +1,5 @@
 use std::collections::BTreeMap;
+use std::fmt;
 
 use tokio::time::Instant;
 
@@ -38,6 +39,31 @@ pub enum Violation {
         /// The hold.
         hold: HoldRecord,
     },
+}
+
+/// A line for each hold, with the time since the first of them was asked for.
+impl fmt::Display for Violation {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        let (what, first, second) = match self {
+            Self::TwoHolders { first, second } => ("two holders", first, Some(second)),
+            Self::TokenOrder { earlier, later } => {
+                ("a token that doesn't grow", earlier, Some(later))
+            }
+            Self::SameToken { one, other } => ("one token twice", one, Some(other)),
+            Self::FencedOff { hold } => ("refused by the resource while valid", hold, None),
+        };
+        let start = second.map_or(first.asked, |second| first.asked.min(second.asked));
+        write!(f, "`{}`: {what}", first.key)?;
+        for hold in [Some(first), second].into_iter().flatten() {
+            let since = |at: Instant| at.saturating_duration_since(start);
+            let HoldRecord { holder, token, .. } = hold;
+            write!(f, "\n  client {holder}, token {token}: granted at {:?}", since(hold.granted))?;
+            if let Some((from, until)) = hold.valid {
+                write!(f, ", valid from {:?} to {:?}", since(from), since(until))?;
+            }
+        }
+        Ok(())
+    }
 }
 
 /// Every violation in a history; none, if the contract was kept.

@@ -144,7 +144,11 @@ impl Client {
         for _ in 0..times {
             let job = |_| async {
                 let before = std::fs::read_to_string(file)?;
-                let before: u64 = before.trim().parse().map_err(std::io::Error::other)?;
+                let before: u64 = before.trim().parse().map_err(|_| {
+                    std::io::Error::other(format!(
+                        "two were at the file at once: it reads {before:?}"
+                    ))
+                })?;
                 // Whoever else is at it too has the time to read the same.
                 tokio::task::yield_now().await;
                 std::fs::write(file, (before + 1).to_string())

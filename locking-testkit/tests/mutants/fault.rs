@@ -95,6 +95,7 @@ pub(crate) enum Fault {
     TellsNoOwners,
     TellsTheCountersToken,
     TokensGoDown,
+    BeginsTokensAnewAtEachConnect,
     WaitsOnZero,
     WaitsTooLong,
 }
@@ -425,6 +426,7 @@ pub(crate) const MUTANTS: &[(Fault, &[&str])] = &[
             "several::a_call_for_several_keys_gets_its_turn_among_long_holds",
         ],
     ),
+    (Fault::BeginsTokensAnewAtEachConnect, &["fencing::tokens_grow_for_clients_that_come_later"]),
     (Fault::ServesTheLastFirst, &["waiting::waiters_are_served_in_the_order_in_which_they_came"]),
     (
         Fault::ServesWaitersWhenNobodyElseAsks,

@@ -68,6 +68,9 @@ impl Model {
         static CLIENTS: AtomicUsize = AtomicUsize::new(1);
         let client = CLIENTS.fetch_add(1, Ordering::Relaxed);
         let closed = table.lock().expect("not poisoned").closed_flag(client);
+        if fault == Fault::BeginsTokensAnewAtEachConnect {
+            table.lock().expect("not poisoned").begin_tokens_anew();
+        }
         Self { id: ProviderId::new("model").expect("valid"), fault, table, client, closed }
     }
 

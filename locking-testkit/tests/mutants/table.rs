@@ -259,6 +259,10 @@ impl Table {
         LeasedKey::taken(key.clone(), FencingToken::new(token))
     }
 
+    pub(crate) fn begin_tokens_anew(&mut self) {
+        self.next_token = 1_000_000;
+    }
+
     fn draw_token(&mut self) -> u64 {
         match self.fault {
             Fault::ReusesTokens => {}
