@@ -1,8 +1,8 @@
 //! Four processes sell the same stock: without a lock, and with one on a server, Redis or PostgreSQL.
 //!
 //! ```text
-//! LOCKING_REDIS_URL=redis://127.0.0.1:6379 cargo run --package inventory --example inventory
-//! LOCKING_POSTGRES_URL=postgres://me@127.0.0.1/shop cargo run --package inventory --example inventory
+//! LOCKING_REDIS_URL=redis://127.0.0.1:6379 cargo run --package inventory-example --example inventory
+//! LOCKING_POSTGRES_URL=postgres://me@127.0.0.1/shop cargo run --package inventory-example --example inventory
 //! ```
 //!
 //! In the database it makes a schema of its own, `inventory`.

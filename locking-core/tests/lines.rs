@@ -243,6 +243,30 @@ async fn a_wait_for_several_keys_of_which_the_store_never_heard_ends_with_unavai
 }
 
 #[tokio::test(start_paused = true)]
+async fn a_wait_is_over_at_its_deadline_though_the_store_takes_its_time_to_take_it_back() {
+    for keys in [&["k"] as &[_], &["k", "l"]] {
+        let (lines, mut store) = lines();
+        let asked = Instant::now();
+        let waiting = acquire(&lines, guard(keys, within(SECOND)));
+        let (mut ask, _, mut answer) = store.asked().await;
+        let done = loop {
+            answer.send(blocked(&ask, 100)).expect("heard");
+            match store.call().await {
+                Call::Ask(next, _, heard) => (ask, answer) = (next, heard),
+                Call::Withdraw(.., done) => break done,
+                other => panic!("{other:?}"),
+            }
+        };
+        sleep(Duration::from_millis(45)).await;
+        done.send(Ok(())).expect("heard");
+        let ended = waiting.await.expect("no panic").expect_err("held");
+        assert!(matches!(ended, Error::TimedOut { .. }), "{ended:?}");
+        let took = asked.elapsed();
+        assert!(took >= SECOND && took < SECOND + Duration::from_millis(5), "{took:?}");
+    }
+}
+
+#[tokio::test(start_paused = true)]
 async fn a_full_store_is_told_to_those_in_line_after_their_place_is_taken_back() {
     let (lines, mut store) = lines();
     let waiting = acquire(&lines, guard(&["k"], within(10 * SECOND)));

@@ -25,7 +25,7 @@ const UNPUBLISHED: [&str; 12] = [
     "cron",
     "examples",
     "fenced-writes",
-    "inventory",
+    "inventory-example",
     "leader",
     "quickstart",
     "several-providers",

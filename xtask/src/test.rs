@@ -24,7 +24,8 @@ const SOURCE: &str = "LOCKING_TEST_SERVERS";
 pub(crate) fn run(steps: &mut Steps) -> Result {
     let source = set_up()?;
     // Doctests run with them; a crate's contract suite is a test without a harness of Rust's.
-    let mut tests = cargo(&["test", "--workspace", "--all-features"]);
+    // All of them, also after one that fails: what else fails is worth knowing.
+    let mut tests = cargo(&["test", "--workspace", "--all-features", "--no-fail-fast"]);
     tests.envs(source.map(|source| (SOURCE, source)));
     steps.run("tests", &mut tests)?;
     for features in FEATURE_SETS {

@@ -3,7 +3,7 @@ use std::sync::Arc;
 use std::time::Duration;
 
 use tokio::sync::oneshot;
-use tokio::time::{Instant, timeout, timeout_at};
+use tokio::time::{Instant, sleep_until, timeout_at};
 
 use super::lines::Lines;
 use super::queue::Leaving;
@@ -14,6 +14,10 @@ use crate::key::LockKey;
 
 /// For how long a wait whose time is over lasts on, to be taken back at the store.
 pub(super) const WITHDRAWAL: Duration = Duration::from_millis(35);
+
+/// How long before its deadline a wait begins to be taken back at the store; a quarter of what is left of
+/// it at most. An ask may be under way, and has to be answered before.
+pub(super) const LEAD: Duration = Duration::from_millis(50);
 
 /// A request's place in line. Dropped, it leaves the line; what it was granted and nobody heard of is
 /// given back.
@@ -37,9 +41,20 @@ impl<'a, S: LineStore> Place<'a, S> {
 
     /// Waits for the answer of the line.
     pub(super) async fn wait(mut self, deadline: Option<Instant>) -> Result<Grant> {
-        match at_deadline(deadline, &mut self.answer).await {
-            Some(answer) => self.answered(answer),
-            None => self.time_out().await,
+        let Some(deadline) = deadline else {
+            let answer = (&mut self.answer).await;
+            return self.answered(answer);
+        };
+        let mut leaves_at = withdrawn_from(deadline);
+        loop {
+            if let Ok(answer) = timeout_at(leaves_at, &mut self.answer).await {
+                return self.answered(answer);
+            }
+            // With nothing at the store there is nothing to take back.
+            if leaves_at == deadline || self.is_alone_at_the_store() {
+                return self.time_out(deadline).await;
+            }
+            leaves_at = deadline;
         }
     }
 
@@ -61,6 +76,10 @@ impl<'a, S: LineStore> Place<'a, S> {
         }
     }
 
+    fn is_alone_at_the_store(&self) -> bool {
+        self.lines.with(&self.key, |queue| queue.is_alone_at_the_store(self.number))
+    }
+
     /// Leaves the line with the key that was got otherwise, if the line hasn't to do with that.
     fn steps_aside(&mut self) -> bool {
         let number = self.number;
@@ -79,7 +98,7 @@ impl<'a, S: LineStore> Place<'a, S> {
 
     /// Leaves the line, and the store's queue, before the caller hears that its time is over: an error
     /// means not held.
-    async fn time_out(mut self) -> Result<Grant> {
+    async fn time_out(mut self, deadline: Instant) -> Result<Grant> {
         let (leaving, late) = self.lines.with(&self.key, |queue| {
             let late = queue.timed_out(self.lines.store().id(), &self.key);
             let (leaving, tell) = queue.leave(self.number);
@@ -94,9 +113,15 @@ impl<'a, S: LineStore> Place<'a, S> {
                 Err(late)
             }
             Leaving::Answered | Leaving::Withdrawn => {
-                let answer = timeout(WITHDRAWAL, &mut self.answer).await;
+                let answer = timeout_at(deadline + WITHDRAWAL, &mut self.answer).await;
                 match answer {
-                    Ok(answer) => self.answered(answer),
+                    Ok(answer) => {
+                        let answer = self.answered(answer);
+                        if answer.is_err() {
+                            sleep_until(deadline).await;
+                        }
+                        answer
+                    }
                     // The agent goes on taking it back.
                     Err(_) => {
                         self.left = true;
@@ -119,6 +144,12 @@ impl<S: LineStore> Drop for Place<'_, S> {
             self.lines.discard(grant.lease);
         }
     }
+}
+
+/// When a wait that begins now leaves the store, so that it is over at its deadline.
+pub(super) fn withdrawn_from(deadline: Instant) -> Instant {
+    let left = deadline.saturating_duration_since(Instant::now());
+    deadline - LEAD.min(left / 4)
 }
 
 /// The output of a future, if it is there before the deadline.

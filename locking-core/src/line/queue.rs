@@ -199,15 +199,23 @@ impl LocalQueue {
         true
     }
 
+    /// Whether what the line has at the store is for this waiter, and for nobody else.
+    pub(super) fn is_alone_at_the_store(&self, number: u64) -> bool {
+        let waiter = self.waiters.iter().find(|waiter| waiter.number == number);
+        let next = self.waiters.iter().find(|waiter| waiter.number != number);
+        let is_for_next =
+            || next.zip(self.stake.as_ref()).is_some_and(|(next, stake)| stake.serves(next));
+        waiter.is_some_and(|waiter| self.is_asked_for(waiter)) && !is_for_next()
+    }
+
     /// Takes a waiter that gives up out of the line.
     pub(super) fn leave(&mut self, number: u64) -> (Leaving, Option<Answering>) {
         let Some(at) = self.waiters.iter().position(|waiter| waiter.number == number) else {
             return (Leaving::Answered, None);
         };
-        let was_served = self.is_asked_for(&self.waiters[at]);
+        let is_to_be_withdrawn = self.is_alone_at_the_store(number);
         let gone = self.waiters.remove(at).map(|waiter| waiter.tell);
-        let wanted = self.waiters.front().zip(self.stake.as_ref());
-        if was_served && !wanted.is_some_and(|(head, stake)| stake.serves(head)) {
+        if is_to_be_withdrawn {
             self.wake_agent();
             return (Leaving::Withdrawn, gone);
         }

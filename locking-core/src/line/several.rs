@@ -1,12 +1,12 @@
 use std::sync::Arc;
 
 use tokio::sync::Notify;
-use tokio::time::{Instant, sleep};
+use tokio::time::{Instant, sleep, sleep_until, timeout_at};
 
 use super::ask::{Answer, Ask, AskId, Manner};
 use super::background;
 use super::lines::Lines;
-use super::place::{WITHDRAWAL, at_deadline};
+use super::place::{LEAD, WITHDRAWAL, at_deadline, withdrawn_from};
 use super::queue::void;
 use super::stake::Looks;
 use super::store::LineStore;
@@ -41,12 +41,14 @@ pub(super) async fn wait<S: LineStore>(
     let mut manner = Manner::Queue;
     // Whether it may be at the store.
     let mut placed = false;
+    let leaves_at = deadline.map(withdrawn_from);
     loop {
         let sent = Moment::now();
         undo.asks();
-        let Some(answer) =
-            at_deadline(deadline, lines.store().ask(undo.ask(), manner, undo.is_repeated())).await
-        else {
+        // What it has at the store is taken back by the deadline; else there is nothing to take back.
+        let until = if placed { leaves_at } else { deadline };
+        let asked = lines.store().ask(undo.ask(), manner, undo.is_repeated());
+        let Some(answer) = at_deadline(until, asked).await else {
             (placed, trouble) = (true, None);
             break;
         };
@@ -96,7 +98,8 @@ pub(super) async fn wait<S: LineStore>(
                 () = sleep(look_in) => {}
             }
         };
-        if at_deadline(deadline, woken).await.is_none() {
+        let until = if placed { leaves_at } else { deadline };
+        if at_deadline(until, woken).await.is_none() {
             break;
         }
         if lines.is_closed() {
@@ -104,7 +107,7 @@ pub(super) async fn wait<S: LineStore>(
         }
     }
     drop(waiting);
-    give_up(lines, undo, placed, blocking, trouble).await
+    give_up(lines, undo, placed, deadline, blocking, trouble).await
 }
 
 /// Takes the ask back before the caller hears that its time is over: an error means not held.
@@ -112,22 +115,30 @@ async fn give_up<S: LineStore>(
     lines: &Arc<Lines<S>>,
     undo: Undo<'_, S>,
     placed: bool,
+    deadline: Option<Instant>,
     blocking: Option<LockKey>,
     trouble: Option<Error>,
 ) -> Result<Grant> {
     let id = lines.store().id();
     if placed {
         let withdrawn = background::withdraw(lines, undo.ask(), undo.is_unsure());
-        let withdrawn = tokio::time::timeout(WITHDRAWAL, withdrawn).await;
+        let soon = Instant::now() + LEAD;
+        let by = deadline.map_or(soon, |deadline| deadline.min(soon)) + WITHDRAWAL;
+        let withdrawn = timeout_at(by, withdrawn).await;
         if !matches!(withdrawn, Ok(Ok(()))) {
             // It goes on in the background: that is what dropping `undo` does.
             return Err(Error::unknown_outcome(id, "the wait couldn't be taken back in time"));
         }
     }
     let key = undo.settled().request.keys.first().clone();
+    if let Some(full @ Error::CapacityExceeded { .. }) = trouble {
+        return Err(full);
+    }
+    if let Some(deadline) = deadline {
+        sleep_until(deadline).await;
+    }
     Err(match trouble {
         None => Error::timed_out(id, blocking.unwrap_or(key)),
-        Some(full @ Error::CapacityExceeded { .. }) => full,
         Some(error) => Error::unavailable(id, error),
     })
 }
