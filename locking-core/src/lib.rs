@@ -21,6 +21,7 @@ mod invalid;
 mod key;
 mod key_set;
 mod latch;
+mod late;
 mod lease;
 pub mod line;
 mod loss;

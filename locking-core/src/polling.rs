@@ -11,6 +11,7 @@ use crate::background;
 use crate::backoff::Backoff;
 use crate::error::{Error, Result};
 use crate::grant::Grant;
+use crate::late;
 use crate::provider::LockingProvider;
 use crate::request::AcquireRequest;
 use crate::time::WaitUntil;
@@ -53,7 +54,8 @@ pub trait TryAcquire: LockingProvider + Clone {
 ///
 /// - [`Error::Held`] if the keys are held and the request doesn't wait.
 /// - [`Error::TimedOut`] if they were held at the last attempt; it is told at the deadline.
-/// - [`Error::UnknownOutcome`] if an attempt is unanswered 35 ms after the deadline.
+/// - [`Error::UnknownOutcome`] if an attempt is unanswered 35 ms after the deadline; a little later where
+///   the machine ran nothing meanwhile.
 /// - What else [`TryAcquire::try_acquire`] answers, except that a request that waits tries again
 ///   while the store is [unavailable](Error::Unavailable).
 pub async fn acquire_by_polling<P: TryAcquire>(
@@ -115,7 +117,7 @@ fn timed_out(refused: Error) -> Error {
 async fn before<T>(wait: WaitUntil, future: impl Future<Output = T>) -> Option<T> {
     const GRACE: Duration = Duration::from_millis(35);
     match wait.instant() {
-        Some(deadline) => tokio::time::timeout_at(deadline + GRACE, future).await.ok(),
+        Some(deadline) => late::by(deadline + GRACE, future).await,
         None => Some(future.await),
     }
 }

@@ -48,7 +48,7 @@
 //! - `--full`: heavy cases at full scale (else a hundredth),
 //! - `--report table` or `--report json`: one report at the end instead of test results.
 //!
-//! A case that fails while the machine stood still for 100 ms or longer is run again, up to twice, and the
+//! A case that fails while the machine stood still for 50 ms or longer is run again, up to twice, and the
 //! results say so ([`Disturbance`]); what no standstill excuses, such as a token that does not grow, fails at once.
 //!
 //! Programs call [`run`] and receive a [`Report`].

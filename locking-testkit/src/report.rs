@@ -54,7 +54,7 @@ pub enum Outcome {
 #[derive(Clone, Debug, PartialEq, Eq, Serialize)]
 #[non_exhaustive]
 pub struct Disturbance {
-    /// The longest time for which a core ran nothing of what it was to run; 100 ms at least.
+    /// The longest time for which a core ran nothing of what it was to run; 50 ms at least.
     #[serde(rename = "standstill_seconds", serialize_with = "seconds")]
     pub standstill: Duration,
     /// What was seen.

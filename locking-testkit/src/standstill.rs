@@ -9,8 +9,8 @@ use std::sync::{Mutex, OnceLock, PoisonError};
 use std::thread;
 use std::time::{Duration, Instant};
 
-/// What is worth telling: together with what a loaded machine takes anyway, it ends a lease unrenewed.
-const NOTABLE: Duration = Duration::from_millis(100);
+/// What is worth telling: the shortest time limit of the contract, for a wait that ends.
+const NOTABLE: Duration = Duration::from_millis(50);
 
 /// How often each core is looked at.
 const STEP: Duration = Duration::from_millis(10);

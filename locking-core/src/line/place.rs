@@ -11,6 +11,7 @@ use super::store::LineStore;
 use crate::error::{Error, Result};
 use crate::grant::Grant;
 use crate::key::LockKey;
+use crate::late;
 
 /// For how long a wait whose time is over lasts on, to be taken back at the store.
 pub(super) const WITHDRAWAL: Duration = Duration::from_millis(35);
@@ -110,12 +111,14 @@ impl<'a, S: LineStore> Place<'a, S> {
         match leaving {
             Leaving::Gone => {
                 self.left = true;
+                // Somebody came meanwhile for whom it stays there.
+                sleep_until(deadline).await;
                 Err(late)
             }
             Leaving::Answered | Leaving::Withdrawn => {
-                let answer = timeout_at(deadline + WITHDRAWAL, &mut self.answer).await;
+                let answer = late::by(deadline + WITHDRAWAL, &mut self.answer).await;
                 match answer {
-                    Ok(answer) => {
+                    Some(answer) => {
                         let answer = self.answered(answer);
                         if answer.is_err() {
                             sleep_until(deadline).await;
@@ -123,7 +126,7 @@ impl<'a, S: LineStore> Place<'a, S> {
                         answer
                     }
                     // The agent goes on taking it back.
-                    Err(_) => {
+                    None => {
                         self.left = true;
                         let id = self.lines.store().id();
                         Err(Error::unknown_outcome(id, "the wait couldn't be taken back in time"))

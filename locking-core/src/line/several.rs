@@ -1,7 +1,7 @@
 use std::sync::Arc;
 
 use tokio::sync::Notify;
-use tokio::time::{Instant, sleep, sleep_until, timeout_at};
+use tokio::time::{Instant, sleep, sleep_until};
 
 use super::ask::{Answer, Ask, AskId, Manner};
 use super::background;
@@ -16,6 +16,7 @@ use crate::error::{Error, Result};
 use crate::grant::Grant;
 use crate::key::LockKey;
 use crate::key_set::KeySet;
+use crate::late;
 use crate::moment::Moment;
 
 /// Where a request for several keys is told that it may have been granted them.
@@ -124,8 +125,8 @@ async fn give_up<S: LineStore>(
         let withdrawn = background::withdraw(lines, undo.ask(), undo.is_unsure());
         let soon = Instant::now() + LEAD;
         let by = deadline.map_or(soon, |deadline| deadline.min(soon)) + WITHDRAWAL;
-        let withdrawn = timeout_at(by, withdrawn).await;
-        if !matches!(withdrawn, Ok(Ok(()))) {
+        let withdrawn = late::by(by, withdrawn).await;
+        if !matches!(withdrawn, Some(Ok(()))) {
             // It goes on in the background: that is what dropping `undo` does.
             return Err(Error::unknown_outcome(id, "the wait couldn't be taken back in time"));
         }
