@@ -115,9 +115,8 @@ fn timed_out(refused: Error) -> Error {
 /// Runs a future until the request's deadline, and a little longer for an attempt that is about to be
 /// answered.
 async fn before<T>(wait: WaitUntil, future: impl Future<Output = T>) -> Option<T> {
-    const GRACE: Duration = Duration::from_millis(35);
     match wait.instant() {
-        Some(deadline) => late::by(deadline + GRACE, future).await,
+        Some(deadline) => late::at(deadline, future).await,
         None => Some(future.await),
     }
 }

@@ -17,8 +17,8 @@ use crate::surroundings::Surroundings;
 /// capabilities that the provider `claims`.
 ///
 /// `start` is called at the first case that runs, not when the cases are listed; what it starts
-/// lives until the process is about to end, and is dropped then. It is called in client processes too, which the suite starts for
-/// cases about processes: this program again, in the environment that
+/// lives until the process is about to end, and is dropped then. It is called in client processes too,
+/// which the suite starts for cases about processes: this program again, in the environment that
 /// [`Harness::child_environment`] gives.
 ///
 /// # Panics
@@ -115,7 +115,7 @@ fn test(
     // Of some cases alone, or of a list of them, nothing follows.
     if arguments.filter.is_none() && arguments.skip.is_empty() && !arguments.list {
         let ran = ran.lock().unwrap_or_else(PoisonError::into_inner);
-        for claim in claims.iter().filter(|claim| !ran.contains(claim)) {
+        for claim in runner::untested(claims, &ran) {
             println!("`{claim}` is claimed, and no case of it ran");
         }
     }

@@ -1,7 +1,7 @@
 use std::sync::Arc;
 use std::time::{Duration, Instant};
 
-use locking_core::Capabilities;
+use locking_core::{Capabilities, Capability};
 
 use crate::case::{CASES, Case};
 use crate::fixture::{Fixture, Scale};
@@ -39,13 +39,20 @@ pub(crate) async fn run_cases(
         }
         cases.push(report);
     }
-    let untested = claims.iter().filter(|claim| !ran.contains(claim));
     Report {
         provider,
         claims: claims.iter().map(|claim| claim.to_string()).collect(),
-        untested_claims: untested.map(|claim| claim.to_string()).collect(),
+        untested_claims: untested(claims, &ran).map(|claim| claim.to_string()).collect(),
         cases,
     }
+}
+
+/// The claims of which no case ran; `ran`: what those that did need.
+pub(crate) fn untested(
+    claims: Capabilities,
+    ran: &[Capability],
+) -> impl Iterator<Item = Capability> {
+    claims.iter().filter(|claim| !ran.contains(claim))
 }
 
 /// Runs one case in a runtime of its own, so that it leaves nothing running behind. Cases that use

@@ -49,13 +49,24 @@ pub(crate) async fn until<F: Future<Output = bool>>(what: &str, condition: impl 
 pub(crate) async fn until_within<F: Future<Output = bool>>(
     limit: Duration,
     what: &str,
-    mut condition: impl FnMut() -> F,
+    condition: impl FnMut() -> F,
 ) {
+    assert!(holds_within(limit, condition).await, "{what}: not within {limit:?}");
+}
+
+/// Whether a condition comes to hold.
+pub(crate) async fn holds_within<F: Future<Output = bool>>(
+    limit: Duration,
+    mut condition: impl FnMut() -> F,
+) -> bool {
     let give_up = Instant::now() + limit;
     while !condition().await {
-        assert!(Instant::now() < give_up, "{what}: not within {limit:?}");
+        if Instant::now() >= give_up {
+            return false;
+        }
         sleep(ms(2)).await;
     }
+    true
 }
 
 /// Whether nobody holds a key: it is taken and given back.
@@ -154,10 +165,8 @@ pub(crate) fn violated(what: String) -> ! {
 /// The first violation that was seen in an attempt, by its runtime.
 pub(crate) fn violation_in(runtime: Id) -> Option<String> {
     let mut violations = VIOLATIONS.lock().unwrap_or_else(PoisonError::into_inner);
-    let (of_it, others) = violations.drain(..).partition(|(id, _)| *id == runtime);
-    *violations = others;
-    let of_it: Vec<(Id, String)> = of_it;
-    of_it.into_iter().next().map(|(_, what)| what)
+    let of_it = violations.extract_if(.., |(id, _)| *id == runtime);
+    of_it.map(|(_, what)| what).reduce(|first, _| first)
 }
 
 /// Asserts that an answer is of this kind, and shows it where it isn't.

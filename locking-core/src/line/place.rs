@@ -13,9 +13,6 @@ use crate::grant::Grant;
 use crate::key::LockKey;
 use crate::late;
 
-/// For how long a wait whose time is over lasts on, to be taken back at the store.
-pub(super) const WITHDRAWAL: Duration = Duration::from_millis(35);
-
 /// How long before its deadline a wait begins to be taken back at the store; a quarter of what is left of
 /// it at most. An ask may be under way, and has to be answered before.
 pub(super) const LEAD: Duration = Duration::from_millis(50);
@@ -46,17 +43,16 @@ impl<'a, S: LineStore> Place<'a, S> {
             let answer = (&mut self.answer).await;
             return self.answered(answer);
         };
-        let mut leaves_at = withdrawn_from(deadline);
-        loop {
-            if let Ok(answer) = timeout_at(leaves_at, &mut self.answer).await {
-                return self.answered(answer);
-            }
-            // With nothing at the store there is nothing to take back.
-            if leaves_at == deadline || self.is_alone_at_the_store() {
-                return self.time_out(deadline).await;
-            }
-            leaves_at = deadline;
+        if let Ok(answer) = timeout_at(withdrawn_from(deadline), &mut self.answer).await {
+            return self.answered(answer);
         }
+        // With nothing at the store there is nothing to take back.
+        if !self.is_alone_at_the_store()
+            && let Ok(answer) = timeout_at(deadline, &mut self.answer).await
+        {
+            return self.answered(answer);
+        }
+        self.time_out(deadline).await
     }
 
     /// The same, until `other` is there: what it gives ends the wait if it is something.
@@ -116,7 +112,7 @@ impl<'a, S: LineStore> Place<'a, S> {
                 Err(late)
             }
             Leaving::Answered | Leaving::Withdrawn => {
-                let answer = late::by(deadline + WITHDRAWAL, &mut self.answer).await;
+                let answer = late::at(deadline, &mut self.answer).await;
                 match answer {
                     Some(answer) => {
                         let answer = self.answered(answer);

@@ -6,7 +6,7 @@ use tokio::time::{Instant, sleep, sleep_until};
 use super::ask::{Answer, Ask, AskId, Manner};
 use super::background;
 use super::lines::Lines;
-use super::place::{LEAD, WITHDRAWAL, at_deadline, withdrawn_from};
+use super::place::{LEAD, at_deadline, withdrawn_from};
 use super::queue::void;
 use super::stake::Looks;
 use super::store::LineStore;
@@ -43,13 +43,13 @@ pub(super) async fn wait<S: LineStore>(
     // Whether it may be at the store.
     let mut placed = false;
     let leaves_at = deadline.map(withdrawn_from);
+    // What it has at the store is taken back by the deadline; else there is nothing to take back.
+    let until = |placed| if placed { leaves_at } else { deadline };
     loop {
         let sent = Moment::now();
         undo.asks();
-        // What it has at the store is taken back by the deadline; else there is nothing to take back.
-        let until = if placed { leaves_at } else { deadline };
         let asked = lines.store().ask(undo.ask(), manner, undo.is_repeated());
-        let Some(answer) = at_deadline(until, asked).await else {
+        let Some(answer) = at_deadline(until(placed), asked).await else {
             (placed, trouble) = (true, None);
             break;
         };
@@ -99,8 +99,7 @@ pub(super) async fn wait<S: LineStore>(
                 () = sleep(look_in) => {}
             }
         };
-        let until = if placed { leaves_at } else { deadline };
-        if at_deadline(until, woken).await.is_none() {
+        if at_deadline(until(placed), woken).await.is_none() {
             break;
         }
         if lines.is_closed() {
@@ -124,8 +123,8 @@ async fn give_up<S: LineStore>(
     if placed {
         let withdrawn = background::withdraw(lines, undo.ask(), undo.is_unsure());
         let soon = Instant::now() + LEAD;
-        let by = deadline.map_or(soon, |deadline| deadline.min(soon)) + WITHDRAWAL;
-        let withdrawn = late::by(by, withdrawn).await;
+        let by = deadline.map_or(soon, |deadline| deadline.min(soon));
+        let withdrawn = late::at(by, withdrawn).await;
         if !matches!(withdrawn, Some(Ok(()))) {
             // It goes on in the background: that is what dropping `undo` does.
             return Err(Error::unknown_outcome(id, "the wait couldn't be taken back in time"));

@@ -133,8 +133,7 @@ pub(crate) async fn ten_buyers_buy_the_last_five_items_once_each(f: Fixture) {
         });
     }
     buyers.join_all().await;
-    let sold = sold.load(Ordering::SeqCst);
-    assert_eq!((stock.load(Ordering::SeqCst), sold), (0, 5));
+    assert_eq!((stock.load(Ordering::SeqCst), sold.load(Ordering::SeqCst)), (0, 5));
 }
 
 pub(crate) async fn holders_of_different_keys_are_not_in_each_others_way(f: Fixture) {

@@ -4,10 +4,9 @@ use std::time::Duration;
 
 use locking_core::{Error, LockingModule};
 use tokio::task::JoinSet;
-use tokio::time::Instant;
 
 use crate::fixture::Fixture;
-use crate::support::{LONG, a_moment, ms, until_free, until_within};
+use crate::support::{LONG, a_moment, holds_within, ms, until_free, until_within};
 
 pub(crate) async fn many_keys_are_held_at_once(f: Fixture) {
     let count = f.scaled(100_000);
@@ -172,14 +171,7 @@ async fn hold_and_wait(f: &Fixture, holds: usize, waiters: usize) {
 
 /// Waits until the store keeps no more entries than that.
 async fn back_at(f: &Fixture, baseline: Option<u64>, limit: Duration) {
-    let give_up = Instant::now() + limit;
-    loop {
-        let entries = f.entries().await;
-        if entries <= baseline {
-            return;
-        }
-        let (now, then) = (entries.unwrap_or_default(), baseline.unwrap_or_default());
-        assert!(Instant::now() < give_up, "{now} entries after {limit:?}, {then} at the beginning");
-        tokio::time::sleep(ms(2)).await;
-    }
+    let is_back = holds_within(limit, || async { f.entries().await <= baseline }).await;
+    let now = f.entries().await;
+    assert!(is_back, "{now:?} entries after {limit:?}, {baseline:?} at the beginning");
 }

@@ -185,7 +185,7 @@ async fn gets_its_turn(f: &Fixture, hold: Duration, rounds: usize) {
             }
         });
     }
-    let busy = || async { turns.load(Ordering::SeqCst) > 6 };
+    let busy = || async { turns.load(Ordering::SeqCst) > 20 };
     until_within(LONG, "the others are at work", busy).await;
     for _ in 0..rounds {
         let both = f.a.lock(&all).timeout(Duration::from_secs(10)).await;

@@ -9,11 +9,12 @@ use tokio::task::JoinSet;
 use tokio::time::sleep;
 
 use super::hangs::until_usable;
+use super::histories::keeps_every_promise;
 use crate::faults::{Cut, Direction, Fault, Proxy, Since};
 use crate::fixture::{Fixture, Scale};
-use crate::history::{Workload, check};
+use crate::history::Workload;
 use crate::own_server::Stop;
-use crate::support::{LONG, always, ms, until_within};
+use crate::support::{LONG, ms, until_within};
 
 pub(crate) async fn random_work_under_random_faults_breaks_no_promise(f: Fixture) {
     let (rounds, time) = match f.scale() {
@@ -46,9 +47,7 @@ pub(crate) async fn random_work_under_random_faults_breaks_no_promise(f: Fixture
             history
         };
         let (history, ()) = tokio::join!(working, trouble_the_server(&f, &faults, &done));
-        let violations = check(&history);
-        let told: Vec<String> = violations.iter().map(ToString::to_string).collect();
-        always!(told.is_empty(), "seed {}: {}", workload.seed(), told.join("\n"));
+        keeps_every_promise(&history, &workload);
         (operations, holds) = (operations + history.operations, holds + history.holds());
         if f.scale() == Scale::Full {
             let faults = faults.load(Ordering::Relaxed);
