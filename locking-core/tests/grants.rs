@@ -10,6 +10,7 @@ use support::{FakeStore, seconds};
 use tokio::time::{Instant, sleep, timeout};
 
 const LEASE: Duration = Duration::from_secs(30);
+const TERM: Duration = Duration::from_millis(400);
 
 /// A module whose guards hang on a session that lives for ten seconds.
 fn on_a_session() -> (FakeStore, LockingModule, Session) {
@@ -65,6 +66,46 @@ async fn a_grant_whose_confirmation_comes_too_late_is_asked_for_again() {
     let lock = module.lock("a").lease(LEASE).timeout(LEASE * 3);
     let guard = lock.await.expect("granted");
     guard.check().expect("nobody is given a guard that is lost already");
+}
+
+#[tokio::test(start_paused = true)]
+async fn a_grant_that_is_shorter_than_its_lease_is_extended_soon_where_its_guard_lives_that_long() {
+    let (store, module) = FakeStore::with_module();
+    store.grant_for(TERM);
+    let guard = module.lock("a").lease(LEASE).await.expect("granted");
+    assert!(guard.expires_in() <= TERM, "it is believed in for its term");
+    sleep(Duration::from_millis(8)).await;
+    assert_eq!(store.extends.count(), 0, "the shortest are given back by then");
+    sleep(Duration::from_millis(4)).await;
+    assert_eq!(store.extends.count(), 1);
+    // The machine stands still.
+    tokio::time::advance(LEASE / 2).await;
+    guard.check().expect("it has its lease");
+    guard.release().await.expect("held to the end");
+}
+
+#[tokio::test(start_paused = true)]
+async fn a_short_grant_is_extended_again_where_the_first_time_fails() {
+    for fault in [Fault::Hang, Fault::Unavailable] {
+        let (store, module) = FakeStore::with_module();
+        store.grant_for(TERM);
+        store.extends.next(1, fault);
+        let guard = module.lock("a").lease(LEASE * 10).await.expect("granted");
+        sleep(TERM * 2).await;
+        assert_eq!(store.extends.count(), 2, "after {fault:?}");
+        guard.release().await.expect("held to the end");
+    }
+}
+
+#[tokio::test(start_paused = true)]
+async fn a_short_grant_that_comes_late_is_extended_once() {
+    let (store, module) = FakeStore::with_module();
+    store.grant_for(TERM);
+    store.attempts.next(1, Fault::Slow(TERM * 2 / 3));
+    store.extends.next(1, Fault::Slow(TERM / 10));
+    let guard = module.lock("a").lease(LEASE).timeout(LEASE).await.expect("granted");
+    assert_eq!(store.extends.count(), 1);
+    guard.release().await.expect("held to the end");
 }
 
 #[tokio::test(start_paused = true)]

@@ -108,7 +108,7 @@ impl Keeper {
     /// Takes a guard into care. `None` if the module is being closed.
     pub(crate) fn register(self: &Arc<Self>, guard: &Arc<GuardState>, now: Instant) -> Option<u64> {
         let id = self.next_id.fetch_add(1, Ordering::Relaxed);
-        let due = self.due(guard.first_term / 3, now);
+        let due = self.due(guard.first_pause(now), now);
         let mut schedule = locked(&self.schedule);
         // Under the lock under which `guards` looks: a close sees the guard, or this sees the close.
         if self.closing.has_begun() {

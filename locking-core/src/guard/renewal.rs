@@ -36,11 +36,13 @@ impl Drop for PutBack {
 }
 
 async fn try_to_renew(keeper: &Arc<Keeper>, id: u64, guard: &GuardState) {
-    let mut backoff = Backoff::new(guard.expiry.get() / 100, Duration::from_secs(1));
+    // A third of the lease has gone; of a grant that is shorter than the lease, next to nothing.
+    let term = guard.expiry.get().min(guard.expires_in() * 3 / 2);
+    let mut backoff = Backoff::new(term / 100, Duration::from_secs(1));
     while !guard.has_ended() && guard.loss_reason().is_none() {
         // Half of what is left, so that an attempt whose answer got lost leaves time for another.
         let left = guard.expires_in();
-        let patience = (left / 2).max(guard.expiry.get() / 20).min(left);
+        let patience = (left / 2).max(term / 20).min(left);
         match timeout(patience, guard.renew()).await {
             Ok(Ok(())) => return keeper.schedule(id, guard),
             Ok(Err(Error::Lost { key, reason, .. })) => {

@@ -3,7 +3,7 @@ use std::sync::atomic::{AtomicBool, AtomicU64, Ordering};
 use std::sync::{Arc, OnceLock};
 use std::time::Duration;
 
-use tokio::time::sleep;
+use tokio::time::{Instant, sleep};
 
 use crate::error::{Error, Result};
 use crate::grant::Grant;
@@ -18,6 +18,10 @@ use crate::time::Expiry;
 /// How often a deadline is looked at by a clock that counts suspend: timers don't.
 pub(super) const LOOK: Duration = Duration::from_secs(1);
 
+/// When a grant that is shorter than its lease until it is renewed, is renewed. Soon, because a machine that
+/// stands still for a moment before that loses it; but not before the shortest jobs are over, which need none.
+const CONFIRMATION: Duration = Duration::from_millis(10);
+
 /// The shortest lease of a guard: below it, a busy machine's scheduling eats the time for renewal.
 pub(crate) const LEAST_LEASE: Duration = Duration::from_millis(50);
 
@@ -29,7 +33,7 @@ pub(crate) struct GuardState {
     /// How long the lease lasts after each renewal.
     pub(crate) expiry: Expiry,
     /// How long it lasts until the first renewal.
-    pub(super) first_term: Duration,
+    first_term: Duration,
     /// The local deadline, as the bits of a [`Moment`].
     valid_until: AtomicU64,
     pub(crate) loss: LossSignal,
@@ -73,6 +77,15 @@ impl GuardState {
     /// confirmed by a renewal before anybody believes in it.
     pub(crate) fn needs_confirmation(&self, now: Moment) -> bool {
         self.lease_until().saturating_since(now) < self.first_term / 2
+    }
+
+    /// After how long it is renewed for the first time, unless it has to be confirmed even before.
+    pub(super) fn first_pause(&self, now: Instant) -> Duration {
+        if self.first_term < self.expiry.get() && !self.needs_confirmation(Moment::of(now)) {
+            CONFIRMATION.min(self.first_term / 10)
+        } else {
+            self.first_term / 3
+        }
     }
 
     /// Sets the lease's time once more, and the local deadline with it.

@@ -30,6 +30,7 @@ pub(crate) struct Inner {
     holds: Mutex<HashMap<LockKey, Held>>,
     last_token: AtomicU64,
     session: Mutex<Option<Session>>,
+    term: Mutex<Option<Duration>>,
     closed: AtomicBool,
     /// Acquisitions, each of which makes attempts until its wait is over.
     pub(crate) acquisitions: Calls,
@@ -77,6 +78,7 @@ impl FakeStore {
             holds: Mutex::default(),
             last_token: AtomicU64::new(0),
             session: Mutex::default(),
+            term: Mutex::default(),
             closed: AtomicBool::new(false),
             acquisitions: Calls::default(),
             attempts: Calls::default(),
@@ -114,6 +116,11 @@ impl FakeStore {
         *locked(&self.session) = Some(session);
     }
 
+    /// From now on what is granted lasts only so long until it is extended.
+    pub(crate) fn grant_for(&self, term: Duration) {
+        *locked(&self.term) = Some(term);
+    }
+
     /// How often it was asked for anything.
     pub(crate) fn calls(&self) -> usize {
         [&self.attempts, &self.extends, &self.releases, &self.release_alls, &self.closes]
@@ -147,7 +154,8 @@ impl FakeStore {
         if let Some(key) = request.keys.iter().find(blocking) {
             return Err(Error::held(&self.id, key.clone()));
         }
-        let until = request.expiry.map(|expiry| Instant::now() + expiry.get());
+        let term = *locked(&self.term);
+        let until = request.expiry.map(|expiry| Instant::now() + term.unwrap_or(expiry.get()));
         let mut leased = Vec::new();
         for key in &request.keys {
             if let Some(held) = holds.get(key) {
@@ -159,7 +167,8 @@ impl FakeStore {
             holds.insert(key.clone(), Held { owner, token, hold, until });
             leased.push(LeasedKey::taken(key.clone(), token));
         }
-        let grant = Grant::new(Lease::new(self.id.clone(), request.owner.clone(), leased));
+        let lease = Lease::new(self.id.clone(), request.owner.clone(), leased);
+        let grant = Grant::new(lease).with_term(term);
         Ok(match (&request.hold, locked(&self.session).clone()) {
             (Hold::Guard(_), Some(session)) => grant.with_session(session),
             _ => grant,
