@@ -51,9 +51,24 @@ impl Script {
         self.server.command(&["GET", key]).await.expect("answered")
     }
 
+    /// Gives back the guard of this number, as its client does.
+    async fn give_back(&self, key: &str, token: &str, number: u8) -> i64 {
+        self.release_of(key, token, &format!("{CLIENT}{number}")).await
+    }
+
     async fn release(&self, key: &str, token: &str) -> i64 {
-        let done = self.call("release_lease", &[key], &[token, ""]).await;
+        self.release_of(key, token, "").await
+    }
+
+    async fn release_of(&self, key: &str, token: &str, origin: &str) -> i64 {
+        let done = self.call("release_lease", &[key], &[token, origin]).await;
         done.expect("answered").integer().expect("a number")
+    }
+
+    /// From now on the client hears what it is told.
+    async fn listen(&self) {
+        let channel = Value::from(format!("s:\0c{CLIENT}"));
+        listener::begin(&self.pipeline.connection, &channel).await.expect("subscribed");
     }
 }
 
@@ -90,6 +105,39 @@ async fn a_server_without_memory_takes_back_and_extends_what_it_granted() {
 }
 
 #[tokio::test]
+async fn a_key_that_is_given_back_goes_to_the_first_whose_client_hears_of_it() {
+    let script = Script::start().await;
+    script.listen().await;
+    let held = script.guard("once", 1, &["s:a"]).await.expect("free");
+    let gone = ["queue", "gone0000000000001", "30000", "g", "0", "owner"];
+    for _ in 0..2 {
+        let refused = script.call("acquire", &["s:a"], &gone).await.expect("answered");
+        assert_eq!(refused.word(), "blocked");
+    }
+    assert_eq!(script.guard("queue", 2, &["s:a"]).await, None, "it waits");
+    assert_eq!(script.guard("queue", 3, &["s:a"]).await, None, "it waits");
+
+    assert_eq!(script.give_back("s:a", &held, 1).await, 0);
+    let value = script.value("s:a").await;
+    assert!(value.ends_with(&format!("|g|{CLIENT}2|owner")), "{value:?}");
+    let left = script.server.command(&["LLEN", "s:\0qs:a"]).await.expect("answered");
+    assert_eq!(left, "1", "the third one waits");
+}
+
+#[tokio::test]
+async fn a_server_without_memory_hands_on_what_is_given_back() {
+    let script = Script::start().await;
+    script.listen().await;
+    let held = script.guard("once", 1, &["s:a"]).await.expect("free");
+    assert_eq!(script.guard("queue", 2, &["s:a"]).await, None, "it waits");
+    script.server.command(&["CONFIG", "SET", "maxmemory", "1"]).await.expect("set");
+
+    assert_eq!(script.give_back("s:a", &held, 1).await, 0);
+    let value = script.value("s:a").await;
+    assert!(value.ends_with(&format!("|g|{CLIENT}2|owner")), "{value:?}");
+}
+
+#[tokio::test]
 async fn what_is_told_late_of_a_guard_that_was_passed_on_changes_nothing() {
     let script = Script::start().await;
     let one = script.guard("once", 1, &["s:a"]).await.expect("free");
@@ -108,10 +156,8 @@ async fn what_is_told_late_of_a_guard_that_was_passed_on_changes_nothing() {
 #[tokio::test]
 async fn a_client_for_which_keys_are_kept_hears_of_it_by_its_first_key() {
     let script = Script::start().await;
-    let connection = &script.pipeline.connection;
-    let mut messages = connection.notices.message_rx();
-    let channel = Value::from(format!("s:\0c{CLIENT}"));
-    listener::begin(connection, &channel).await.expect("subscribed");
+    let mut messages = script.pipeline.connection.notices.message_rx();
+    script.listen().await;
 
     let mut held = script.guard("once", 1, &["s:a"]).await.expect("free");
     assert_eq!(script.guard("queue", 2, &["s:a", "s:b"]).await, None, "it waits for a");
@@ -298,8 +344,7 @@ async fn an_ask_that_is_repeated_leaves_its_owner_what_it_entered_for_longer_mea
 #[tokio::test]
 async fn who_enters_a_grant_that_nobody_has_heard_of_keeps_it_as_was_asked() {
     let script = Script::start().await;
-    let channel = Value::from(format!("s:\0c{CLIENT}"));
-    listener::begin(&script.pipeline.connection, &channel).await.expect("subscribed");
+    script.listen().await;
     let held = script.guard("once", 1, &["s:a"]).await.expect("free");
     let waiter = format!("{CLIENT}2");
     let wait = ["queue", &waiter, "30000", "o", "0", "owner", ""];
@@ -317,10 +362,8 @@ async fn who_enters_a_grant_that_nobody_has_heard_of_keeps_it_as_was_asked() {
 #[tokio::test]
 async fn a_client_whose_guard_another_one_gives_back_is_told() {
     let script = Script::start().await;
-    let connection = &script.pipeline.connection;
-    let mut messages = connection.notices.message_rx();
-    let channel = Value::from(format!("s:\0c{CLIENT}"));
-    listener::begin(connection, &channel).await.expect("subscribed");
+    let mut messages = script.pipeline.connection.notices.message_rx();
+    script.listen().await;
     let held = script.guard("once", 1, &["s:a"]).await.expect("free");
     assert_eq!(script.release("s:a", &held).await, 0);
     let revoked = format!("revoked\0{CLIENT}1\0s:a");

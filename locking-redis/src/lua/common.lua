@@ -1,19 +1,10 @@
 -- What the operations build on where it isn't the plain case.
 
--- How long a grant from the queue lasts until its client confirms it, in ms: what a dead or stopped
--- client at the head of a queue costs those behind it.
-local TERM = 400
--- How long a queue is kept that nobody asks about any more, in ms, and what is known of who waited in it.
--- Who waits asks twice a second, and one whose queue is gone asks to be the first of a new one.
-local QUEUE_TERM = 15000
 -- How long it is remembered that a request was taken back, in ms: longer than any command is under way.
 local WITHDRAWN_TERM = 10000
 -- After how many moves a request for several keys has the free ones kept for it, and for how long in ms: at
 -- first, and at most.
 local MOVES, KEPT_TERM, LONGEST_KEPT_TERM = 16, 25, 1600
-
-local function withdrawn_of(request) return NS .. '\0x' .. request end
-local function queue_of(key) return NS .. '\0q' .. key end
 
 -- What a command answers for many keys at once, as a list or, of one that counts, the sum.
 local function get_all(keys)
@@ -32,15 +23,6 @@ local function count_all(command, keys)
     sum = sum + redis.call(command, unpack(keys, from, math.min(from + PAGE - 1, #keys)))
   end
   return sum
-end
-
--- token, kind, request, owner; nothing for a value that isn't ours.
-local function read(value)
-  if value then return string.match(value, '^lk1|(%d+)|(%a)|(%w*)|(.*)$') end
-end
-
-local function lock_value(token, kind, request, owner)
-  return 'lk1|' .. token .. '|' .. kind .. '|' .. request .. '|' .. owner
 end
 
 -- Removes holds that were just read. `owner`: whose leases they are; nil for those of no owner. Answers

@@ -3,10 +3,11 @@
 -- run one after another; one that fails is answered with its error, and the others go on.
 local operations
 local function carry_out(name, keys, args)
-  local reply = plain(name, keys, args)
-  if reply then return reply end
+  local reply, freed = plain(name, keys, args)
+  if reply and not freed then return reply end
   operations = operations or others()
-  return operations[name](keys, args)
+  if freed then operations.hand_on(freed) end
+  return reply or operations[name](keys, args)
 end
 
 local replies, key_at = { nil }, 0

@@ -20,13 +20,46 @@
 -- expires. That is what makes each operation below atomic.
 --
 -- What a script defines it defines anew in each call, and each command that it gives costs a microsecond
--- or two besides what the command does. So this file and plain.lua have just what is needed where nobody
--- waits, with few functions and few commands; the rest is in a function, `others`, that is called where
--- it is needed.
+-- or two besides what the command does. So this file and plain.lua have just what is needed in the usual
+-- case, with few functions and few commands; the rest is in a function, `others`, that is called where it is
+-- needed.
 local NS = ARGV[1]
 
 -- How many arguments a command has at most: Lua's stack bounds it.
 local PAGE = 1000
+
+-- How long a grant from the queue lasts until its client confirms it, in ms: what a dead or stopped
+-- client at the head of a queue costs those behind it.
+local TERM = 400
+-- How long a queue is kept that nobody asks about any more, in ms, and what is known of who waited in it.
+-- Who waits asks twice a second, and one whose queue is gone asks to be the first of a new one.
+local QUEUE_TERM = 15000
+
+local function withdrawn_of(request) return NS .. '\0x' .. request end
+local function queue_of(key) return NS .. '\0q' .. key end
+
+-- token, kind, request, owner; nothing for a value that isn't ours.
+local function read(value)
+  if value then return string.match(value, '^lk1|(%d+)|(%a)|(%w*)|(.*)$') end
+end
+local function lock_value(token, kind, request, owner)
+  return 'lk1|' .. token .. '|' .. kind .. '|' .. request .. '|' .. owner
+end
+
+-- Tells the client of a request. Answers how many heard: 0 if the client is gone.
+local function tell(request, message)
+  return redis.call('PUBLISH', NS .. '\0c' .. string.sub(request, 1, 16), message)
+end
+
+-- For how long a request is granted from the queue.
+local function short(ms)
+  if ms == '' or tonumber(ms) > TERM then return TERM end
+  return ms
+end
+-- Tells it, and is called after it is done: whoever hears of a grant has it. False: its client is gone.
+local function tell_grant(request, token, ms, key)
+  return tell(request, table.concat({ 'grant', token, ms, request, key }, '\0')) > 0
+end
 
 -- The server's clock in microseconds: the same moment throughout one script. Numbers of this size are
 -- exact in Lua (below 2^53 until the year 2255).

@@ -4,10 +4,6 @@
 -- the last. It stands in the queue of one key that blocks it, the same text as long as it waits.
 
 local function moves_of(request) return NS .. '\0m' .. request end
-local function client_of(request) return string.sub(request, 1, 16) end
-local function tell(request, message)
-  return redis.call('PUBLISH', NS .. '\0c' .. client_of(request), message)
-end
 
 -- A lock's value; '' for a key of another type, which is somebody else's too.
 local function get(key)
@@ -127,13 +123,10 @@ local function hand_on(key, asking)
     elseif e.request == asking then
       if take_free(e, e.ms, values) then return end
     else
-      local ms = e.ms
-      if ms == '' or tonumber(ms) > TERM then ms = TERM end
+      local ms = short(e.ms)
       local token, taken = take_free(e, ms, values)
       if token then
-        -- Told after it is done: whoever hears of a grant has it. Nobody hears: its client is gone.
-        local words = { 'grant', token, ms, e.request, e.keys[1] }
-        if tell(e.request, table.concat(words, '\0')) > 0 then return end
+        if tell_grant(e.request, token, ms, e.keys[1]) then return end
         for i = 1, #taken do redis.call('DEL', taken[i]) end
         if #e.keys > 1 then redis.call('DEL', moves_of(e.request)) end
       end
