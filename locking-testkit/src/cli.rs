@@ -8,6 +8,7 @@ use tokio::runtime::Runtime;
 use crate::case::CASES;
 use crate::fixture::Scale;
 use crate::harness::Harness;
+use crate::panics;
 use crate::process;
 use crate::report::Outcome;
 use crate::runner;
@@ -74,6 +75,7 @@ where
     if rest.iter().any(|argument| argument == "--help" || argument == "-h") {
         println!("{OWN_HELP}");
     }
+    panics::keep_those_of_cases();
     let mut arguments = Arguments::from_iter(rest);
     arguments.test_threads.get_or_insert(at_once);
     let backend = Arc::new(Backend::new(start));

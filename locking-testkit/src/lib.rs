@@ -68,6 +68,7 @@ mod harness;
 pub mod history;
 mod intercept;
 mod own_server;
+mod panics;
 mod process;
 mod report;
 mod runner;

@@ -6,6 +6,7 @@ use locking_core::{Capabilities, Capability};
 use crate::case::{CASES, Case};
 use crate::fixture::{Fixture, Scale};
 use crate::harness::Harness;
+use crate::panics;
 use crate::report::{CaseReport, Disturbance, Outcome, Report};
 use crate::standstill;
 use crate::support::violation_in;
@@ -106,7 +107,12 @@ pub(crate) fn run_to_end(
                 disturbances.push(Disturbance { standstill, message });
                 standstill::wait_for_calm();
             }
-            _ => return (Outcome::Failed(failure.message), disturbances),
+            _ => {
+                for panic in failure.panics {
+                    eprintln!("{panic}");
+                }
+                return (Outcome::Failed(failure.message), disturbances);
+            }
         }
     }
 }
@@ -116,22 +122,28 @@ struct Failure {
     message: String,
     /// Whether it could be that the machine was too late, rather than the provider wrong.
     may_be_late: bool,
+    /// What panicked, as it is printed; nothing if it was printed at once.
+    panics: Vec<String>,
 }
 
 impl Failure {
     fn certain(message: String) -> Self {
-        Self { message, may_be_late: false }
+        Self { message, may_be_late: false, panics: Vec::new() }
     }
 }
 
 fn attempt(case: &'static Case, surroundings: Surroundings) -> Result<Outcome, Failure> {
-    let runtime =
-        tokio::runtime::Builder::new_multi_thread().worker_threads(2).enable_all().build();
+    let runtime = tokio::runtime::Builder::new_multi_thread()
+        .worker_threads(2)
+        .thread_name(case.name)
+        .enable_all()
+        .build();
     let runtime = match runtime {
         Ok(runtime) => runtime,
         Err(error) => return Err(Failure::certain(format!("no runtime: {error}"))),
     };
     let id = runtime.handle().id();
+    panics::begin(id);
     let limit = match surroundings.scale {
         Scale::Hundredth => Duration::from_secs(60),
         Scale::Full => Duration::from_secs(1800),
@@ -156,7 +168,9 @@ fn attempt(case: &'static Case, surroundings: Surroundings) -> Result<Outcome, F
     });
     let violation = violation_in(id);
     runtime.shutdown_background();
-    violation.map_or(outcome, |violation| Err(Failure::certain(violation)))
+    let panics = panics::end(id);
+    let outcome = violation.map_or(outcome, |violation| Err(Failure::certain(violation)));
+    outcome.map_err(|failure| Failure { panics, ..failure })
 }
 
 fn failure(end: tokio::task::JoinError) -> Failure {
@@ -165,5 +179,5 @@ fn failure(end: tokio::task::JoinError) -> Failure {
         Ok(text) => *text,
         Err(panic) => panic.downcast::<&str>().map_or("panicked".to_owned(), |t| (*t).to_owned()),
     };
-    Failure { message, may_be_late: true }
+    Failure { message, may_be_late: true, panics: Vec::new() }
 }

@@ -2,6 +2,7 @@
 
 use std::env;
 use std::ffi::OsString;
+use std::io::{BufRead, BufReader, Write};
 use std::path::{Path, PathBuf};
 use std::process::{Command, Stdio};
 use std::thread::sleep;
@@ -21,6 +22,23 @@ pub(crate) fn cargo(arguments: &[&str]) -> Command {
 /// Runs a command to its end, with this program's output as its own.
 pub(crate) fn run(command: &mut Command) -> Result {
     let status = command.status().map_err(|error| unstarted(command, &error))?;
+    if status.success() { Ok(()) } else { Err(format!("`{}`: {status}", shown(command))) }
+}
+
+/// The same, while each line of its output is looked at, too.
+pub(crate) fn run_watched(command: &mut Command, mut look: impl FnMut(&str)) -> Result {
+    let child = command.stdout(Stdio::piped()).spawn();
+    let mut child = child.map_err(|error| unstarted(command, &error))?;
+    let mut output = BufReader::new(child.stdout.take().expect("it is piped"));
+    let (mut line, mut own) = (Vec::new(), std::io::stdout());
+    // Whatever it prints, in whichever encoding; it ends with its output.
+    while output.read_until(b'\n', &mut line).is_ok_and(|read| read > 0) {
+        // Nobody may read it any more: the command is run to its end.
+        let _ = own.write_all(&line);
+        look(String::from_utf8_lossy(&line).trim_end());
+        line.clear();
+    }
+    let status = child.wait().map_err(|error| format!("`{}`: {error}", shown(command)))?;
     if status.success() { Ok(()) } else { Err(format!("`{}`: {status}", shown(command))) }
 }
 

@@ -20,7 +20,7 @@ pub(crate) fn run(steps: &mut Steps) -> Result {
         let mut command = cargo(&["test", "--workspace", "--exclude", LEFT_OUT]);
         command.args(["--all-features", "--test", suite]);
         command.env("LOCKING_TEST_SERVERS", "container").envs(images.iter().copied());
-        steps.run(&format!("{suite} in containers"), &mut command)?;
+        steps.test(&format!("{suite} in containers"), &mut command)?;
     }
     engine.clean()
 }

@@ -86,6 +86,8 @@ pub(crate) fn can_install() -> bool {
 
 fn apt(arguments: &[&str]) -> Command {
     let mut command = Command::new("apt-get");
+    // A new machine may be at it itself, and a mirror may fail once.
+    command.args(["-o", "DPkg::Lock::Timeout=120", "-o", "Acquire::Retries=3"]);
     command.args(arguments).env("DEBIAN_FRONTEND", "noninteractive");
     command
 }

@@ -27,13 +27,13 @@ pub(crate) fn run(steps: &mut Steps) -> Result {
     // All of them, also after one that fails: what else fails is worth knowing.
     let mut tests = cargo(&["test", "--workspace", "--all-features", "--no-fail-fast"]);
     tests.envs(source.map(|source| (SOURCE, source)));
-    steps.run("tests", &mut tests)?;
+    steps.test("tests", &mut tests)?;
     for features in FEATURE_SETS {
         let name = match features {
             [] => "facade, default features".to_owned(),
             features => format!("facade, {}", features.join(" ")),
         };
-        steps.run(&name, cargo(&["test", "--package", "locking"]).args(features))?;
+        steps.test(&name, cargo(&["test", "--package", "locking"]).args(features))?;
     }
     outsiders::test(steps)
 }
