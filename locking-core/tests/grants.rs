@@ -86,7 +86,7 @@ async fn a_grant_that_is_shorter_than_its_lease_is_extended_soon_where_its_guard
 
 #[tokio::test(start_paused = true)]
 async fn a_short_grant_is_extended_again_where_the_first_time_fails() {
-    for fault in [Fault::Hang, Fault::Unavailable] {
+    for fault in [Fault::Hang, Fault::Unavailable, Fault::Panic] {
         let (store, module) = FakeStore::with_module();
         store.grant_for(TERM);
         store.extends.next(1, fault);

@@ -28,16 +28,14 @@ struct PutBack {
 impl Drop for PutBack {
     fn drop(&mut self) {
         if !self.finished {
-            let pause = (self.guard.expiry.get() / 20).min(Duration::from_secs(1));
-            let pause = pause.min(self.guard.expires_in());
+            let pause = (term_of(&self.guard) / 20).min(Duration::from_secs(1));
             self.keeper.schedule_after(pause, self.id);
         }
     }
 }
 
 async fn try_to_renew(keeper: &Arc<Keeper>, id: u64, guard: &GuardState) {
-    // A third of the lease has gone; of a grant that is shorter than the lease, next to nothing.
-    let term = guard.expiry.get().min(guard.expires_in() * 3 / 2);
+    let term = term_of(guard);
     let mut backoff = Backoff::new(term / 100, Duration::from_secs(1));
     while !guard.has_ended() && guard.loss_reason().is_none() {
         // Half of what is left, so that an attempt whose answer got lost leaves time for another.
@@ -66,6 +64,12 @@ async fn try_to_renew(keeper: &Arc<Keeper>, id: u64, guard: &GuardState) {
     if let Some(reason) = guard.loss_reason().filter(|_| !guard.has_ended()) {
         warn_lost(guard, reason);
     }
+}
+
+/// How long the time lasts in which a renewal is due: the lease, of which a third has gone. Or a grant that is
+/// shorter than the lease, of which next to nothing has.
+fn term_of(guard: &GuardState) -> Duration {
+    guard.expiry.get().min(guard.expires_in() * 3 / 2)
 }
 
 fn warn_lost(guard: &GuardState, reason: LossReason) {
