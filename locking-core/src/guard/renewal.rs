@@ -28,7 +28,9 @@ struct PutBack {
 impl Drop for PutBack {
     fn drop(&mut self) {
         if !self.finished {
-            let pause = (term_of(&self.guard) / 20).min(Duration::from_secs(1));
+            // The less there is left, the sooner; but not ever more often.
+            let shortest = (self.guard.expiry.get() / 20).min(Duration::from_millis(10));
+            let pause = (term_of(&self.guard) / 20).clamp(shortest, Duration::from_secs(1));
             self.keeper.schedule_after(pause, self.id);
         }
     }
