@@ -99,15 +99,14 @@ pin_project! {
     /// at once costs nothing.
     pub(crate) struct UnlessClosed<'a, F> {
         inner: F,
-        // `None`: the inner future learns of the close by itself.
-        closing: Option<&'a Closing>,
+        closing: &'a Closing,
         #[pin]
         begun: Option<Notified<'a>>,
     }
 }
 
 impl<'a, F: Future + Unpin> UnlessClosed<'a, F> {
-    pub(crate) fn new(inner: F, closing: Option<&'a Closing>) -> Self {
+    pub(crate) fn new(inner: F, closing: &'a Closing) -> Self {
         Self { inner, closing, begun: None }
     }
 }
@@ -117,9 +116,7 @@ impl<F: Future + Unpin> Future for UnlessClosed<'_, F> {
 
     fn poll(self: Pin<&mut Self>, context: &mut Context<'_>) -> Poll<Self::Output> {
         let mut this = self.project();
-        let Some(closing) = *this.closing else {
-            return Pin::new(this.inner).poll(context).map(Some);
-        };
+        let closing = *this.closing;
         if this.begun.is_none() && closing.has_begun() {
             return Poll::Ready(None);
         }

@@ -1,4 +1,5 @@
 use std::fmt;
+use std::pin::Pin;
 use std::time::Duration;
 
 use async_trait::async_trait;
@@ -157,6 +158,20 @@ pub trait LockingProvider: fmt::Debug + Send + Sync + 'static {
         Duration::from_secs(5)
     }
 
+    /// Begins what [`acquire`](Self::acquire) does, for a store where that may take no I/O and no wait: then it
+    /// answers at once, and nothing is allocated for a future. Default: the future of `acquire`.
+    ///
+    /// The module acquires by it, when its own future is polled for the first time.
+    ///
+    /// # Contract
+    ///
+    /// - It neither blocks nor waits. It is called within a runtime.
+    /// - It and its future keep all that [`acquire`](Self::acquire) promises. What it answers has reached its
+    ///   caller, as an answer of that future has.
+    fn begin_acquire(&self, request: AcquireRequest) -> Acquiring<'_> {
+        Acquiring::Asked(self.acquire(request))
+    }
+
     /// What [`release_lease`](Self::release_lease) does, at once, for a store where that takes no
     /// I/O. `None`, the default: it takes some, and nothing was done.
     ///
@@ -221,5 +236,37 @@ pub trait LockingProvider: fmt::Debug + Send + Sync + 'static {
     /// - [`Error::Closed`] if this client was closed.
     async fn migrate(&self) -> Result<()> {
         Ok(())
+    }
+}
+
+/// What came of [`LockingProvider::begin_acquire`].
+#[non_exhaustive]
+pub enum Acquiring<'a> {
+    /// It is answered.
+    Answered(Result<Grant>),
+    /// The future gives the answer. Nothing that it takes outlives its drop.
+    Asked(Pin<Box<dyn Future<Output = Result<Grant>> + Send + 'a>>),
+}
+
+impl Acquiring<'_> {
+    /// The answer, whenever it comes. For a provider that has begun what its own `acquire` was asked for.
+    ///
+    /// # Errors
+    ///
+    /// Those of [`LockingProvider::acquire`].
+    pub async fn answer(self) -> Result<Grant> {
+        match self {
+            Self::Answered(result) => result,
+            Self::Asked(call) => call.await,
+        }
+    }
+}
+
+impl fmt::Debug for Acquiring<'_> {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        match self {
+            Self::Answered(result) => f.debug_tuple("Answered").field(result).finish(),
+            Self::Asked(_) => f.debug_tuple("Asked").finish_non_exhaustive(),
+        }
     }
 }

@@ -3,8 +3,9 @@ use std::sync::Arc;
 use std::time::Duration;
 
 use locking_core::{
-    AcquireRequest, Capabilities, Error, Expiry, Grant, KeySet, Lease, LockInfo, LockKey,
-    LockingProvider, LossReason, OwnerId, ProviderId, ReleaseScope, Result, WaitUntil, async_trait,
+    AcquireRequest, Acquiring, Capabilities, Error, Expiry, Grant, KeySet, Lease, LockInfo,
+    LockKey, LockingProvider, LossReason, OwnerId, ProviderId, ReleaseScope, Result, WaitUntil,
+    async_trait,
 };
 
 use crate::claim::Claim;
@@ -73,6 +74,14 @@ impl MemoryProvider {
         if self.client.is_closed() { Err(Error::closed(&self.id)) } else { Ok(&self.store) }
     }
 
+    async fn wait(&self, waiting: Waiting<'_>) -> Result<Grant> {
+        match waiting.await {
+            Ok(granted) => Ok(grant(granted)),
+            Err(WaitEnd::Closed) => Err(Error::closed(&self.id)),
+            Err(WaitEnd::TimedOut(key)) => Err(Error::timed_out(&self.id, key)),
+        }
+    }
+
     fn lost(&self, key: LockKey) -> Error {
         Error::lost(&self.id, key, LossReason::Expired)
     }
@@ -97,25 +106,26 @@ impl LockingProvider for MemoryProvider {
     }
 
     async fn acquire(&self, request: AcquireRequest) -> Result<Grant> {
+        self.begin_acquire(request).answer().await
+    }
+
+    fn begin_acquire(&self, request: AcquireRequest) -> Acquiring<'_> {
         if self.client.is_refused() {
-            return Err(Error::closed(&self.id));
+            return Acquiring::Answered(Err(Error::closed(&self.id)));
         }
         let wait = request.wait;
         let claim = Claim::new(self.id.clone(), request);
         if wait == WaitUntil::Now {
             let taken = self.store.try_take(&claim);
-            return Ok(grant(taken.map_err(|key| Error::held(&self.id, key))?));
+            return Acquiring::Answered(taken.map(grant).map_err(|key| Error::held(&self.id, key)));
         }
-        let granted = match self.store.take_or_queue(claim, wait.instant(), &self.client) {
-            Ok(granted) => granted,
-            Err(Some(waiter)) => match Waiting::new(&self.store, waiter).await {
-                Ok(granted) => granted,
-                Err(WaitEnd::Closed) => return Err(Error::closed(&self.id)),
-                Err(WaitEnd::TimedOut(key)) => return Err(Error::timed_out(&self.id, key)),
-            },
-            Err(None) => return Err(Error::closed(&self.id)),
-        };
-        Ok(grant(granted))
+        match self.store.take_or_queue(claim, wait.instant(), &self.client) {
+            Ok(granted) => Acquiring::Answered(Ok(grant(granted))),
+            Err(Some(waiter)) => {
+                Acquiring::Asked(Box::pin(self.wait(Waiting::new(&self.store, waiter))))
+            }
+            Err(None) => Acquiring::Answered(Err(Error::closed(&self.id))),
+        }
     }
 
     async fn extend(&self, lease: &Lease, expiry: Expiry) -> Result<()> {

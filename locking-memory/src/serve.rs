@@ -6,7 +6,7 @@ use locking_core::{LockKey, Moment};
 
 use crate::claim::{Claim, Now};
 use crate::queue::{Granted, Outcome, Waiter};
-use crate::shard::{Kept, SlotMut};
+use crate::shard::{Kept, Shard, SlotMut};
 use crate::store::{Locked, Store, wake};
 
 /// Where a claim stands among those who want its keys.
@@ -62,8 +62,8 @@ impl Store {
         claim: &Claim,
         turn: Turn,
     ) -> Result<Granted, Blocked> {
-        if let [key] = &*claim.keys {
-            return self.take_one(locked, key, claim, turn);
+        if let Locked::One { shard, hash } = locked {
+            return self.take_one(shard, *hash, claim, turn);
         }
         self.find_blocking(locked, claim, turn)?;
         // Read once: a guard counts from when the store does.
@@ -80,16 +80,15 @@ impl Store {
         Ok(Granted { lease: claim.lease(leased), at, number: token, since })
     }
 
-    /// The usual case: one key, looked up once.
+    /// The usual case: a claim for one key, hashed and looked up once.
     fn take_one(
         &self,
-        locked: &mut Locked<'_>,
-        key: &LockKey,
+        shard: &mut Shard,
+        hash: u64,
         claim: &Claim,
         turn: Turn,
     ) -> Result<Granted, Blocked> {
-        let hash = self.hash(key);
-        let mut slot = locked.shard(hash).slot_or_new(hash, key);
+        let mut slot = shard.slot_or_new(hash, claim.keys.first());
         slot.check(claim, turn, &Now::default())?;
         Ok(self.grant_one(&mut slot, claim, turn))
     }

@@ -210,7 +210,7 @@ impl Store {
 
     /// Locks the shard of one key.
     pub(crate) fn lock_one(&self, hash: u64) -> Locked<'_> {
-        Locked::One(self.shard(hash).lock())
+        Locked::One { shard: self.shard(hash).lock(), hash }
     }
 }
 
@@ -221,7 +221,8 @@ fn shard_of(hash: u64) -> usize {
 
 /// The shards of a set of keys, locked.
 pub(crate) enum Locked<'a> {
-    One(MutexGuard<'a, Shard>),
+    /// That of one key, whose hash this is.
+    One { shard: MutexGuard<'a, Shard>, hash: u64 },
     /// With their numbers, in order.
     Several(Vec<(usize, MutexGuard<'a, Shard>)>),
 }
@@ -230,7 +231,7 @@ impl Locked<'_> {
     /// The shard of one of the keys.
     pub(crate) fn shard(&mut self, hash: u64) -> &mut Shard {
         match self {
-            Self::One(shard) => shard,
+            Self::One { shard, .. } => shard,
             Self::Several(shards) => {
                 let at = shards.partition_point(|(number, _)| *number < shard_of(hash));
                 &mut shards[at].1

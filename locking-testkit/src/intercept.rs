@@ -3,8 +3,8 @@ use std::sync::atomic::{AtomicUsize, Ordering};
 use std::time::Duration;
 
 use locking_core::{
-    AcquireRequest, Capabilities, Error, Expiry, Grant, KeySet, Lease, LockInfo, LockKey,
-    LockingProvider, OwnerId, ProviderId, ReleaseScope, Result, async_trait,
+    AcquireRequest, Acquiring, Capabilities, Error, Expiry, Grant, KeySet, Lease, LockInfo,
+    LockKey, LockingProvider, OwnerId, ProviderId, ReleaseScope, Result, async_trait,
 };
 
 /// A provider whose next renewals fail before they reach it, and which counts all of them.
@@ -42,6 +42,10 @@ impl LockingProvider for Intercept {
 
     async fn acquire(&self, request: AcquireRequest) -> Result<Grant> {
         self.inner.acquire(request).await
+    }
+
+    fn begin_acquire(&self, request: AcquireRequest) -> Acquiring<'_> {
+        self.inner.begin_acquire(request)
     }
 
     async fn extend(&self, lease: &Lease, expiry: Expiry) -> Result<()> {

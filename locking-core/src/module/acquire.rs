@@ -3,7 +3,6 @@ use std::pin::Pin;
 use std::task::{Context, Poll, ready};
 use std::time::Duration;
 
-use pin_project_lite::pin_project;
 use tokio::time::Instant;
 use tracing::Span;
 
@@ -16,6 +15,7 @@ use crate::invalid::InvalidInput;
 use crate::key_set::KeySet;
 use crate::lease::Lease;
 use crate::owner::{IntoOwner, OwnerId};
+use crate::provider::Acquiring;
 use crate::request::AcquireRequest;
 use crate::time::{Expiry, Wait};
 
@@ -109,39 +109,35 @@ impl<'a> IntoFuture for Acquire<'a> {
     type IntoFuture = AcquireFuture<'a>;
 
     fn into_future(self) -> AcquireFuture<'a> {
-        match self.start() {
-            Ok(granting) => AcquireFuture::Asked { granting },
-            Err(error) => AcquireFuture::Refused { error: Some(error) },
-        }
+        AcquireFuture(match self.start() {
+            Ok(granting) => State::Asked(granting),
+            Err(error) => State::Refused(Some(error)),
+        })
     }
 }
 
-pin_project! {
-    /// The future of an [`Acquire`].
-    #[project = AcquireFutureProjection]
-    #[must_use = "futures do nothing unless they are awaited"]
-    #[allow(missing_docs, clippy::large_enum_variant, clippy::exhaustive_enums)]
-    pub enum AcquireFuture<'a> {
-        #[doc(hidden)]
-        Refused { error: Option<Error> },
-        #[doc(hidden)]
-        Asked { #[pin] granting: Granting<'a> },
-    }
+/// The future of an [`Acquire`].
+#[must_use = "futures do nothing unless they are awaited"]
+pub struct AcquireFuture<'a>(State<'a>);
+
+enum State<'a> {
+    /// `None`: it is answered.
+    Refused(Option<Error>),
+    Asked(Granting<'a>),
 }
 
 impl Future for AcquireFuture<'_> {
     type Output = Result<Lease>;
 
     fn poll(mut self: Pin<&mut Self>, context: &mut Context<'_>) -> Poll<Result<Lease>> {
-        let answer = match self.as_mut().project() {
-            AcquireFutureProjection::Refused { error } => {
+        let answer = match &mut self.0 {
+            State::Refused(error) => {
                 Err(error.take().expect("not polled again after it was ready"))
             }
-            AcquireFutureProjection::Asked { granting } => ready!(granting.poll(context)),
+            State::Asked(granting) => ready!(Pin::new(granting).poll(context)),
         };
-        // Answered is as good as dropped, however long this value lives on: where a close cut it short, what
-        // was asked for is given up.
-        self.set(AcquireFuture::Refused { error: None });
+        // Answered is as good as dropped, however long this value lives on: a close doesn't wait for it.
+        self.0 = State::Refused(None);
         Poll::Ready(answer.map(|grant| grant.lease))
     }
 }
@@ -152,21 +148,20 @@ impl fmt::Debug for AcquireFuture<'_> {
     }
 }
 
-pin_project! {
-    /// An acquisition that a provider was asked for: given up when the module is closed, and told to
-    /// whoever listens to spans. A close waits until it is dropped.
-    pub struct Granting<'a> {
-        // Dropped before it is counted out: so a close sees it, or what its drop gives back.
-        #[pin]
-        asking: UnlessClosed<'a, CallFuture<'a, Grant>>,
-        // `None`: it hasn't begun.
-        unanswered: Option<Unanswered<'a>>,
-        closing: &'a Closing,
-        target: &'a Target,
-        span: Span,
-        // Read only where somebody listens.
-        asked: Option<Instant>,
-    }
+/// An acquisition that a provider is asked for: given up when the module is closed, and told to
+/// whoever listens to spans. A close waits until it is dropped.
+pub(super) struct Granting<'a> {
+    /// `None`: it has begun.
+    request: Option<AcquireRequest>,
+    /// What answers it, unless that was done at once. Dropped before it is counted out: so a close sees
+    /// it, or what its drop gives back.
+    asked_for: Option<CallFuture<'a, Grant>>,
+    unanswered: Option<Unanswered<'a>>,
+    closing: &'a Closing,
+    target: &'a Target,
+    span: Span,
+    /// Read only where somebody listens.
+    asked: Option<Instant>,
 }
 
 impl<'a> Granting<'a> {
@@ -189,10 +184,8 @@ impl<'a> Granting<'a> {
             outcome = tracing::field::Empty,
         );
         let asked = (!span.is_disabled()).then(Instant::now);
-        let provider = target.provider();
-        let gives_up = (!provider.ends_waits()).then_some(closing);
-        let asking = UnlessClosed::new(provider.acquire(request), gives_up);
-        Ok(Self { asking, unanswered: None, closing, target, span, asked })
+        let request = Some(request);
+        Ok(Self { request, asked_for: None, unanswered: None, closing, target, span, asked })
     }
 }
 
@@ -200,18 +193,51 @@ impl Future for Granting<'_> {
     type Output = Result<Grant>;
 
     fn poll(self: Pin<&mut Self>, context: &mut Context<'_>) -> Poll<Result<Grant>> {
-        let this = self.project();
+        let this = self.get_mut();
         let _entered = this.span.enter();
-        this.unanswered.get_or_insert_with(|| this.closing.unanswered(this.span));
-        let answer = ready!(this.asking.poll(context));
-        let result = answer.unwrap_or_else(|| Err(Error::closed(this.target.id())));
+        let begun = this.request.take().map(|request| {
+            // Counted before anything is asked for: a close that isn't seen here sees the call.
+            this.unanswered = Some(this.closing.unanswered(&this.span));
+            if this.closing.has_begun() {
+                return Acquiring::Answered(Err(Error::closed(this.target.id())));
+            }
+            this.target.provider().begin_acquire(request)
+        });
+        let result = match begun {
+            Some(Acquiring::Answered(result)) => result,
+            begun => {
+                if let Some(Acquiring::Asked(call)) = begun {
+                    this.asked_for = Some(unless_closed(call, this.target, this.closing));
+                }
+                let asked_for = this.asked_for.as_mut().expect("what isn't answered is asked for");
+                ready!(asked_for.as_mut().poll(context))
+            }
+        };
         if let Some(asked) = this.asked {
-            let outcome = result.as_ref().map_or_else(Error::outcome, |_| "granted");
-            let waited = asked.elapsed();
-            this.span.record("outcome", outcome);
-            this.span.record("waited", tracing::field::debug(waited));
-            tracing::debug!(outcome, ?waited, "lock asked for");
+            tell(&this.span, asked.elapsed(), &result);
         }
         Poll::Ready(result)
     }
+}
+
+fn tell(span: &Span, waited: Duration, result: &Result<Grant>) {
+    let outcome = result.as_ref().map_or_else(Error::outcome, |_| "granted");
+    span.record("outcome", outcome);
+    span.record("waited", tracing::field::debug(waited));
+    tracing::debug!(outcome, ?waited, "lock asked for");
+}
+
+/// A call that fails when the module is closed, if it doesn't by itself.
+fn unless_closed<'a>(
+    call: CallFuture<'a, Grant>,
+    target: &'a Target,
+    closing: &'a Closing,
+) -> CallFuture<'a, Grant> {
+    if target.provider().ends_waits() {
+        return call;
+    }
+    Box::pin(async {
+        let answer = UnlessClosed::new(call, closing).await;
+        answer.unwrap_or_else(|| Err(Error::closed(target.id())))
+    })
 }

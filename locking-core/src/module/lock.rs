@@ -1,4 +1,3 @@
-use std::pin::pin;
 use std::sync::Arc;
 use std::time::Duration;
 
@@ -143,8 +142,8 @@ impl Asking<'_> {
             .with_guard(loss.clone());
         let keeper = module.keepers().current(module.closing());
         let asked = Moment::of(self.asked);
-        let mut granting = pin!(Granting::new(module, target, request)?);
-        let grant = granting.as_mut().await?;
+        let mut granting = Granting::new(module, target, request)?;
+        let grant = (&mut granting).await?;
         // No await between here and the guard: whoever drops this future drops a guard. And until it is
         // there, a close sees the granting.
         let (provider, now) = (Arc::clone(target.provider()), Instant::now());

@@ -23,28 +23,51 @@ use crate::owner::{IntoOwner, OwnerId};
 #[must_use = "nothing is released before it is awaited"]
 pub struct Release<'a> {
     module: &'a LockingModule,
-    target: Result<&'a Target>,
-    keys: Result<KeySet, InvalidInput>,
-    owner: Option<Result<OwnerId, InvalidInput>>,
+    target: &'a Target,
+    /// `None` where `problem` says why.
+    keys: Option<KeySet>,
+    owner: Option<OwnerId>,
+    /// The first mistake in the call.
+    problem: Option<Box<Error>>,
 }
 
 impl<'a> Release<'a> {
     pub(super) fn new(module: &'a LockingModule, keys: Result<KeySet, InvalidInput>) -> Self {
-        Self { module, target: Ok(module.default_target()), keys, owner: None }
+        let target = module.default_target();
+        let call = Self { module, target, keys: None, owner: None, problem: None };
+        match keys {
+            Ok(keys) => Self { keys: Some(keys), ..call },
+            Err(problem) => call.with_problem(problem.into()),
+        }
     }
 
     /// Whose leases. Default: anonymous ones, whoever made them.
     pub fn owner(self, owner: impl IntoOwner) -> Self {
-        Self { owner: Some(owner.into_owner()), ..self }
+        match owner.into_owner() {
+            Ok(owner) => Self { owner: Some(owner), ..self },
+            Err(problem) => self.with_problem(problem.into()),
+        }
     }
 
     /// The provider to ask, by id or identifier, with or without `lp_`. Default: the default one.
     pub fn provider(self, name: &str) -> Self {
-        Self { target: self.module.target(name), ..self }
+        match self.module.target(name) {
+            Ok(target) => Self { target, ..self },
+            Err(problem) => self.with_problem(problem),
+        }
+    }
+
+    #[cold]
+    fn with_problem(self, problem: Error) -> Self {
+        Self { problem: self.problem.or_else(|| Some(Box::new(problem))), ..self }
     }
 
     fn start(self) -> Result<CallFuture<'a, bool>> {
-        let (keys, owner, target) = (self.keys?, self.owner.transpose()?, self.target?);
+        if let Some(problem) = self.problem {
+            return Err(*problem);
+        }
+        let (keys, owner, target) =
+            (self.keys.ok_or(InvalidInput::NoKeys)?, self.owner, self.target);
         let span = tracing::debug_span!(
             "locking.release",
             provider = %target.id(),
