@@ -165,9 +165,10 @@ pub trait LockingProvider: fmt::Debug + Send + Sync + 'static {
     ///
     /// # Contract
     ///
-    /// - It neither blocks nor waits. It is called within a runtime.
+    /// - It neither blocks nor waits.
     /// - It and its future keep all that [`acquire`](Self::acquire) promises. What it answers has reached its
     ///   caller, as an answer of that future has.
+    /// - Whoever writes `acquire` in terms of it writes it, too: the default asks `acquire`.
     fn begin_acquire(&self, request: AcquireRequest) -> Acquiring<'_> {
         Acquiring::Asked(self.acquire(request))
     }
@@ -240,11 +241,12 @@ pub trait LockingProvider: fmt::Debug + Send + Sync + 'static {
 }
 
 /// What came of [`LockingProvider::begin_acquire`].
+#[must_use = "a grant that nobody looks at stays until it expires"]
 #[non_exhaustive]
 pub enum Acquiring<'a> {
     /// It is answered.
     Answered(Result<Grant>),
-    /// The future gives the answer. Nothing that it takes outlives its drop.
+    /// The future gives the answer. What it takes is given back if it is dropped before.
     Asked(Pin<Box<dyn Future<Output = Result<Grant>> + Send + 'a>>),
 }
 

@@ -176,15 +176,20 @@ async fn a_job_whose_lock_is_lost_already_does_not_go_on_after_its_await() {
 
 #[tokio::test(start_paused = true)]
 async fn a_job_without_a_reachable_store_is_cancelled_before_its_key_goes_to_somebody_else() {
-    for silence in [Fault::Hang, Fault::Unavailable, Fault::Panic] {
+    let leases = || (50..=500).step_by(15).chain([30_000]).map(Duration::from_millis);
+    for (silence, lease) in [Fault::Hang, Fault::Unavailable, Fault::Panic]
+        .into_iter()
+        .flat_map(|silence| leases().map(move |lease| (silence, lease)))
+    {
         let (store, module) = FakeStore::with_module();
         store.extends.all(silence);
         let begun = Instant::now();
-        let job = timeout(LEASE * 2, module.execute("a", |_| sleep(seconds(3600))).lease(LEASE));
+        let job = timeout(lease * 2, module.execute("a", |_| sleep(seconds(3600))).lease(lease));
         assert_lost(&job.await.expect("it is told").expect_err("lost"));
-        assert!(begun.elapsed() < LEASE, "{:?} with {silence:?}", begun.elapsed());
+        let took = begun.elapsed();
+        assert!(took < lease, "{took:?} of {lease:?} with {silence:?}");
         let tries = store.extends.count();
-        assert!(tries < 100, "{tries} renewals with {silence:?}");
+        assert!(tries < 100, "{tries} renewals in {lease:?} with {silence:?}");
     }
 }
 

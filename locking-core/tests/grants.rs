@@ -104,6 +104,7 @@ async fn a_short_grant_that_comes_late_is_extended_once() {
     store.attempts.next(1, Fault::Slow(TERM * 2 / 3));
     store.extends.next(1, Fault::Slow(TERM / 10));
     let guard = module.lock("a").lease(LEASE).timeout(LEASE).await.expect("granted");
+    sleep(TERM).await;
     assert_eq!(store.extends.count(), 1);
     guard.release().await.expect("held to the end");
 }

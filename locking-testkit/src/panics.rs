@@ -1,5 +1,5 @@
-//! The panics of cases: printed when a case has failed, rather than as they occur. Many are meant, by a case
-//! whose job panics, or forgiven, because the machine stood still: they are nobody's concern.
+//! The panics of cases: printed when a case is over, rather than as they occur. Those of an attempt that is
+//! run again, because the machine stood still, are nobody's concern.
 
 use std::backtrace::Backtrace;
 use std::collections::HashMap;
@@ -9,6 +9,10 @@ use std::sync::{LazyLock, Mutex, MutexGuard, PoisonError};
 use std::thread;
 
 use tokio::runtime::{Handle, Id};
+
+/// The messages of panics after which the process aborts.
+const ABORTS: [&str; 2] =
+    ["panic in a destructor during cleanup", "panic in a function that cannot unwind"];
 
 /// What panicked so far in the attempts under way, by their runtimes.
 static KEPT: LazyLock<Mutex<HashMap<Id, Vec<String>>>> = LazyLock::new(Mutex::default);
@@ -35,9 +39,14 @@ pub(crate) fn end(runtime: Id) -> Vec<String> {
     locked().remove(&runtime).unwrap_or_default()
 }
 
-/// Keeps a panic, if it is one of an attempt.
+/// Keeps a panic, if it is one of an attempt. One that ends the process is Rust's to print, after those that
+/// led to it.
 fn keep(runtime: Id, panic: &PanicHookInfo<'_>) -> bool {
     if !locked().contains_key(&runtime) {
+        return false;
+    }
+    if panic.payload_as_str().is_some_and(|message| ABORTS.contains(&message)) {
+        end(runtime).iter().for_each(|text| eprintln!("{text}"));
         return false;
     }
     // Not under the lock: it takes a while, and somebody's `Display` may panic.

@@ -96,24 +96,23 @@ pub(crate) fn run_to_end(
     let mut disturbances = Vec::new();
     loop {
         let began = Instant::now();
-        let failure = match attempt(case, surroundings.clone()) {
-            Ok(outcome) => return (outcome, disturbances),
-            Err(failure) => failure,
-        };
-        let standstill = standstill::longest_since(began).filter(|_| failure.may_be_late);
-        match standstill {
-            Some(standstill) if disturbances.len() + 1 < ATTEMPTS => {
-                let Failure { message, .. } = failure;
-                disturbances.push(Disturbance { standstill, message });
-                standstill::wait_for_calm();
-            }
-            _ => {
-                for panic in failure.panics {
-                    eprintln!("{panic}");
+        let (outcome, panics) = attempt(case, surroundings.clone());
+        let outcome = match outcome {
+            Ok(outcome) => outcome,
+            Err(Failure { message, may_be_late }) => {
+                let standstill = standstill::longest_since(began).filter(|_| may_be_late);
+                if let Some(standstill) = standstill
+                    && disturbances.len() + 1 < ATTEMPTS
+                {
+                    disturbances.push(Disturbance { standstill, message });
+                    standstill::wait_for_calm();
+                    continue;
                 }
-                return (Outcome::Failed(failure.message), disturbances);
+                Outcome::Failed(message)
             }
-        }
+        };
+        panics.iter().for_each(|panic| eprintln!("{panic}"));
+        return (outcome, disturbances);
     }
 }
 
@@ -122,17 +121,19 @@ struct Failure {
     message: String,
     /// Whether it could be that the machine was too late, rather than the provider wrong.
     may_be_late: bool,
-    /// What panicked, as it is printed; nothing if it was printed at once.
-    panics: Vec<String>,
 }
 
 impl Failure {
     fn certain(message: String) -> Self {
-        Self { message, may_be_late: false, panics: Vec::new() }
+        Self { message, may_be_late: false }
     }
 }
 
-fn attempt(case: &'static Case, surroundings: Surroundings) -> Result<Outcome, Failure> {
+/// Answers with the texts of its panics, too, unless they were printed at once.
+fn attempt(
+    case: &'static Case,
+    surroundings: Surroundings,
+) -> (Result<Outcome, Failure>, Vec<String>) {
     let runtime = tokio::runtime::Builder::new_multi_thread()
         .worker_threads(2)
         .thread_name(case.name)
@@ -140,7 +141,9 @@ fn attempt(case: &'static Case, surroundings: Surroundings) -> Result<Outcome, F
         .build();
     let runtime = match runtime {
         Ok(runtime) => runtime,
-        Err(error) => return Err(Failure::certain(format!("no runtime: {error}"))),
+        Err(error) => {
+            return (Err(Failure::certain(format!("no runtime: {error}"))), Vec::new());
+        }
     };
     let id = runtime.handle().id();
     panics::begin(id);
@@ -170,7 +173,7 @@ fn attempt(case: &'static Case, surroundings: Surroundings) -> Result<Outcome, F
     runtime.shutdown_background();
     let panics = panics::end(id);
     let outcome = violation.map_or(outcome, |violation| Err(Failure::certain(violation)));
-    outcome.map_err(|failure| Failure { panics, ..failure })
+    (outcome, panics)
 }
 
 fn failure(end: tokio::task::JoinError) -> Failure {
@@ -179,5 +182,5 @@ fn failure(end: tokio::task::JoinError) -> Failure {
         Ok(text) => *text,
         Err(panic) => panic.downcast::<&str>().map_or("panicked".to_owned(), |t| (*t).to_owned()),
     };
-    Failure { message, may_be_late: true, panics: Vec::new() }
+    Failure { message, may_be_late: true }
 }

@@ -2,7 +2,7 @@
 
 use std::env;
 use std::ffi::OsString;
-use std::io::{BufRead, BufReader, Write};
+use std::io::{BufRead, BufReader, ErrorKind, Write};
 use std::path::{Path, PathBuf};
 use std::process::{Command, Stdio};
 use std::thread::sleep;
@@ -25,18 +25,31 @@ pub(crate) fn run(command: &mut Command) -> Result {
     if status.success() { Ok(()) } else { Err(format!("`{}`: {status}", shown(command))) }
 }
 
-/// The same, while each line of its output is looked at, too.
+/// The same, while each line of its output is looked at, too. It is shown as it comes: the start of a line may
+/// say what the command is at.
 pub(crate) fn run_watched(command: &mut Command, mut look: impl FnMut(&str)) -> Result {
     let child = command.stdout(Stdio::piped()).spawn();
     let mut child = child.map_err(|error| unstarted(command, &error))?;
     let mut output = BufReader::new(child.stdout.take().expect("it is piped"));
     let (mut line, mut own) = (Vec::new(), std::io::stdout());
-    // Whatever it prints, in whichever encoding; it ends with its output.
-    while output.read_until(b'\n', &mut line).is_ok_and(|read| read > 0) {
+    loop {
+        let printed = match output.fill_buf() {
+            Ok([]) => break,
+            Ok(printed) => printed,
+            Err(error) if error.kind() == ErrorKind::Interrupted => continue,
+            Err(_) => break,
+        };
         // Nobody may read it any more: the command is run to its end.
-        let _ = own.write_all(&line);
-        look(String::from_utf8_lossy(&line).trim_end());
-        line.clear();
+        let _ = own.write_all(printed).and_then(|()| own.flush());
+        for part in printed.split_inclusive(|byte| *byte == b'\n') {
+            line.extend_from_slice(part);
+            if part.ends_with(b"\n") {
+                look(String::from_utf8_lossy(&line).trim_end());
+                line.clear();
+            }
+        }
+        let count = printed.len();
+        output.consume(count);
     }
     let status = child.wait().map_err(|error| format!("`{}`: {error}", shown(command)))?;
     if status.success() { Ok(()) } else { Err(format!("`{}`: {status}", shown(command))) }

@@ -31,6 +31,8 @@ impl Drop for PutBack {
             // The less there is left, the sooner; but not ever more often.
             let shortest = (self.guard.expiry.get() / 20).min(Duration::from_millis(10));
             let pause = (term_of(&self.guard) / 20).clamp(shortest, Duration::from_secs(1));
+            // At the deadline at the latest: the loss is signalled then.
+            let pause = pause.min(self.guard.expires_in());
             self.keeper.schedule_after(pause, self.id);
         }
     }

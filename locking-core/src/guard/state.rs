@@ -79,12 +79,13 @@ impl GuardState {
         self.lease_until().saturating_since(now) < self.first_term / 2
     }
 
-    /// After how long it is renewed for the first time, unless it has to be confirmed even before.
+    /// After how long it is renewed for the first time. A grant that has to be confirmed even before has its
+    /// whole lease from then on.
     pub(super) fn first_pause(&self, now: Instant) -> Duration {
         if self.first_term < self.expiry.get() && !self.needs_confirmation(Moment::of(now)) {
             CONFIRMATION.min(self.first_term / 10)
         } else {
-            self.first_term / 3
+            self.expiry.get() / 3
         }
     }
 
