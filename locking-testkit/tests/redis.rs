@@ -79,7 +79,10 @@ async fn connections_commands_and_subscribers_are_seen() {
     let redis = RedisSetup::new().start().await.expect("a server");
     let before = redis.commands().await.expect("answered");
     assert_eq!(redis.commands().await.expect("answered"), before + 1, "the question is one");
-    assert_eq!(redis.connections().await.expect("answered"), 0);
+    for _ in 0..100 {
+        let found = redis.connections().await.expect("answered");
+        assert_eq!(found, 0, "the questions before are over");
+    }
     let mut subscriber = tokio::net::TcpStream::connect(redis.address()).await.expect("connected");
     subscriber.write_all(b"SUBSCRIBE news\r\n").await.expect("written");
     let mut answer = [0; 64];

@@ -6,7 +6,7 @@ use locking_core::{Error, LockingModule};
 use tokio::task::JoinSet;
 
 use crate::fixture::Fixture;
-use crate::support::{LONG, a_moment, holds_within, ms, until_free, until_within};
+use crate::support::{LONG, SOON, a_moment, holds_within, ms, until_free, until_within};
 
 pub(crate) async fn many_keys_are_held_at_once(f: Fixture) {
     let count = f.scaled(100_000);
@@ -141,8 +141,10 @@ pub(crate) async fn connections_do_not_grow_with_holds_and_waiters(f: Fixture) {
     hold_and_wait(&f, 64, 32).await;
     let few = f.server().connections().await;
     hold_and_wait(&f, f.scaled(100_000), f.scaled(20_000)).await;
+    // One that takes another's place may be there beside it for a moment.
+    let as_few = holds_within(5 * SOON, || async { f.server().connections().await <= few }).await;
     let many = f.server().connections().await;
-    assert!(many <= few, "{few} connections for few holds and waiters, {many} for many");
+    assert!(as_few, "{few} connections for few holds and waiters, {many} for many");
 }
 
 /// Holds so many keys; so many wait for as many others, and for one.

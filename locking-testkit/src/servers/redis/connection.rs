@@ -1,8 +1,10 @@
 use std::io;
 use std::net::SocketAddr;
+use std::time::Duration;
 
-use tokio::io::{AsyncBufReadExt, AsyncReadExt, AsyncWriteExt, BufReader};
+use tokio::io::{AsyncBufReadExt, AsyncReadExt, AsyncWriteExt, BufReader, copy, sink};
 use tokio::net::TcpStream;
+use tokio::time::timeout;
 
 use crate::servers::address::Address;
 
@@ -43,6 +45,18 @@ impl Connection {
         }
         self.0.write_all(request.as_bytes()).await?;
         self.answer().await
+    }
+
+    /// Ends it, and waits until the server has seen that: who counts connections next doesn't find
+    /// this one.
+    pub(super) async fn end(mut self) {
+        const LIMIT: Duration = Duration::from_secs(1);
+        let ended = async {
+            self.0.get_mut().shutdown().await?;
+            copy(&mut self.0, &mut sink()).await
+        };
+        // A server that is gone counts no connections.
+        let _ = timeout(LIMIT, ended).await;
     }
 
     async fn answer(&mut self) -> io::Result<Answer> {

@@ -138,7 +138,10 @@ async fn ask(server: &Server, words: &[&str]) -> io::Result<Answer> {
     if server.parts().scheme == TLS {
         return Err(io::Error::new(io::ErrorKind::Unsupported, "it speaks TLS only"));
     }
-    Connection::open(server.address(), server.parts()).await?.ask(words).await
+    let mut connection = Connection::open(server.address(), server.parts()).await?;
+    let answer = connection.ask(words).await;
+    connection.end().await;
+    answer
 }
 
 /// Whether it answers.
