@@ -58,7 +58,7 @@ pub use crate::module::{LockingModule, LockingModuleBuilder};
 pub use crate::moment::Moment;
 pub use crate::owner::{IntoOwner, OwnerId};
 pub use crate::polling::{TryAcquire, acquire_by_polling};
-pub use crate::provider::{Acquiring, LockingProvider};
+pub use crate::provider::{Begun, LockingProvider};
 pub use crate::provider_id::ProviderId;
 pub use crate::registry::{
     ProviderFactory, ProviderFuture, ProviderRegistration, linked_providers,

@@ -167,10 +167,16 @@ pub trait LockingProvider: fmt::Debug + Send + Sync + 'static {
     ///
     /// - It neither blocks nor waits.
     /// - It and its future keep all that [`acquire`](Self::acquire) promises. What it answers has reached its
-    ///   caller, as an answer of that future has.
+    ///   caller, as an answer of that future has; what the future takes is given back if it is dropped before.
     /// - Whoever writes `acquire` in terms of it writes it, too: the default asks `acquire`.
-    fn begin_acquire(&self, request: AcquireRequest) -> Acquiring<'_> {
-        Acquiring::Asked(self.acquire(request))
+    fn begin_acquire(&self, request: AcquireRequest) -> Begun<'_, Grant> {
+        Begun::Asked(self.acquire(request))
+    }
+
+    /// Begins what [`release`](Self::release) does, as [`begin_acquire`](Self::begin_acquire) begins an
+    /// acquisition. Default: the future of `release`.
+    fn begin_release(&self, keys: KeySet, owner: Option<OwnerId>) -> Begun<'_, bool> {
+        Begun::Asked(self.release(keys, owner))
     }
 
     /// What [`release_lease`](Self::release_lease) does, at once, for a store where that takes no
@@ -240,23 +246,24 @@ pub trait LockingProvider: fmt::Debug + Send + Sync + 'static {
     }
 }
 
-/// What came of [`LockingProvider::begin_acquire`].
-#[must_use = "a grant that nobody looks at stays until it expires"]
+/// What came of a call that a provider has begun: [`LockingProvider::begin_acquire`],
+/// [`LockingProvider::begin_release`].
+#[must_use = "what was done stays done, and what wasn't may not be"]
 #[non_exhaustive]
-pub enum Acquiring<'a> {
+pub enum Begun<'a, T> {
     /// It is answered.
-    Answered(Result<Grant>),
-    /// The future gives the answer. What it takes is given back if it is dropped before.
-    Asked(Pin<Box<dyn Future<Output = Result<Grant>> + Send + 'a>>),
+    Answered(Result<T>),
+    /// The future gives the answer.
+    Asked(Pin<Box<dyn Future<Output = Result<T>> + Send + 'a>>),
 }
 
-impl Acquiring<'_> {
-    /// The answer, whenever it comes. For a provider that has begun what its own `acquire` was asked for.
+impl<T> Begun<'_, T> {
+    /// The answer, whenever it comes. For a provider whose own method does what its `begin_` method does.
     ///
     /// # Errors
     ///
-    /// Those of [`LockingProvider::acquire`].
-    pub async fn answer(self) -> Result<Grant> {
+    /// Those of the call.
+    pub async fn answer(self) -> Result<T> {
         match self {
             Self::Answered(result) => result,
             Self::Asked(call) => call.await,
@@ -264,7 +271,7 @@ impl Acquiring<'_> {
     }
 }
 
-impl fmt::Debug for Acquiring<'_> {
+impl<T: fmt::Debug> fmt::Debug for Begun<'_, T> {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
         match self {
             Self::Answered(result) => f.debug_tuple("Answered").field(result).finish(),

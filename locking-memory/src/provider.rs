@@ -3,9 +3,8 @@ use std::sync::Arc;
 use std::time::Duration;
 
 use locking_core::{
-    AcquireRequest, Acquiring, Capabilities, Error, Expiry, Grant, KeySet, Lease, LockInfo,
-    LockKey, LockingProvider, LossReason, OwnerId, ProviderId, ReleaseScope, Result, WaitUntil,
-    async_trait,
+    AcquireRequest, Begun, Capabilities, Error, Expiry, Grant, KeySet, Lease, LockInfo, LockKey,
+    LockingProvider, LossReason, OwnerId, ProviderId, ReleaseScope, Result, WaitUntil, async_trait,
 };
 
 use crate::claim::Claim;
@@ -109,22 +108,22 @@ impl LockingProvider for MemoryProvider {
         self.begin_acquire(request).answer().await
     }
 
-    fn begin_acquire(&self, request: AcquireRequest) -> Acquiring<'_> {
+    fn begin_acquire(&self, request: AcquireRequest) -> Begun<'_, Grant> {
         if self.client.is_refused() {
-            return Acquiring::Answered(Err(Error::closed(&self.id)));
+            return Begun::Answered(Err(Error::closed(&self.id)));
         }
         let wait = request.wait;
         let claim = Claim::new(self.id.clone(), request);
         if wait == WaitUntil::Now {
             let taken = self.store.try_take(&claim);
-            return Acquiring::Answered(taken.map(grant).map_err(|key| Error::held(&self.id, key)));
+            return Begun::Answered(taken.map(grant).map_err(|key| Error::held(&self.id, key)));
         }
         match self.store.take_or_queue(claim, wait.instant(), &self.client) {
-            Ok(granted) => Acquiring::Answered(Ok(grant(granted))),
+            Ok(granted) => Begun::Answered(Ok(grant(granted))),
             Err(Some(waiter)) => {
-                Acquiring::Asked(Box::pin(self.wait(Waiting::new(&self.store, waiter))))
+                Begun::Asked(Box::pin(self.wait(Waiting::new(&self.store, waiter))))
             }
-            Err(None) => Acquiring::Answered(Err(Error::closed(&self.id))),
+            Err(None) => Begun::Answered(Err(Error::closed(&self.id))),
         }
     }
 
@@ -133,7 +132,11 @@ impl LockingProvider for MemoryProvider {
     }
 
     async fn release(&self, keys: KeySet, owner: Option<OwnerId>) -> Result<bool> {
-        Ok(self.open()?.release(&keys, owner.as_ref()))
+        self.begin_release(keys, owner).answer().await
+    }
+
+    fn begin_release(&self, keys: KeySet, owner: Option<OwnerId>) -> Begun<'_, bool> {
+        Begun::Answered(self.open().map(|store| store.release(&keys, owner.as_ref())))
     }
 
     async fn release_lease(&self, lease: &Lease) -> Result<()> {

@@ -3,8 +3,8 @@ use std::sync::atomic::{AtomicUsize, Ordering};
 use std::time::Duration;
 
 use locking_core::{
-    AcquireRequest, Acquiring, Capabilities, Error, Expiry, Grant, KeySet, Lease, LockInfo,
-    LockKey, LockingProvider, OwnerId, ProviderId, ReleaseScope, Result, async_trait,
+    AcquireRequest, Begun, Capabilities, Error, Expiry, Grant, KeySet, Lease, LockInfo, LockKey,
+    LockingProvider, OwnerId, ProviderId, ReleaseScope, Result, async_trait,
 };
 
 /// A provider whose next renewals fail before they reach it, and which counts all of them.
@@ -44,7 +44,7 @@ impl LockingProvider for Intercept {
         self.inner.acquire(request).await
     }
 
-    fn begin_acquire(&self, request: AcquireRequest) -> Acquiring<'_> {
+    fn begin_acquire(&self, request: AcquireRequest) -> Begun<'_, Grant> {
         self.inner.begin_acquire(request)
     }
 
@@ -60,6 +60,10 @@ impl LockingProvider for Intercept {
 
     async fn release(&self, keys: KeySet, owner: Option<OwnerId>) -> Result<bool> {
         self.inner.release(keys, owner).await
+    }
+
+    fn begin_release(&self, keys: KeySet, owner: Option<OwnerId>) -> Begun<'_, bool> {
+        self.inner.begin_release(keys, owner)
     }
 
     async fn release_lease(&self, lease: &Lease) -> Result<()> {

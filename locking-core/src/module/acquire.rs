@@ -15,7 +15,7 @@ use crate::invalid::InvalidInput;
 use crate::key_set::KeySet;
 use crate::lease::Lease;
 use crate::owner::{IntoOwner, OwnerId};
-use crate::provider::Acquiring;
+use crate::provider::Begun;
 use crate::request::AcquireRequest;
 use crate::time::{Expiry, Wait};
 
@@ -199,14 +199,14 @@ impl Future for Granting<'_> {
             // Counted before anything is asked for: a close that isn't seen here sees the call.
             this.unanswered = Some(this.closing.unanswered(&this.span));
             if this.closing.has_begun() {
-                return Acquiring::Answered(Err(Error::closed(this.target.id())));
+                return Begun::Answered(Err(Error::closed(this.target.id())));
             }
             this.target.provider().begin_acquire(request)
         });
         let result = match begun {
-            Some(Acquiring::Answered(result)) => result,
+            Some(Begun::Answered(result)) => result,
             begun => {
-                if let Some(Acquiring::Asked(call)) = begun {
+                if let Some(Begun::Asked(call)) = begun {
                     this.asked_for = Some(unless_closed(call, this.target, this.closing));
                 }
                 let asked_for = this.asked_for.as_mut().expect("what isn't answered is asked for");

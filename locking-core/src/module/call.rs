@@ -18,12 +18,17 @@ pub(super) fn traced<'a, T: Send + 'a>(span: Span, call: CallFuture<'a, T>) -> C
     let call = async move {
         let asked = Instant::now();
         let result = call.await;
-        let outcome = outcome(&result);
-        told.record("outcome", outcome);
-        tracing::debug!(outcome, took = ?asked.elapsed(), "answered");
+        tell(&told, asked, &result);
         result
     };
     Box::pin(call.instrument(span))
+}
+
+/// Tells a span, in which this is called, what came of a call.
+pub(super) fn tell<T>(span: &Span, asked: Instant, result: &Result<T>) {
+    let outcome = outcome(result);
+    span.record("outcome", outcome);
+    tracing::debug!(outcome, took = ?asked.elapsed(), "answered");
 }
 
 fn outcome<T>(result: &Result<T>) -> &'static str {

@@ -25,7 +25,7 @@ pub use self::execute::Execute;
 pub use self::extend::Extend;
 pub use self::inspect::{Inspect, List};
 pub use self::lock::Lock;
-pub use self::release::{Release, ReleaseLease};
+pub use self::release::{Release, ReleaseFuture, ReleaseLease};
 pub use self::release_all::ReleaseAll;
 use self::target::{Target, Targets};
 use crate::capabilities::Capabilities;

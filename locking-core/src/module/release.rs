@@ -1,4 +1,11 @@
-use super::call::{refused, traced};
+use std::fmt;
+use std::pin::Pin;
+use std::task::{Context, Poll, ready};
+
+use tokio::time::Instant;
+use tracing::Span;
+
+use super::call::{refused, tell, traced};
 use super::target::Target;
 use super::{CallFuture, LockingModule};
 use crate::error::{Error, Result};
@@ -6,6 +13,7 @@ use crate::invalid::InvalidInput;
 use crate::key_set::KeySet;
 use crate::lease::Lease;
 use crate::owner::{IntoOwner, OwnerId};
+use crate::provider::Begun;
 
 /// A call of [`LockingModule::release`]; awaiting it answers whether every key was held.
 ///
@@ -62,7 +70,7 @@ impl<'a> Release<'a> {
         Self { problem: self.problem.or_else(|| Some(Box::new(problem))), ..self }
     }
 
-    fn start(self) -> Result<CallFuture<'a, bool>> {
+    fn start(self) -> Result<Asking<'a>> {
         if let Some(problem) = self.problem {
             return Err(*problem);
         }
@@ -75,16 +83,69 @@ impl<'a> Release<'a> {
             owner = owner.as_ref().map(tracing::field::display),
             outcome = tracing::field::Empty,
         );
-        Ok(traced(span, target.provider().release(keys, owner)))
+        Ok(Asking { request: Some((keys, owner)), asked_for: None, target, span })
     }
 }
 
 impl<'a> IntoFuture for Release<'a> {
     type Output = Result<bool>;
-    type IntoFuture = CallFuture<'a, bool>;
+    type IntoFuture = ReleaseFuture<'a>;
 
-    fn into_future(self) -> CallFuture<'a, bool> {
-        self.start().unwrap_or_else(refused)
+    fn into_future(self) -> ReleaseFuture<'a> {
+        ReleaseFuture(self.start().map_err(Some))
+    }
+}
+
+/// The future of a [`Release`].
+#[must_use = "futures do nothing unless they are awaited"]
+pub struct ReleaseFuture<'a>(Result<Asking<'a>, Option<Error>>);
+
+/// A call that was checked.
+struct Asking<'a> {
+    /// `None`: it has begun.
+    request: Option<(KeySet, Option<OwnerId>)>,
+    /// What answers it, unless that was done at once.
+    asked_for: Option<CallFuture<'a, bool>>,
+    target: &'a Target,
+    span: Span,
+}
+
+impl Future for ReleaseFuture<'_> {
+    type Output = Result<bool>;
+
+    fn poll(mut self: Pin<&mut Self>, context: &mut Context<'_>) -> Poll<Result<bool>> {
+        match &mut self.0 {
+            Ok(asking) => asking.poll(context),
+            Err(error) => {
+                Poll::Ready(Err(error.take().expect("not polled again after it was ready")))
+            }
+        }
+    }
+}
+
+impl Asking<'_> {
+    fn poll(&mut self, context: &mut Context<'_>) -> Poll<Result<bool>> {
+        if let Some((keys, owner)) = self.request.take() {
+            let asked = (!self.span.is_disabled()).then(Instant::now);
+            let _entered = self.span.enter();
+            match self.target.provider().begin_release(keys, owner) {
+                Begun::Answered(result) => {
+                    if let Some(asked) = asked {
+                        tell(&self.span, asked, &result);
+                    }
+                    return Poll::Ready(result);
+                }
+                Begun::Asked(call) => self.asked_for = Some(traced(self.span.clone(), call)),
+            }
+        }
+        let asked_for = self.asked_for.as_mut().expect("what isn't answered is asked for");
+        Poll::Ready(ready!(asked_for.as_mut().poll(context)))
+    }
+}
+
+impl fmt::Debug for ReleaseFuture<'_> {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        f.debug_struct("ReleaseFuture").finish_non_exhaustive()
     }
 }
 
