@@ -2,6 +2,8 @@
 
 #[path = "support/script.rs"]
 mod script;
+#[path = "lines/turns.rs"]
+mod turns;
 
 use std::sync::Arc;
 use std::time::Duration;

@@ -74,6 +74,21 @@ impl Operations {
         Operation::new("release_lease", keys, &meant(&tokens, origin).collect::<Vec<_>>())
     }
 
+    pub(crate) fn release_or_keep(
+        &self,
+        lease: &Lease,
+        origin: &AskId,
+        expiry: Option<Expiry>,
+        count: u64,
+    ) -> Operation {
+        let leased = &lease.keys()[0];
+        let (key, token) = (self.key(leased.key.as_str()), token(leased));
+        let (ms, count) = (expiry.map(millis), count.to_string());
+        let ms = ms.as_deref().unwrap_or_default();
+        let args = [token.as_str(), origin.as_str(), &count, ms, owner(lease.owner.as_ref())];
+        Operation::new("release_or_keep", vec![key], &args)
+    }
+
     pub(crate) fn extend(
         &self,
         lease: &Lease,

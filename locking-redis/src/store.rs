@@ -42,8 +42,13 @@ impl Store {
     /// An operation that answers which of these keys, the first being 1, isn't held as it says; 0: none.
     async fn of_held(&self, operation: Operation, keys: &[&LeasedKey]) -> Result<()> {
         let lost = self.call(operation).await.and_then(|mut reply| reply.integer());
-        let lost = usize::try_from(lost.map_err(|failure| failure.into_error(&self.id))?);
-        match lost.ok().and_then(|at| keys.get(at.checked_sub(1)?)) {
+        self.lost(lost.map_err(|failure| failure.into_error(&self.id))?, keys)
+    }
+
+    /// The answer of such an operation.
+    fn lost(&self, at: i64, keys: &[&LeasedKey]) -> Result<()> {
+        let lost = usize::try_from(at).ok().and_then(|at| keys.get(at.checked_sub(1)?));
+        match lost {
             Some(leased) => Err(Error::lost(&self.id, leased.key.clone(), LossReason::Expired)),
             None => Ok(()),
         }
@@ -64,6 +69,13 @@ impl Store {
                 }
                 let owner = ask.request.owner.clone();
                 Ok(Answer::Granted(Grant::new(Lease::new(self.id.clone(), owner, keys))))
+            }
+            // All of them, with one token.
+            "taken" => {
+                let (token, owner) = (FencingToken::new(reply.unsigned()?), &ask.request.owner);
+                let keys = ask.request.keys.iter();
+                let taken = keys.map(|key| LeasedKey::taken(key.clone(), token));
+                Ok(Answer::Granted(Grant::new(Lease::new(self.id.clone(), owner.clone(), taken))))
             }
             "blocked" => {
                 let at = usize::try_from(reply.integer()?).unwrap_or(0);
@@ -122,6 +134,24 @@ impl LineStore for Store {
             return Ok(());
         }
         self.of_held(self.operations.release_lease(&taken, origin), &taken).await
+    }
+
+    async fn release_or_keep(
+        &self,
+        lease: &Lease,
+        origin: &AskId,
+        expiry: Option<Expiry>,
+        count: u64,
+    ) -> Result<Option<FencingToken>> {
+        let operation = self.operations.release_or_keep(lease, origin, expiry, count);
+        let answer = self.call(operation).await.and_then(|mut reply| match reply.word() {
+            "kept" => reply.unsigned().map(|first| Ok(FencingToken::new(first))),
+            _ => reply.integer().map(Err),
+        });
+        match answer.map_err(|failure| failure.into_error(&self.id))? {
+            Ok(first) => Ok(Some(first)),
+            Err(lost) => self.lost(lost, &[&lease.keys()[0]]).map(|()| None),
+        }
     }
 
     async fn rename(&self, origin: &AskId, lease: &Lease) -> Result<()> {

@@ -7,7 +7,7 @@ use std::time::Duration;
 
 use fred::interfaces::EventInterface;
 use fred::types::Value;
-use locking_core::ProviderId;
+use locking_core::{Error, ProviderId};
 use locking_testkit::servers::Redis;
 use tokio::runtime::Handle;
 use tokio::time::timeout;
@@ -44,7 +44,7 @@ impl Script {
         let request = format!("{CLIENT}{number}");
         let args = [manner, &request, "30000", "g", "16", "owner"];
         let mut reply = self.call("acquire", keys, &args).await.expect("answered");
-        (reply.word() == "granted").then(|| reply.text().expect("a token"))
+        matches!(reply.word(), "taken" | "granted").then(|| reply.text().expect("a token"))
     }
 
     async fn value(&self, key: &str) -> String {
@@ -63,6 +63,12 @@ impl Script {
     async fn release_of(&self, key: &str, token: &str, origin: &str) -> i64 {
         let done = self.call("release_lease", &[key], &[token, origin]).await;
         done.expect("answered").integer().expect("a number")
+    }
+
+    /// Gives back the guard of this number, unless nobody else waits; by its last holder, for 60 s more.
+    async fn give_back_or_keep(&self, token: &str, number: u8) -> Result<Reply, Failure> {
+        let origin = format!("{CLIENT}{number}");
+        self.call("release_or_keep", &["s:a"], &[token, &origin, "16", "60000", "last"]).await
     }
 
     /// From now on the client hears what it is told.
@@ -135,6 +141,52 @@ async fn a_server_without_memory_hands_on_what_is_given_back() {
     assert_eq!(script.give_back("s:a", &held, 1).await, 0);
     let value = script.value("s:a").await;
     assert!(value.ends_with(&format!("|g|{CLIENT}2|owner")), "{value:?}");
+}
+
+#[tokio::test]
+async fn a_guard_is_kept_for_its_client_where_nobody_else_waits() {
+    let script = Script::start().await;
+    script.listen().await;
+    let first = script.guard("once", 1, &["s:a"]).await.expect("free");
+    let mut token = after(&first, 16);
+    for waits in [false, true] {
+        if waits {
+            assert_eq!(script.guard("queue", 2, &["s:a"]).await, None, "its own line waits");
+        }
+        let mut reply = script.give_back_or_keep(&token, 1).await.expect("answered");
+        assert_eq!(reply.word(), "kept", "others wait: {waits}");
+        let next = reply.text().expect("a token");
+        assert!(next > token, "{next} after {token}");
+        // So that a lease of an earlier holder is known as such.
+        assert_eq!(script.value("s:a").await, format!("lk1|{token}|g|{CLIENT}1|last"));
+        let left = script.server.command(&["PTTL", "s:a"]).await.expect("answered");
+        assert!(left.parse::<u64>().expect("a number") > 50_000, "{left} ms are left");
+        token = after(&next, 15);
+    }
+    assert_eq!(script.release("s:a", &first).await, 1, "that one was passed on");
+
+    let other = ["queue", "other000000000001", "30000", "g", "0", "owner"];
+    let refused = script.call("acquire", &["s:a"], &other).await.expect("answered");
+    assert_eq!(refused.word(), "blocked");
+    for lost in [0, 1] {
+        let mut reply = script.give_back_or_keep(&token, 1).await.expect("answered");
+        assert_eq!(reply.word(), "done");
+        assert_eq!(reply.integer().expect("a number"), lost);
+        let value = script.value("s:a").await;
+        assert!(value.ends_with(&format!("|g|{CLIENT}2|owner")), "it was first: {value:?}");
+    }
+}
+
+#[tokio::test]
+async fn a_server_without_memory_keeps_no_guard_and_can_be_given_it_back() {
+    let script = Script::start().await;
+    let held = script.guard("once", 1, &["s:a"]).await.expect("free");
+    script.server.command(&["CONFIG", "SET", "maxmemory", "1"]).await.expect("set");
+    let refused = script.give_back_or_keep(&held, 1).await.map(drop).expect_err("it is full");
+    let refused = refused.into_error(&ProviderId::new("script").expect("an id"));
+    assert!(matches!(refused, Error::CapacityExceeded { .. }), "{refused:?}");
+    assert_eq!(script.give_back("s:a", &held, 1).await, 0);
+    assert_eq!(script.value("s:a").await, "");
 }
 
 #[tokio::test]
@@ -263,7 +315,7 @@ async fn an_owners_leases_are_found_and_forgotten_with_and_without_an_end() {
         let request = format!("{CLIENT}{number}");
         let args = ["once", &request, ms, "o", "0", "owner"];
         let mut reply = script.call("acquire", keys, &args).await.expect("answered");
-        assert_eq!(reply.word(), "granted");
+        assert_eq!(reply.word(), "taken");
         reply.text().expect("a token")
     };
     let indexes = async || script.server.command(&["KEYS", "s:\0?owner"]).await.expect("answered");

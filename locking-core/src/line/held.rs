@@ -1,3 +1,4 @@
+use std::ops::Range;
 use std::time::Duration;
 
 use tokio::time::Instant;
@@ -18,7 +19,7 @@ use crate::token::FencingToken;
 /// How often a key is passed on inside the process before other processes have their turn.
 pub(super) const PASSES: u64 = 16;
 
-/// For how long it is passed on: from then on it goes back to the store.
+/// For how long it is passed on in one turn.
 const SLICE: Duration = Duration::from_millis(10);
 
 /// After how long the store is told again who holds a key, when it couldn't be told.
@@ -40,14 +41,16 @@ pub(super) enum Standing {
 pub(super) struct Held {
     /// The ask to which the store granted it.
     pub(super) origin: AskId,
+    /// The token under which the store granted it.
+    first_token: FencingToken,
     /// The token of who holds it now.
     token: FencingToken,
-    /// The greatest token that is reserved for those to whom it is passed on.
-    last_token: FencingToken,
+    /// The tokens that are reserved for those to whom it is passed on.
+    spare: Range<u64>,
     /// Who holds it now.
     owner: Option<OwnerId>,
     /// The expiry that was asked for: it is passed on only to those who ask for the same.
-    expiry: Option<Expiry>,
+    pub(super) expiry: Option<Expiry>,
     /// From when `term` counts: no later than the store counts it.
     counted_from: Moment,
     term: Duration,
@@ -57,8 +60,10 @@ pub(super) struct Held {
     pub(super) loss: LossSignal,
     /// Whether it is on one key, so that a line can pass it on.
     alone: bool,
-    /// Whether it is being given back to the store.
-    ending: bool,
+    /// Whether it stays with its holder: its time is set, or was, by an extend.
+    stays: bool,
+    /// How many calls give it back to the store.
+    releases: u32,
     /// Since when the store is wrong about who holds it.
     misnamed_since: Option<Instant>,
     /// When it ends by itself, where it couldn't be given back.
@@ -79,8 +84,9 @@ impl Held {
         let expiry = request.expiry;
         Some(Self {
             origin: ask.id.clone(),
+            first_token: token,
             token,
-            last_token: FencingToken::new(token.get() + ask.spare_tokens),
+            spare: token.get() + 1..token.get() + 1 + ask.spare_tokens,
             owner: request.owner.clone(),
             expiry,
             counted_from,
@@ -89,7 +95,8 @@ impl Held {
             slice_ends: Instant::now() + SLICE,
             loss: loss.clone(),
             alone: request.keys.len() == 1,
-            ending: false,
+            stays: false,
+            releases: 0,
             misnamed_since: None,
             forget_at: None,
         })
@@ -108,15 +115,32 @@ impl Held {
 
     /// Passes it on to this request, with a token of its own. `None` if it has to go back to the store.
     pub(super) fn pass_on(&mut self, request: &AcquireRequest) -> Option<()> {
-        let fits = !self.ending && self.serves(request);
         let now = Instant::now();
-        if !fits || self.token >= self.last_token || now >= self.slice_ends || !self.is_fresh() {
+        if !self.can_go_to(request) || now >= self.slice_ends {
             return None;
         }
-        self.token = FencingToken::new(self.token.get() + 1);
+        self.token = FencingToken::new(self.spare.next()?);
         self.misnamed_since = Some(now);
         self.name(request);
         Some(())
+    }
+
+    /// Whether it may be passed on to this request, as long as its turn lasts.
+    pub(super) fn can_go_to(&self, request: &AcquireRequest) -> bool {
+        !self.is_ending() && !self.stays && self.serves(request) && self.is_fresh()
+    }
+
+    /// Begins another turn in place of the release that asked for it, at `asked`: nobody else waits, and the
+    /// store has set its time once more and drawn these tokens. Not if another release is under way, which
+    /// may free it at any time.
+    pub(super) fn turn_again(&mut self, asked: Moment, spare: Range<u64>) {
+        if self.releases == 1 {
+            self.releases = 0;
+            self.spare = spare;
+            self.counted_from = asked;
+            self.term = self.expiry.map_or(Duration::MAX, Expiry::get);
+            self.slice_ends = Instant::now() + SLICE;
+        }
     }
 
     /// Whether this request could have it.
@@ -146,7 +170,7 @@ impl Held {
     pub(super) fn standing(&self, token: FencingToken) -> Standing {
         if token == self.token {
             Standing::AtStore(Some(self.origin.clone()))
-        } else if token < self.token && token.get() + PASSES >= self.token.get() {
+        } else if token >= self.first_token && token < self.token {
             Standing::Superseded
         } else {
             Standing::AtStore(None)
@@ -168,26 +192,30 @@ impl Held {
     /// The store was told that the holder with this token has it; if that failed, it is told later.
     pub(super) fn renamed(&mut self, token: FencingToken, done: bool) {
         if token == self.token {
-            self.misnamed_since = (!done && !self.ending).then(|| Instant::now() + AGAIN);
+            self.misnamed_since = (!done && !self.is_ending()).then(|| Instant::now() + AGAIN);
         }
     }
 
     /// The store has granted the key anew. If it wasn't given back, it is lost.
     pub(super) fn superseded(self) {
-        if !self.ending {
+        if !self.is_ending() {
             self.loss.signal(LossReason::Revoked);
         }
     }
 
     /// It stays with its holder: the next one gets it from the store.
     pub(super) fn keep(&mut self) {
-        self.slice_ends = Instant::now();
+        self.stays = true;
     }
 
-    /// It goes back to the store, and is passed on no more.
+    /// It goes back to the store, and is passed on no more unless it has [another turn](Self::turn_again).
     pub(super) fn end(&mut self) {
-        self.ending = true;
+        self.releases += 1;
         self.misnamed_since = None;
+    }
+
+    fn is_ending(&self) -> bool {
+        self.releases > 0
     }
 
     /// It couldn't be given back, and is forgotten when it has ended by itself.

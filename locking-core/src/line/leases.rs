@@ -4,8 +4,9 @@ use std::sync::Arc;
 
 use tokio::time::{Instant, sleep};
 
+use super::ask::AskId;
 use super::background;
-use super::held::Standing;
+use super::held::{PASSES, Standing};
 use super::lines::Lines;
 use super::store::LineStore;
 use crate::backoff::Backoff;
@@ -52,8 +53,8 @@ impl<S: LineStore> Lines<S> {
         }
     }
 
-    /// Gives back what a lease took: [`LockingProvider::release_lease`], whole. From the call on it isn't
-    /// passed on any more. An answer that was lost is asked for again, for as long as the store's
+    /// Gives back what a lease took: [`LockingProvider::release_lease`], whole; or gives it to the next in
+    /// line, where nobody else waits at the store. An answer that was lost is asked for again, for as long as the store's
     /// [patience](LineStore::patience) lasts.
     ///
     /// # Errors
@@ -62,16 +63,33 @@ impl<S: LineStore> Lines<S> {
     ///
     /// [`LockingProvider::release_lease`]: crate::LockingProvider::release_lease
     pub async fn release_lease(self: &Arc<Self>, lease: &Lease) -> Result<()> {
-        let Standing::AtStore(origin) = self.end(lease) else {
+        let (Standing::AtStore(origin), mut turn) = self.end(lease) else {
             return Err(self.superseded(lease, LossReason::Released));
         };
         let ending = Ending { lines: self, lease, has_ended: false };
+        // A close waits: what the store keeps for another turn is to be given back before. One that
+        // doesn't see this is seen here.
+        let _under_way = turn.is_some().then(|| self.tasks.begin());
+        turn.take_if(|_| self.is_closed());
         let give_up = Instant::now() + self.store().patience();
         let mut backoff = Backoff::default();
-        let mut unknown = None;
+        let (mut unknown, mut was_kept) = (None, false);
         loop {
-            match self.store().release_lease(lease, origin.as_ref()).await {
-                Ok(()) => {
+            let turn = turn.take();
+            let answer = match &turn {
+                Some(turn) => self.turn_again(lease, turn).await,
+                None => self.store().release_lease(lease, origin.as_ref()).await.map(|()| true),
+            };
+            match answer {
+                Ok(true) => {
+                    ending.has_ended();
+                    return Ok(());
+                }
+                Ok(false) => was_kept = true,
+                // To give it back takes no room.
+                Err(Error::CapacityExceeded { .. }) if turn.is_some() => {}
+                // It was held when its work was done.
+                Err(Error::Lost { .. }) if was_kept => {
                     ending.has_ended();
                     return Ok(());
                 }
@@ -106,10 +124,37 @@ impl<S: LineStore> Lines<S> {
             }
             let passed = queue.pass_on(self.store().id(), &leased.key);
             if passed {
-                self.ensure_agent(&leased.key, queue);
+                self.ensure_agent_runs(&leased.key, queue);
             }
             passed
         })
+    }
+
+    /// Gives a guard back, or to the next in line where nobody else waits at the store. Answers whether
+    /// either was done; if not, the store has kept it for nobody.
+    ///
+    /// Asked once: with an answer missing it may still be given back at any time, and is passed on no more.
+    async fn turn_again(self: &Arc<Self>, lease: &Lease, turn: &Turn) -> Result<bool> {
+        let (asked, Turn { origin, expiry }) = (Moment::now(), turn);
+        let kept = self.store().release_or_keep(lease, origin, *expiry, PASSES).await?;
+        let Some(first) = kept else { return Ok(true) };
+        if self.is_closed() {
+            return Ok(false);
+        }
+        let (key, spare) = (&lease.keys()[0].key, first.get()..first.get() + PASSES);
+        Ok(self.with(key, |queue| {
+            let held = queue.held.as_mut().filter(|held| held.origin == *origin);
+            let Some(held) = held else { return false };
+            held.turn_again(asked, spare);
+            let passed = queue.pass_on(self.store().id(), key);
+            if passed {
+                self.ensure_agent_runs(key, queue);
+            } else if let Some(held) = &mut queue.held {
+                // It is given back all the same.
+                held.end();
+            }
+            passed
+        }))
     }
 
     /// What the store said of a hold that it granted to the ask `origin`, with the truth about it where it is
@@ -131,7 +176,7 @@ impl<S: LineStore> Lines<S> {
         if self.pass_on(&lease) {
             return;
         }
-        let Standing::AtStore(origin) = self.end(&lease) else { return };
+        let (Standing::AtStore(origin), _) = self.end(&lease) else { return };
         let lines = Arc::clone(self);
         self.spawn(async move {
             background::release_lease(&lines, &lease, origin.as_ref()).await;
@@ -153,20 +198,23 @@ impl<S: LineStore> Lines<S> {
         })
     }
 
-    /// The lease is about to be given back: from here on it isn't passed on any more. Answers what it is
-    /// to the lines.
-    fn end(&self, lease: &Lease) -> Standing {
-        let mut standing = Standing::AtStore(None);
+    /// The lease is about to be given back: from here on it isn't passed on any more, unless it has another
+    /// turn. Answers what it is to the lines, and the turn that it could have.
+    fn end(&self, lease: &Lease) -> (Standing, Option<Turn>) {
+        let (mut standing, mut turn) = (Standing::AtStore(None), None);
         for leased in lease.keys() {
             self.with(&leased.key, |queue| {
+                let may_turn = queue.may_turn();
                 let Some(held) = &mut queue.held else { return };
                 standing = held.standing(leased.token);
-                if matches!(standing, Standing::AtStore(Some(_))) {
+                if let Standing::AtStore(Some(origin)) = &standing {
+                    let (origin, expiry) = (origin.clone(), held.expiry);
+                    turn = may_turn.then_some(Turn { origin, expiry });
                     held.end();
                 }
             });
         }
-        if lease.keys().len() == 1 { standing } else { Standing::AtStore(None) }
+        if lease.keys().len() == 1 { (standing, turn) } else { (Standing::AtStore(None), None) }
     }
 
     /// The store has answered that the lease is over: the lines forget it.
@@ -212,6 +260,13 @@ impl<S: LineStore> Lines<S> {
     fn superseded(&self, lease: &Lease, reason: LossReason) -> Error {
         Error::lost(self.store().id(), lease.keys()[0].key.clone(), reason)
     }
+}
+
+/// Another turn of a guard inside the process, as the store is asked for it.
+struct Turn {
+    /// The ask to which the store granted it.
+    origin: AskId,
+    expiry: Option<Expiry>,
 }
 
 /// A lease that is being given back. Dropped before the store has answered that it is over, it is forgotten

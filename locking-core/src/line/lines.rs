@@ -236,12 +236,18 @@ impl<S: LineStore> Lines<S> {
                 return Ok(Err((undo, request)));
             }
             let (tell, answer) = oneshot::channel();
+            let is_first = queue.waiters.is_empty();
             queue.waiters.push_back(Waiter { number, request, tell });
             if self.is_closed() {
                 queue.close(self.store.id());
             }
             if !queue.is_asked_for_directly() {
-                self.ensure_agent(&key, queue);
+                // Behind others it changes nothing for the agent, which needn't be woken for it.
+                if is_first {
+                    self.ensure_agent(&key, queue);
+                } else {
+                    self.ensure_agent_runs(&key, queue);
+                }
             }
             Ok::<_, Error>(Ok(answer))
         })?;
@@ -294,6 +300,7 @@ impl<S: LineStore> Lines<S> {
         }
     }
 
+    /// Wakes the agent of a line, or starts one.
     pub(super) fn ensure_agent(self: &Arc<Self>, key: &LockKey, queue: &mut LocalQueue) {
         if let Some(agent) = &queue.agent {
             return agent.notify_one();
@@ -302,6 +309,13 @@ impl<S: LineStore> Lines<S> {
         queue.agent = Some(Arc::clone(&bell));
         let task = self.tasks.begin();
         self.runtime.spawn(agent::run(Arc::clone(self), key.clone(), bell, task));
+    }
+
+    /// Starts an agent where there is none. One that runs isn't woken.
+    pub(super) fn ensure_agent_runs(self: &Arc<Self>, key: &LockKey, queue: &mut LocalQueue) {
+        if queue.agent.is_none() {
+            self.ensure_agent(key, queue);
+        }
     }
 
     pub(super) fn spawn(&self, task: impl Future<Output = ()> + Send + 'static) {

@@ -3,7 +3,7 @@
 //! Tasks of one process stand in one *line* per key, first come, first served. Only the line stands
 //! in the store's queue, with one request, however many tasks wait. A guard whose key others in the
 //! process wait for passes it on inside the line, without I/O, a bounded number of times; then it goes
-//! back to the store, where other processes have their turn.
+//! back to the store, where other processes have their turn, unless nobody else waits there.
 //!
 //! A provider brings the store's side, a [`LineStore`]: one command to ask, one to withdraw, one each to
 //! extend and to release, and a call of [`Lines::notice`] for what the store tells it. [`Lines`] does the

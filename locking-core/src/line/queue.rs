@@ -182,21 +182,32 @@ impl LocalQueue {
     /// Gives the key from the guard that holds it to the next in line, without the store. Answers
     /// whether it did.
     pub(super) fn pass_on(&mut self, provider: &ProviderId, key: &LockKey) -> bool {
-        // Who asks directly, or for several keys, is before those in line.
-        if self.is_asked_for_directly() || self.several > 0 {
+        if !self.goes_by_line() {
             return false;
         }
         let (Some(held), Some(head)) = (&mut self.held, self.waiters.front()) else { return false };
-        let was_named = held.misnamed_since().is_none();
+        let is_told_later = held.misnamed_since().is_none_or(|since| since > Instant::now());
         if held.pass_on(&head.request).is_none() {
             return false;
         }
         self.give_to_head(provider, key);
-        // It tells the store after a while, and withdraws the ask when nobody is left to want it.
-        if was_named || self.waiters.is_empty() {
+        // It tells the store after a while, and withdraws an ask that nobody is left to want.
+        let serves = |stake: &Stake| self.waiters.front().is_some_and(|head| stake.serves(head));
+        if is_told_later || self.waiters.is_empty() || !self.stake.as_ref().is_none_or(serves) {
             self.wake_agent();
         }
         true
+    }
+
+    /// Whether the guard that holds the key could be passed on if it had another turn.
+    pub(super) fn may_turn(&self) -> bool {
+        let next = self.held.as_ref().zip(self.waiters.front());
+        self.goes_by_line() && next.is_some_and(|(held, head)| held.can_go_to(&head.request))
+    }
+
+    /// Whether those in line come next: who asks directly, or for several keys, is before them.
+    fn goes_by_line(&self) -> bool {
+        !self.is_asked_for_directly() && self.several == 0
     }
 
     /// Whether what the line has at the store is for this waiter, and for nobody else.

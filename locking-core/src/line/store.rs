@@ -7,6 +7,7 @@ use crate::error::Result;
 use crate::lease::Lease;
 use crate::provider_id::ProviderId;
 use crate::time::Expiry;
+use crate::token::FencingToken;
 
 /// A store that keeps a queue of those who wait, as [`Lines`](super::Lines) needs it.
 ///
@@ -17,8 +18,8 @@ use crate::time::Expiry;
 ///   its keys, and the client that asked is told ([`Lines::notice`](super::Lines::notice)).
 /// - A grant from the queue is short: it ends by itself unless it is confirmed, by an ask
 ///   [`Again`](Manner::Again) or by an extend. A client that can't be reached is passed over.
-/// - Every method is idempotent for its ask, and safe to repeat after an answer was lost, also where
-///   the server carries out the earlier call after the later one.
+/// - Every method but [`release_or_keep`](Self::release_or_keep) is idempotent for its ask, and safe to
+///   repeat after an answer was lost, also where the server carries out the earlier call after the later one.
 /// - Futures may be dropped at any await point.
 /// - An error other than [`UnknownOutcome`](crate::Error::UnknownOutcome) means that the call wasn't
 ///   carried out.
@@ -80,6 +81,30 @@ pub trait LineStore: fmt::Debug + Send + Sync + 'static {
         lease: &Lease,
         origin: Option<&AskId>,
     ) -> impl Future<Output = Result<()>> + Send;
+
+    /// Gives back a guard's hold on one key, as [`release_lease`](Self::release_lease) does, unless nobody but
+    /// this client waits for the key, with one ask at most: then the hold lasts for the whole expiry once
+    /// more, the store notes this lease's token and owner, and keeps `count` new tokens free for those to whom
+    /// it is passed on inside the process next. Answers the first of them; `None`: the hold is given back.
+    /// Default: it always is.
+    ///
+    /// It is asked once. Where its answer is lost, or isn't waited for any more, the hold is passed on to
+    /// nobody, and whoever still wants it given back calls [`release_lease`](Self::release_lease).
+    ///
+    /// # Errors
+    ///
+    /// Those of [`release_lease`](Self::release_lease), and
+    /// [`CapacityExceeded`](crate::Error::CapacityExceeded).
+    fn release_or_keep(
+        &self,
+        lease: &Lease,
+        origin: &AskId,
+        expiry: Option<Expiry>,
+        count: u64,
+    ) -> impl Future<Output = Result<Option<FencingToken>>> + Send {
+        let _ = (expiry, count);
+        async { self.release_lease(lease, Some(origin)).await.map(|()| None) }
+    }
 
     /// Tells the store who holds a key that was passed on inside the process: the hold that it granted
     /// to `origin` is now this lease's. Nothing happens if `origin` doesn't hold the key any more.

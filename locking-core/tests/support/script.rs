@@ -21,6 +21,7 @@ pub(crate) enum Call {
     Withdraw(Ask, bool, oneshot::Sender<Result<()>>),
     Extend(Lease, oneshot::Sender<Result<()>>),
     Release(Lease, oneshot::Sender<Result<()>>),
+    ReleaseOrKeep(Lease, AskId, oneshot::Sender<Result<Option<FencingToken>>>),
     Rename(Lease, oneshot::Sender<Result<()>>),
 }
 
@@ -72,6 +73,21 @@ impl LineStore for Script {
         self.ask_for(|tell| Call::Release(lease.clone(), tell)).await
     }
 
+    async fn release_or_keep(
+        &self,
+        lease: &Lease,
+        origin: &AskId,
+        expiry: Option<Expiry>,
+        count: u64,
+    ) -> Result<Option<FencingToken>> {
+        assert_eq!(
+            (expiry, count),
+            (Some(half_a_minute()), 16),
+            "as the guard, and as it is passed on"
+        );
+        self.ask_for(|tell| Call::ReleaseOrKeep(lease.clone(), origin.clone(), tell)).await
+    }
+
     async fn rename(&self, _: &AskId, lease: &Lease) -> Result<()> {
         self.ask_for(|tell| Call::Rename(lease.clone(), tell)).await
     }
@@ -105,6 +121,16 @@ impl Prompter {
         match self.call().await {
             Call::Release(lease, tell) => (lease, tell),
             other => panic!("expected a release: {other:?}"),
+        }
+    }
+
+    /// The next call, which has to be a release unless nobody else waits.
+    pub(crate) async fn released_or_kept(
+        &mut self,
+    ) -> (Lease, oneshot::Sender<Result<Option<FencingToken>>>) {
+        match self.call().await {
+            Call::ReleaseOrKeep(lease, _, tell) => (lease, tell),
+            other => panic!("expected a release, or another turn: {other:?}"),
         }
     }
 
@@ -161,8 +187,11 @@ pub(crate) fn guard(keys: &[&str], wait: WaitUntil) -> AcquireRequest {
 pub(crate) fn lease(keys: &[&str], wait: WaitUntil) -> AcquireRequest {
     let keys = keys.iter().map(|key| LockKey::new(key).expect("a key"));
     let keys = KeySet::new(keys).expect("keys");
-    let expiry = Expiry::new(Duration::from_secs(30)).expect("an expiry");
-    AcquireRequest::new(keys).with_expiry(expiry).with_wait(wait)
+    AcquireRequest::new(keys).with_expiry(half_a_minute()).with_wait(wait)
+}
+
+fn half_a_minute() -> Expiry {
+    Expiry::new(Duration::from_secs(30)).expect("an expiry")
 }
 
 pub(crate) fn within(wait: Duration) -> WaitUntil {

@@ -7,10 +7,10 @@
 --                  was popped by a grant that its client couldn't hear
 --        'reenter' only where the owner's lease holds every key
 --
--- Answers granted, and per key its token and how it was got ('t' taken, 'r' re-entered); or blocked,
--- with the number of the first key that blocks, its remaining ms (-1: no expiry), the owner whose lease
--- blocks, whether the holder is somebody else's software and this request the one to look after it,
--- and the greatest token given so far.
+-- Answers granted, and per key its token and how it was got ('t' taken, 'r' re-entered); or taken, and the
+-- token that all keys were taken with (in the plain case); or blocked, with the number of the first key
+-- that blocks, its remaining ms (-1: no expiry), the owner whose lease blocks, whether the holder is
+-- somebody else's software and this request the one to look after it, and the greatest token given so far.
 --
 -- Asking twice is asking once: what the request holds already is answered as taken. A request that was
 -- taken back is never granted, also when it arrives after that. repeated '1': the answer to an earlier

@@ -1,4 +1,4 @@
--- The plain case of acquire, release and release_lease: each key is free or held as the operation expects,
+-- The plain case of acquire, release, release_lease and release_or_keep: each key is free or held as the operation expects,
 -- and nobody waits for it. Or there is one key, and somebody else holds it; or, when it is released, the
 -- first in its queue waits for it alone. All that has to be known is read before the first write; if it is
 -- another case, or another operation, the answer is nil with nothing done, and it is carried out as its own
@@ -39,32 +39,47 @@ local function plain(name, keys, args)
 
     local token = draw(1 + args[5])
     local value = lock_value(token, kind, request, owner)
-    local reply = { 'granted', token, 't' }
     for i = 1, count do
       if ms == '' then redis.call('SET', keys[i], value) else redis.call('SET', keys[i], value, 'PX', ms) end
-      reply[2 * i] = token
-      reply[2 * i + 1] = 't'
     end
     if kind == 'o' then note_owner(owner, keys, ms) end
-    return reply
+    return { 'taken', token }
 
-  elseif name == 'release' or name == 'release_lease' then
+  elseif name == 'release' or name == 'release_lease' or name == 'release_or_keep' then
     local values, queues, of = redis.call('MGET', unpack(keys)), { nil }, nil
     for i = 1, count do
-      local token, kind, _, owner = read(values[i])
-      if not token then return nil end
-      if name == 'release' then
-        -- By its owner; an anonymous lease by nobody.
-        if kind ~= (args[1] == '' and 'a' or 'o') or owner ~= args[1] then return nil end
-      elseif token ~= args[2 * i - 1] or kind == 'g' and count == 1 and args[2] == '' then
-        -- Another hold; or another client's guard, and that client is told.
-        return nil
-      end
-      if kind == 'o' then
-        if of and of ~= owner then return nil end
-        of = owner
-      end
+      local wanted, origin = args[2 * i - 1], args[2 * i]
       queues[i] = queue_of(keys[i])
+      -- The keys of one lease have one value, which is read once.
+      local is_as_first = i > 1 and values[i] == values[1]
+        and (name == 'release' or wanted == args[1] and origin == args[2])
+      if not is_as_first then
+        local token, kind, request, owner = read(values[i])
+        if not token then return nil end
+        if name == 'release' then
+          -- By its owner; an anonymous lease by nobody.
+          if kind ~= (args[1] == '' and 'a' or 'o') or owner ~= args[1] then return nil end
+        else
+          local is_own = kind == 'g' and origin ~= '' and request == origin
+          -- Another hold; or another client's guard, and that client is told.
+          if token > wanted then return nil end
+          if not is_own and (token < wanted or name == 'release_or_keep' or kind == 'g' and count == 1) then
+            return nil
+          end
+        end
+        if kind == 'o' then
+          if of and of ~= owner then return nil end
+          of = owner
+        end
+      end
+    end
+    if name == 'release_or_keep' and not redis.call('LINDEX', queues[1], 1) then
+      local waiting = redis.call('LINDEX', queues[1], 0)
+      if not waiting or string.sub(waiting, 1, 16) == string.sub(args[2], 1, 16) then
+        local first, value, ms = draw(args[3]), lock_value(args[1], 'g', args[2], args[5]), args[4]
+        if ms == '' then redis.call('SET', keys[1], value) else redis.call('SET', keys[1], value, 'PX', ms) end
+        return { 'kept', first }
+      end
     end
     local reply = { 'done', name == 'release' and 1 or 0 }
     if redis.call('EXISTS', unpack(queues)) == 0 then

@@ -26,6 +26,12 @@ end
 -- release_lease: gives back exactly these holds. Arguments: token and origin of each key. Answers the
 -- number of the first key that wasn't held by it, 0 if there is none. A guard of one key that isn't given
 -- back by its own client, which names its origin, may have been passed on there since: that client is told.
+--
+-- release_or_keep: the same for one guard of the client's own, unless nobody waits for the key but that
+-- client's own line, which has one place in the queue: then the hold's time is set anew, it is written down
+-- as this holder's, which is the last one so far, and the answer is the first of new tokens for those to
+-- whom it is passed on. Arguments besides: how many tokens, ms, owner. Where it is kept, plain.lua has
+-- answered already.
 local function release_lease(keys, args)
   local lost, freed = 0, {}
   local values = get_all(keys)
