@@ -254,6 +254,7 @@ pub const CASES: &[Case] = cases! {
 
     histories::random_work_by_many_clients_breaks_no_promise [2, 10, 22, 30];
     histories::random_work_under_short_leases_breaks_no_promise [2, 15, 22, 30];
+    histories::a_crowd_in_one_process_breaks_no_promise [2, 10, 31];
 
     lost_replies::acquire_of_a_free_key [1, 20] + OwnServer;
     lost_replies::acquire_of_several_keys [1, 20] + OwnServer;

@@ -18,6 +18,12 @@ pub(crate) async fn random_work_under_short_leases_breaks_no_promise(f: Fixture)
     judge(&f, &workload).await;
 }
 
+pub(crate) async fn a_crowd_in_one_process_breaks_no_promise(f: Fixture) {
+    let workload =
+        Workload::new().with_operations(f.scaled_by_turns(400_000)).with_keys(1).with_crowd(24);
+    judge(&f, &workload).await;
+}
+
 async fn judge(f: &Fixture, workload: &Workload) {
     let mut clients = Vec::new();
     for _ in 0..4 {

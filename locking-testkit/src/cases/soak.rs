@@ -37,18 +37,23 @@ pub(crate) async fn random_work_under_random_faults_breaks_no_promise(f: Fixture
     clients.push(f.client().await);
     let (mut operations, mut holds) = (0, 0);
     for round in 1..=rounds {
-        let workload =
-            Workload::new().with_time(time).with_expiry(ms(if round % 2 == 0 { 150 } else { 500 }));
-        let working = workload.run(&clients, |n| f.key(&n.to_string()));
+        let expiry = ms(if round % 2 == 0 { 150 } else { 500 });
+        let workload = Workload::new().with_time(time).with_expiry(expiry);
+        let crowd = workload.clone().with_keys(1).with_crowd(24);
         let done = AtomicBool::new(false);
         let working = async {
-            let history = working.await;
+            let histories = tokio::join!(
+                workload.run(&clients, |n| f.key(&n.to_string())),
+                crowd.run(&clients, |_| f.key("crowd"))
+            );
             done.store(true, Ordering::Relaxed);
-            history
+            histories
         };
-        let (history, ()) = tokio::join!(working, trouble_the_server(&f, &faults, &done));
-        keeps_every_promise(&history, &workload);
-        (operations, holds) = (operations + history.operations, holds + history.holds());
+        let ((some, crowded), ()) = tokio::join!(working, trouble_the_server(&f, &faults, &done));
+        for (history, workload) in [(some, &workload), (crowded, &crowd)] {
+            keeps_every_promise(&history, workload);
+            (operations, holds) = (operations + history.operations, holds + history.holds());
+        }
         if f.scale() == Scale::Full {
             let faults = faults.load(Ordering::Relaxed);
             eprintln!(

@@ -20,9 +20,21 @@ pub struct Workload {
     operations: usize,
     keys: usize,
     tasks_per_client: usize,
+    crowd: Option<usize>,
     expiry: Duration,
     time: Option<Duration>,
     seed: u64,
+}
+
+/// What a task does.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+enum Part {
+    /// Anything, at random.
+    Any,
+    /// It waits in a crowd for guards of one key at a time.
+    Crowd,
+    /// It tries for such a guard and never waits: it gets a key that is free, and holds up nobody.
+    Intruder,
 }
 
 impl Workload {
@@ -33,6 +45,7 @@ impl Workload {
             operations: 2_000,
             keys: 3,
             tasks_per_client: 4,
+            crowd: None,
             expiry: Duration::from_secs(5),
             time: None,
             seed: fastrand::u64(..),
@@ -55,6 +68,14 @@ impl Workload {
     #[must_use]
     pub fn with_keys(self, keys: usize) -> Self {
         Self { keys: keys.max(1), ..self }
+    }
+
+    /// Guards of one key at a time instead: so many tasks of the first client wait for them, and one task of
+    /// each other client tries for them without waiting. So a provider that passes keys on inside a process
+    /// does, and a key that is free while somebody believes in it is found.
+    #[must_use]
+    pub fn with_crowd(self, tasks: usize) -> Self {
+        Self { crowd: Some(tasks), ..self }
     }
 
     /// The same with leases of this length. Some of them are left to expire.
@@ -90,10 +111,16 @@ impl Workload {
         let shared = Arc::new(Shared::new(&keys, self.operations, until));
         let mut rng = Rng::with_seed(self.seed);
         let mut workers = JoinSet::new();
-        for client in clients {
+        for (at, client) in clients.iter().enumerate() {
             let module = LockingModule::with_provider(Arc::clone(client));
-            for _ in 0..self.tasks_per_client {
+            let (tasks, part) = match self.crowd {
+                None => (self.tasks_per_client, Part::Any),
+                Some(tasks) if at == 0 => (tasks, Part::Crowd),
+                Some(_) => (1, Part::Intruder),
+            };
+            for _ in 0..tasks {
                 let worker = Worker {
+                    part,
                     module: module.clone(),
                     keys: keys.clone(),
                     expiry: self.expiry,
@@ -137,9 +164,13 @@ impl Shared {
         }
     }
 
-    fn take_turn(&self) -> bool {
+    /// An intruder has a turn as long as others have.
+    fn take_turn(&self, part: Part) -> bool {
         if self.until.is_some_and(|until| until <= Instant::now()) {
             return false;
+        }
+        if part == Part::Intruder {
+            return self.left.load(Ordering::Relaxed) > 0;
         }
         let less_one = |left: usize| left.checked_sub(1);
         self.left.try_update(Ordering::Relaxed, Ordering::Relaxed, less_one).is_ok()
@@ -153,6 +184,7 @@ impl Shared {
 }
 
 struct Worker {
+    part: Part,
     module: LockingModule,
     keys: Vec<String>,
     expiry: Duration,
@@ -162,19 +194,23 @@ struct Worker {
 
 impl Worker {
     async fn run(mut self) {
-        while self.shared.take_turn() {
+        while self.shared.take_turn(self.part) {
             let keys = self.some_keys();
-            match self.rng.u8(..10) {
-                0..=3 => self.hold_a_guard(keys).await,
-                4..=7 => self.hold_a_lease(keys).await,
-                8 => self.cancel_a_wait(keys).await,
-                _ => self.release_what_is_not_ours(&keys[0]).await,
+            match (self.part, self.rng.u8(..10)) {
+                (Part::Any, 0..=3) | (Part::Crowd, 0..=8) => self.hold_a_guard(keys).await,
+                (Part::Any, 4..=7) => self.hold_a_lease(keys).await,
+                (Part::Any, 8) | (Part::Crowd, _) => self.cancel_a_wait(keys).await,
+                (Part::Any, _) => self.release_what_is_not_ours(&keys[0]).await,
+                (Part::Intruder, _) => {
+                    self.hold_a_guard(keys).await;
+                    sleep(Duration::from_micros(self.rng.u64(..2_000))).await;
+                }
             }
         }
     }
 
     fn some_keys(&mut self) -> Vec<String> {
-        let count = if self.rng.u8(..4) == 0 { 2 } else { 1 };
+        let count = if self.part == Part::Any && self.rng.u8(..4) == 0 { 2 } else { 1 };
         self.rng.choose_multiple(&self.keys, count).into_iter().cloned().collect()
     }
 
@@ -265,9 +301,9 @@ impl Worker {
     }
 
     fn patience(&mut self) -> Duration {
-        match self.rng.u8(..4) {
-            0 => Duration::ZERO,
-            1 => Duration::from_millis(self.rng.u64(1..5)),
+        match (self.part, self.rng.u8(..4)) {
+            (Part::Any, 0) | (Part::Intruder, _) => Duration::ZERO,
+            (Part::Any, 1) => Duration::from_millis(self.rng.u64(1..5)),
             _ => Duration::from_secs(5),
         }
     }

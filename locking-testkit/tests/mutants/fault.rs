@@ -246,6 +246,7 @@ pub(crate) const MUTANTS: &[(Fault, &[&str])] = &[
             "exclusion::ten_buyers_buy_the_last_five_items_once_each",
             "execute::a_job_holds_its_keys_while_it_runs",
             "histories::random_work_by_many_clients_breaks_no_promise",
+            "histories::a_crowd_in_one_process_breaks_no_promise",
         ],
     ),
     (
