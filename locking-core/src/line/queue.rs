@@ -396,7 +396,8 @@ impl LocalQueue {
         if let Some(ask) = stake.take_left_behind() {
             return Step::Withdraw { ask, unsure: true, leaving: Vec::new() };
         }
-        if stake.notice.is_some() || stake.look_at <= now {
+        // Read again: a new one is due at once.
+        if stake.notice.is_some() || stake.look_at <= Instant::now() {
             let manner = stake.asks(next_ask);
             return Step::Ask(Arc::clone(&stake.ask), manner, stake.lost);
         }
