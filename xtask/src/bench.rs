@@ -9,6 +9,9 @@ pub(crate) struct Bench {
     /// For how many seconds the rates are measured [default: 45 for memory, 60 for redis, 90 for postgres]
     #[arg(long)]
     seconds: Option<u64>,
+    /// For how many microseconds each commit waits besides, as on a slower disk: of postgres
+    #[arg(long, value_name = "MICROSECONDS")]
+    commit_delay: Option<u32>,
     /// JSON instead of a table
     #[arg(long)]
     json: bool,
@@ -39,6 +42,9 @@ impl Bench {
         }
         if let Some(seconds) = self.seconds {
             bench.args(["--seconds", &seconds.to_string()]);
+        }
+        if let Some(delay) = self.commit_delay {
+            bench.args(["--commit-delay", &delay.to_string()]);
         }
         if self.json {
             bench.arg("--json");

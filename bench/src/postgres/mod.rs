@@ -39,12 +39,15 @@ const BESIDE: f64 = 3.0;
 pub(crate) struct Postgres {
     #[command(flatten)]
     measured: Measured,
+    /// For how many microseconds each commit waits besides, as on a slower disk.
+    #[arg(long, default_value_t = 0)]
+    commit_delay: u32,
 }
 
 impl Postgres {
     pub(crate) fn run(&self) -> Result {
         let runtime = crate::runtime()?;
-        let server = Rc::new(runtime.block_on(Server::start())?);
+        let server = Rc::new(runtime.block_on(Server::start(self.commit_delay))?);
         let module = runtime.block_on(server.module())?;
         let notices = runtime.block_on(Notices::of(&module, &server))?;
         let release_all =

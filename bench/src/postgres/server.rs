@@ -13,11 +13,17 @@ const RING: &str = "ring";
 pub(super) struct Server(Postgres);
 
 impl Server {
-    pub(super) async fn start() -> Result<Self> {
+    /// Each of its commits, or of those that go to the disk together, waits for so many microseconds before.
+    pub(super) async fn start(commit_delay: u32) -> Result<Self> {
         let server = PostgresSetup::new().durable().max_connections(200).start().await?;
         // Makes the extension that counts.
         server.commands().await?;
         server.create_database(RING).await?;
+        for setting in [format!("commit_delay = {commit_delay}"), "commit_siblings = 0".to_owned()]
+        {
+            server.command(&format!("ALTER SYSTEM SET {setting}")).await?;
+        }
+        server.command("SELECT pg_reload_conf()").await?;
         let started = Self(server);
         let mut options = PostgresOptions::new(started.url())?;
         options.migrate_at_start = true;
