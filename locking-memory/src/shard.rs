@@ -284,10 +284,14 @@ impl Slot {
     }
 
     /// Sees to it that somebody looks when the holder's time is over, or the key isn't kept any
-    /// more.
+    /// more; now, if the key is free.
     pub(crate) fn watch_expiry(&self) {
-        if let (Some(first), Some(ends)) = (self.queue.first(), self.ends()) {
+        let Some(first) = self.queue.first() else { return };
+        if let Some(ends) = self.ends() {
             first.look_by(ends);
+        } else if self.holder.is_none() {
+            // Whoever found its hold ended didn't settle it, and the one that was to wake then has left.
+            first.look_by(Instant::now());
         }
     }
 

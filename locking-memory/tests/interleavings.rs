@@ -75,6 +75,26 @@ async fn late_releases_of_expired_keys_leave_nothing() {
 }
 
 #[tokio::test]
+async fn a_waiter_gets_a_key_that_expired_though_the_one_before_it_leaves_just_then() {
+    let (_, module) = module();
+    let held = module.acquire("k").await.expect("free");
+    let wait = |wait: Wait| Box::pin(module.acquire("k").wait(wait).into_future());
+    let mut short =
+        Box::pin(module.acquire("k").expire(ms(50)).wait(Wait::Unlimited).into_future());
+    let (mut leaving, mut last) = (wait(Wait::Unlimited), wait(Wait::Unlimited));
+    for waiting in [&mut short, &mut leaving, &mut last] {
+        assert!(is_pending(waiting).await, "it is held");
+    }
+    assert!(module.release_lease(&held).await.expect("open"));
+    short.await.expect("granted");
+    // Nothing else runs meanwhile: whoever looks finds that it has ended, before any timer has.
+    std::thread::sleep(ms(70));
+    assert!(module.inspect("k").await.expect("open").is_none(), "it has expired");
+    drop(leaving);
+    tokio::time::timeout(ms(5000), last).await.expect("woken").expect("granted");
+}
+
+#[tokio::test]
 async fn a_waiters_lease_that_expires_leaves_nothing() {
     let (provider, module) = module();
     let held = module.acquire("k").await.expect("free");
@@ -208,4 +228,13 @@ async fn a_close_ends_waits_at_once_while_what_is_held_goes_on() {
     guard.check().expect("it is still renewed");
     drop(guard);
     assert_eq!(closing.await.expect("no panic").expect("closed"), 0);
+}
+
+#[test]
+#[should_panic(expected = "timers are disabled")]
+fn a_guard_on_a_runtime_without_a_timer_panics_where_it_is_seen() {
+    let runtime = tokio::runtime::Builder::new_current_thread().build().expect("a runtime");
+    let (_, module) = module();
+    // Else nothing would ever renew it.
+    let _ = runtime.block_on(module.lock("k").into_future());
 }
