@@ -5,7 +5,9 @@ mod script;
 #[path = "lines/turns.rs"]
 mod turns;
 
+use std::future::{Future, poll_fn};
 use std::sync::Arc;
+use std::task::Poll;
 use std::time::Duration;
 
 use locking_core::line::{Answer, AskId, Lines, Manner};
@@ -14,11 +16,11 @@ use locking_core::{
     LossReason, LossSignal, Moment, OwnerId, Result, WaitUntil,
 };
 use script::{
-    Call, Prompter, Script, blocked, guard, lease, lines, reentered, taken, tell, unavailable,
-    unknown, within,
+    Call, Prompter, Script, blocked, guard, lease, lines, lines_on, reentered, taken, tell,
+    unavailable, unknown, within,
 };
 use tokio::task::JoinHandle;
-use tokio::time::{Instant, sleep};
+use tokio::time::{Instant, sleep, timeout};
 
 const SECOND: Duration = Duration::from_secs(1);
 const TERM: Duration = Duration::from_millis(400);
@@ -117,6 +119,95 @@ async fn who_waits_behind_one_that_asks_directly_times_out_as_everybody() {
     assert!(begun.elapsed() <= SECOND + Duration::from_millis(5), "{:?}", begun.elapsed());
     answer.send(taken(&ask, 100)).expect("heard");
     first.await.expect("no panic").expect("granted");
+}
+
+#[tokio::test(start_paused = true)]
+async fn a_request_that_nobody_polls_does_not_hold_up_those_behind_it() {
+    let (lines, mut store) = lines();
+    let mut first = Box::pin(lines.acquire(guard(&["k"], WaitUntil::Forever)));
+    let begins = poll_fn(|context| Poll::Ready(first.as_mut().poll(context).is_pending()));
+    assert!(begins.await, "it isn't answered yet");
+    let (early, _, answer) = store.asked().await;
+    answer.send(blocked(&early, 100)).expect("heard");
+    let second = acquire(&lines, guard(&["k"], WaitUntil::Forever));
+    let (ask, manner, answer) = store.asked().await;
+    assert_ne!(ask.id, early.id);
+    assert_eq!(manner, Manner::Queue);
+    answer.send(taken(&ask, 200)).expect("heard");
+    assert_eq!(second.await.expect("no panic").expect("granted").lease.token().get(), 200);
+
+    // Polled after all, it is taken back, and waits like others.
+    let first = async { first.await.expect("granted").lease.token().get() };
+    let answers = async {
+        let (withdrawn, unsure, done) = store.withdrawn().await;
+        assert_eq!((withdrawn.id, unsure), (early.id, true));
+        done.send(Ok(())).expect("heard");
+        let (ask, _, answer) = store.asked().await;
+        answer.send(taken(&ask, 300)).expect("heard");
+    };
+    assert_eq!(tokio::join!(first, answers).0, 300);
+}
+
+#[tokio::test(start_paused = true)]
+async fn a_request_that_is_polled_late_is_not_told_that_it_is_not_held_before_it_is_taken_back() {
+    let (lines, mut store) = lines();
+    let mut first = Box::pin(lines.acquire(guard(&["k"], within(20 * SECOND))));
+    let begins = poll_fn(|context| Poll::Ready(first.as_mut().poll(context).is_pending()));
+    assert!(begins.await, "it isn't answered yet");
+    let (early, _, answer) = store.asked().await;
+    answer.send(blocked(&early, 100)).expect("heard");
+    let second = acquire(&lines, guard(&["k"], WaitUntil::Forever));
+    let (_ask, _, _answer) = store.asked().await;
+    let refused = first.await.expect_err("the store doesn't take it back");
+    assert!(matches!(refused, Error::UnknownOutcome { .. }), "{refused:?}");
+    let (withdrawn, ..) = store.withdrawn().await;
+    assert_eq!(withdrawn.id, early.id);
+    second.abort();
+}
+
+#[test]
+fn a_runtime_that_ends_under_a_line_leaves_nobody_waiting() {
+    let runtime = || tokio::runtime::Runtime::new().expect("a runtime");
+    let (stores, callers) = (runtime(), runtime());
+    callers.block_on(async {
+        let (lines, mut store) = lines_on(stores.handle().clone());
+        let holder = held(&lines, &mut store, "k", 100).await;
+        let waiting = acquire(&lines, guard(&["k"], WaitUntil::Forever));
+        let (_ask, _, _answer) = store.asked().await;
+        stores.shutdown_background();
+        for waiting in [waiting, acquire(&lines, guard(&["k"], WaitUntil::Forever))] {
+            let ended = timeout(10 * SECOND, waiting).await.expect("somebody answers");
+            let refused = ended.expect("no panic").expect_err("nobody asks any more");
+            assert!(matches!(refused, Error::UnknownOutcome { .. }), "{refused:?}");
+        }
+        let released = tokio::spawn({
+            let (lines, holder) = (Arc::clone(&lines), holder.clone());
+            async move { lines.release_lease(&holder).await }
+        });
+        let (_, done) = store.released().await;
+        done.send(Ok(())).expect("heard");
+        released.await.expect("no panic").expect("the holder does it itself");
+    });
+}
+
+#[tokio::test(start_paused = true)]
+async fn a_grant_that_is_heard_of_late_takes_nothing_from_a_newer_holder() {
+    let (lines, mut store) = lines();
+    let late = guard(&["k"], WaitUntil::Forever);
+    let lost = loss_of(&late);
+    let late = acquire(&lines, late);
+    let (ask, _, late_answer) = store.asked().await;
+    let newer = guard(&["k"], WaitUntil::Now);
+    let holds = loss_of(&newer);
+    let newer = acquire(&lines, newer);
+    let (newer_ask, _, answer) = store.asked().await;
+    answer.send(taken(&newer_ask, 200)).expect("heard");
+    newer.await.expect("no panic").expect("granted");
+    // This one was granted before, and has ended.
+    late_answer.send(taken(&ask, 100)).expect("heard");
+    late.await.expect("no panic").expect("it will find that out");
+    assert_eq!(lost.reason(), Some(LossReason::Revoked));
+    assert_eq!(holds.reason(), None);
 }
 
 #[tokio::test(start_paused = true)]

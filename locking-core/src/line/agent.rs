@@ -1,4 +1,4 @@
-use std::sync::Arc;
+use std::sync::{Arc, OnceLock};
 
 use tokio::sync::Notify;
 use tokio::time::sleep_until;
@@ -15,16 +15,15 @@ use crate::request::AcquireRequest;
 
 /// Speaks to the store for a line, as long as there is one: no waiter that comes or goes can leave a
 /// question half asked.
-pub(super) async fn run<S: LineStore>(
-    lines: Arc<Lines<S>>,
-    key: LockKey,
-    bell: Arc<Notify>,
-    _task: Task,
-) {
+pub(super) async fn run<S: LineStore>(mut watch: Watch<S>, _task: Task) {
+    let (lines, key) = (Arc::clone(&watch.lines), watch.key.clone());
+    let bell = Arc::clone(&watch.bell);
     let store = lines.store();
     loop {
         match lines.with_news(&key, |queue| {
-            queue.next_step(store.id(), &key, |request| lines.new_ask(request.clone()))
+            queue.next_step(store.id(), &key, store.patience(), |request| {
+                lines.new_ask(request.clone())
+            })
         }) {
             Step::Ask(ask, manner, repeated) => {
                 let sent = Moment::now();
@@ -51,8 +50,63 @@ pub(super) async fn run<S: LineStore>(
                     () = sleep_until(until) => {}
                 }
             }
-            Step::Leave => return,
+            Step::Leave => {
+                watch.has_left = true;
+                return;
+            }
         }
+    }
+}
+
+/// Sees to it that a line isn't left to an agent that broke off: the store panicked under it, or its runtime
+/// has ended, maybe before it began.
+pub(super) struct Watch<S: LineStore> {
+    lines: Arc<Lines<S>>,
+    key: LockKey,
+    bell: Arc<Notify>,
+    /// Whether it was spawned, and whether it has broken off, by who came first.
+    first: Arc<OnceLock<First>>,
+    has_left: bool,
+}
+
+/// What came first.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub(super) enum First {
+    Spawned,
+    /// Its line is looked after by whoever spawned it: that holds the line's mutex.
+    BrokeOff,
+}
+
+impl<S: LineStore> Watch<S> {
+    pub(super) fn new(lines: &Arc<Lines<S>>, key: &LockKey, bell: &Arc<Notify>) -> Self {
+        Self {
+            lines: Arc::clone(lines),
+            key: key.clone(),
+            bell: Arc::clone(bell),
+            first: Arc::default(),
+            has_left: false,
+        }
+    }
+
+    pub(super) fn first(&self) -> Arc<OnceLock<First>> {
+        Arc::clone(&self.first)
+    }
+}
+
+impl<S: LineStore> Drop for Watch<S> {
+    fn drop(&mut self) {
+        if self.has_left || *self.first.get_or_init(|| First::BrokeOff) == First::BrokeOff {
+            return;
+        }
+        let left = self.lines.with(&self.key, |queue| {
+            let is_own = queue.agent.as_ref().is_some_and(|bell| Arc::ptr_eq(bell, &self.bell));
+            is_own.then(|| queue.desert(self.lines.store().id())).flatten()
+        });
+        let Some((ask, unsure)) = left else { return };
+        let lines = Arc::clone(&self.lines);
+        self.lines.spawn(async move {
+            let _ = background::withdraw(&lines, &ask, unsure).await;
+        });
     }
 }
 

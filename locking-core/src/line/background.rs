@@ -12,8 +12,8 @@ use crate::backoff::Backoff;
 use crate::error::{Error, Result};
 use crate::lease::Lease;
 
-/// For how long something is taken back that has no end of its own.
-const PATIENCE: Duration = Duration::from_secs(300);
+/// For how long something is still taken back after a close: then the store may be out of reach for good.
+const AFTER_CLOSE: Duration = Duration::from_secs(300);
 
 /// The tasks that a [`Lines`] has started, and the calls that are under way: a close waits for them.
 #[derive(Debug, Default)]
@@ -52,7 +52,8 @@ impl Drop for Task {
 }
 
 /// Takes an ask back, trying until the store answered or what it was granted has ended by itself: it may be
-/// carried out for as long as the store's [patience](LineStore::patience) after it was sent.
+/// carried out for as long as the store's [patience](LineStore::patience) after it was sent. What has no end of
+/// its own is tried for as long as it takes.
 ///
 /// # Errors
 ///
@@ -62,9 +63,8 @@ pub(super) async fn withdraw<S: LineStore>(
     ask: &Ask,
     unsure: bool,
 ) -> Result<()> {
-    let lasts = ask.request.expiry.map_or(PATIENCE, |expiry| expiry.get().min(PATIENCE));
-    let within = lasts + lines.store().patience();
-    let mut tries = Tries::within(within);
+    let within = ask.request.expiry.map(|expiry| expiry.get() + lines.store().patience());
+    let mut tries = Tries::within(within, lines);
     let mut unsure = unsure;
     loop {
         let done = lines.store().withdraw(ask, unsure).await;
@@ -85,7 +85,7 @@ pub(super) async fn release_lease<S: LineStore>(
     lease: &Lease,
     origin: Option<&AskId>,
 ) {
-    let mut tries = Tries::within(PATIENCE);
+    let mut tries = Tries::within(None, lines);
     loop {
         let done = lines.store().release_lease(lease, origin).await;
         if tries.go_on(&done).await {
@@ -102,21 +102,28 @@ pub(super) async fn release_lease<S: LineStore>(
     }
 }
 
-/// Tries at growing intervals, for so long.
-struct Tries {
-    give_up: Instant,
+/// Tries at growing intervals, for so long; `None`: until it succeeds.
+struct Tries<'a, S> {
+    lines: &'a Lines<S>,
+    give_up: Option<Instant>,
     backoff: Backoff,
 }
 
-impl Tries {
-    fn within(patience: Duration) -> Self {
-        Self { give_up: Instant::now() + patience, backoff: Backoff::default() }
+impl<'a, S: LineStore> Tries<'a, S> {
+    fn within(patience: Option<Duration>, lines: &'a Lines<S>) -> Self {
+        let give_up = patience.map(|patience| Instant::now() + patience);
+        Self { lines, give_up, backoff: Backoff::default() }
     }
 
     /// Whether another try may help; it is due when this answers.
     async fn go_on(&mut self, done: &Result<()>) -> bool {
         let Err(error) = done else { return false };
-        if !error.is_retryable() || Instant::now() >= self.give_up {
+        let now = Instant::now();
+        if self.lines.is_closed() {
+            let last = now + AFTER_CLOSE;
+            self.give_up = Some(self.give_up.map_or(last, |give_up| give_up.min(last)));
+        }
+        if !error.is_retryable() || self.give_up.is_some_and(|give_up| give_up <= now) {
             return false;
         }
         tracing::debug!(%error, "clean-up failed, trying again");

@@ -203,6 +203,11 @@ impl Held {
         }
     }
 
+    /// Whether the store granted it after this one.
+    pub(super) fn was_granted_after(&self, other: &Self) -> bool {
+        self.first_token > other.first_token
+    }
+
     /// It stays with its holder: the next one gets it from the store.
     pub(super) fn keep(&mut self) {
         self.stays = true;

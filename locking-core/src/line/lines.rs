@@ -11,6 +11,7 @@ use tokio::runtime::Handle;
 use tokio::sync::{Notify, oneshot};
 use tokio::time::{Instant, sleep};
 
+use super::agent::{self, First, Watch};
 use super::ask::{Answer, Ask, AskId, ClientId, Manner};
 use super::background::Tasks;
 use super::direct::Direct;
@@ -18,10 +19,10 @@ use super::held::{Held, PASSES};
 use super::place::Place;
 use super::queue::{LocalQueue, Waiter, void};
 use super::revoked::Revoked;
+use super::several;
 use super::stake::{Granting, Stake, StakeState};
 use super::store::LineStore;
 use super::undo::Undo;
-use super::{agent, several};
 use crate::backoff::Backoff;
 use crate::error::{Error, Result};
 use crate::grant::Grant;
@@ -219,7 +220,7 @@ impl<S: LineStore> Lines<S> {
     }
 
     /// Waits in the line of the request's one key.
-    async fn in_line(
+    pub(super) async fn in_line(
         self: &Arc<Self>,
         request: AcquireRequest,
         deadline: Option<Instant>,
@@ -241,13 +242,11 @@ impl<S: LineStore> Lines<S> {
             if self.is_closed() {
                 queue.close(self.store.id());
             }
-            if !queue.is_asked_for_directly() {
-                // Behind others it changes nothing for the agent, which needn't be woken for it.
-                if is_first {
-                    self.ensure_agent(&key, queue);
-                } else {
-                    self.ensure_agent_runs(&key, queue);
-                }
+            // Behind others it changes nothing for the agent, which needn't be woken for it.
+            if is_first && !queue.is_asked_for_directly() {
+                self.ensure_agent(&key, queue);
+            } else {
+                self.ensure_agent_runs(&key, queue);
             }
             Ok::<_, Error>(Ok(answer))
         })?;
@@ -295,7 +294,9 @@ impl<S: LineStore> Lines<S> {
             Some(held) if self.revoked.contains(&held.origin) => {
                 held.loss.signal(LossReason::Revoked);
             }
-            Some(held) => queue.hold(held),
+            Some(held) => {
+                queue.hold(held);
+            }
             None => {}
         }
     }
@@ -307,8 +308,13 @@ impl<S: LineStore> Lines<S> {
         }
         let bell = Arc::new(Notify::new());
         queue.agent = Some(Arc::clone(&bell));
-        let task = self.tasks.begin();
-        self.runtime.spawn(agent::run(Arc::clone(self), key.clone(), bell, task));
+        let (task, watch) = (self.tasks.begin(), Watch::new(self, key, &bell));
+        let first = watch.first();
+        self.runtime.spawn(agent::run(watch, task));
+        // Else the runtime has ended.
+        if *first.get_or_init(|| First::Spawned) == First::BrokeOff {
+            queue.desert(self.store.id());
+        }
     }
 
     /// Starts an agent where there is none. One that runs isn't woken.

@@ -109,6 +109,11 @@ impl LocalQueue {
         self.stake.as_ref().is_some_and(|stake| stake.state == StakeState::Direct)
     }
 
+    /// Whether this is what the line has at the store.
+    pub(super) fn is_asked_by(&self, ask: &Arc<Ask>) -> bool {
+        self.stake.as_ref().is_some_and(|stake| Arc::ptr_eq(&stake.ask, ask))
+    }
+
     /// Takes over the ask of the first in the line, which has become a waiter like others.
     pub(super) fn take_over(
         &mut self,
@@ -126,6 +131,25 @@ impl LocalQueue {
             None => stake.unanswered(true),
         }
         self.believe(provider, key);
+    }
+
+    /// The first in the line has its answer, or has gone.
+    pub(super) fn end_direct(&mut self, ask: &Arc<Ask>) {
+        if self.is_asked_by(ask) {
+            self.stake = None;
+        }
+    }
+
+    /// The agent broke off. All who wait hear of it; answers what is to be taken back at the store.
+    pub(super) fn desert(&mut self, provider: &ProviderId) -> Option<(Arc<Ask>, bool)> {
+        self.agent = None;
+        let waiting = self.waiters.drain(..).map(|waiter| waiter.tell);
+        for tell in waiting.chain(self.leaving.drain(..)) {
+            let broken = "the task that asks the store for this key has ended";
+            let _ = tell.send(Err(Error::unknown_outcome(provider, broken)));
+        }
+        let stake = self.stake.take_if(|stake| stake.state != StakeState::Direct);
+        stake.and_then(Stake::into_withdrawal)
     }
 
     /// What the store told of a grant to the line's ask. Answers whether it was this line's.
@@ -159,16 +183,24 @@ impl LocalQueue {
         let Some(held) = held.filter(Held::is_fresh) else { return };
         if self.waiters.front().is_some_and(|head| stake.serves(head)) {
             self.stake = None;
-            self.hold(held);
-            self.give_to_head(provider, key);
+            if self.hold(held) {
+                self.give_to_head(provider, key);
+            }
         }
     }
 
     /// Knows a guard from here on. The store has nothing left of one before, or it wouldn't have granted the key.
-    pub(super) fn hold(&mut self, held: Held) {
+    /// Of a grant that is heard of so late that the store has granted the key anew it has nothing left either;
+    /// answers whether it isn't one.
+    pub(super) fn hold(&mut self, held: Held) -> bool {
+        if self.held.as_ref().is_some_and(|newer| newer.was_granted_after(&held)) {
+            held.superseded();
+            return false;
+        }
         if let Some(before) = self.held.replace(held) {
             before.superseded();
         }
+        true
     }
 
     /// Gives the key that is held to the head of the line.
@@ -314,8 +346,10 @@ impl LocalQueue {
     ) {
         let session = grant.session.clone();
         if let Some(held) = Held::new(ask, grant.lease.token(), sent, None, session) {
-            self.hold(held);
-            return self.give_to_head(provider, key);
+            if self.hold(held) {
+                self.give_to_head(provider, key);
+            }
+            return;
         }
         let owner = grant.lease.owner.clone();
         if let Some(head) = self.waiters.pop_front() {
@@ -359,10 +393,19 @@ impl LocalQueue {
         &mut self,
         provider: &ProviderId,
         key: &LockKey,
+        patience: Duration,
         next_ask: impl Fn(&AcquireRequest) -> Ask,
     ) -> Step {
-        if self.is_asked_for_directly() {
-            return Step::Sleep(far());
+        if let Some(direct) = self.stake.as_ref().filter(|_| self.is_asked_for_directly()) {
+            let (now, due) = (Instant::now(), direct.look_at + patience);
+            if self.waiters.is_empty() {
+                return Step::Sleep(now + patience);
+            }
+            if due > now {
+                return Step::Sleep(due);
+            }
+            // Nobody polls it any more, or the store is slow: the line asks by itself.
+            self.stake = None;
         }
         if let Some(step) = self.withdraw_unwanted() {
             return step;
@@ -392,7 +435,7 @@ impl LocalQueue {
             let ask = Arc::new(next_ask(&head.request));
             self.stake = Some(Stake::new(ask, head.number, StakeState::New));
         }
-        let Some(stake) = &mut self.stake else { return Step::Sleep(far()) };
+        let Some(stake) = &mut self.stake else { return Step::Sleep(Instant::now() + patience) };
         if let Some(ask) = stake.take_left_behind() {
             return Step::Withdraw { ask, unsure: true, leaving: Vec::new() };
         }
@@ -461,9 +504,4 @@ pub(super) fn void(provider: &ProviderId) -> Error {
         provider,
         "what was asked for is void: the session with the store has just ended",
     )
-}
-
-/// A moment that isn't reached: the agent is woken by its bell.
-fn far() -> Instant {
-    Instant::now() + Duration::from_secs(3600)
 }

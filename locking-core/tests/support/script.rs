@@ -35,9 +35,14 @@ pub(crate) struct Script {
 pub(crate) struct Prompter(UnboundedReceiver<Call>);
 
 pub(crate) fn lines() -> (Arc<Lines<Script>>, Prompter) {
+    lines_on(Handle::current())
+}
+
+/// The same, whose tasks run there.
+pub(crate) fn lines_on(runtime: Handle) -> (Arc<Lines<Script>>, Prompter) {
     let (calls, called) = unbounded_channel();
     let store = Script { id: id(), calls };
-    (Lines::new(store, ClientId::fresh(), Handle::current()), Prompter(called))
+    (Lines::new(store, ClientId::fresh(), runtime), Prompter(called))
 }
 
 pub(crate) fn id() -> ProviderId {
