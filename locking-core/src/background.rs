@@ -9,12 +9,13 @@ use crate::error::Error;
 use crate::lease::Lease;
 use crate::provider::LockingProvider;
 
-/// How long a release is tried again for a lease that never expires by itself.
-const PATIENCE: Duration = Duration::from_secs(300);
+/// How long a release is tried again for a lease that never expires by itself: a provider that is let go of
+/// while its store is out of reach for good isn't kept for ever.
+const PATIENCE: Duration = Duration::from_secs(24 * 60 * 60);
 
 /// Gives a lease back without the caller: at once where the provider can, else by a task that
-/// tries until the store answered or `within` is over (`None`: five minutes), when the lease has
-/// ended by itself.
+/// tries until the store answered or `within` is over, when the lease has ended by itself (`None`: a day,
+/// for one that never does).
 ///
 /// Neither blocks nor needs a runtime: `runtime` may be gone, then the lease ends by its expiry.
 /// What `pending` makes lives as long as the task.

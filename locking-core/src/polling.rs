@@ -14,7 +14,7 @@ use crate::grant::Grant;
 use crate::late;
 use crate::provider::LockingProvider;
 use crate::request::AcquireRequest;
-use crate::time::WaitUntil;
+use crate::time::{Expiry, WaitUntil};
 
 /// A store that can try to take keys, but has no waiting of its own.
 ///
@@ -39,7 +39,9 @@ pub trait TryAcquire: LockingProvider + Clone {
 /// back-off and jitter between the attempts.
 ///
 /// Each attempt runs as a task of its own to its end. Where the caller is dropped meanwhile, or
-/// the deadline passes, what the attempt took is given back in the background.
+/// the deadline passes, what the attempt took is given back in the background: tried until the store can be
+/// reached, or the lease has ended by itself; a day for one without an end. A lease that it entered again keeps
+/// the longer expiry that the attempt set.
 ///
 /// A provider that polls lets [`release_lease`](LockingProvider::release_lease) through after its
 /// close, so that an attempt which was under way can be given back.
@@ -128,8 +130,13 @@ async fn attempt<P: TryAcquire>(provider: &Arc<P>, request: &Arc<AcquireRequest>
     let runtime = Handle::current();
     tokio::spawn(async move {
         let outcome = worker.try_acquire(&request).await;
-        let kept =
-            outcome.map(|grant| Undelivered { provider: worker, grant: Some(grant), runtime });
+        let lasts = request.expiry.map(Expiry::get);
+        let kept = outcome.map(|grant| Undelivered {
+            provider: worker,
+            grant: Some(grant),
+            lasts,
+            runtime,
+        });
         // Where nobody listens any more the answer comes back, and is undone as it is dropped.
         drop(answer.send(kept));
     });
@@ -143,6 +150,8 @@ async fn attempt<P: TryAcquire>(provider: &Arc<P>, request: &Arc<AcquireRequest>
 struct Undelivered<P: TryAcquire> {
     provider: Arc<P>,
     grant: Option<Grant>,
+    /// What was asked for; `None`: without an end.
+    lasts: Option<Duration>,
     runtime: Handle,
 }
 
@@ -155,7 +164,7 @@ impl<P: TryAcquire> Undelivered<P> {
 impl<P: TryAcquire> Drop for Undelivered<P> {
     fn drop(&mut self) {
         if let Some(grant) = self.grant.take() {
-            background::release(&self.provider, &grant.lease, None, &self.runtime, || ());
+            background::release(&self.provider, &grant.lease, self.lasts, &self.runtime, || ());
         }
     }
 }

@@ -110,13 +110,13 @@ async fn a_short_grant_that_comes_late_is_extended_once() {
 }
 
 #[tokio::test(start_paused = true)]
-async fn a_confirmation_that_fails_gives_the_grant_back() {
+async fn a_confirmation_that_fails_leaves_open_what_is_held_and_gives_the_grant_back() {
     let (store, module) = FakeStore::with_module();
     store.attempts.next(1, Fault::Slow(LEASE * 2 / 3));
     store.extends.next(1, Fault::Unavailable);
     let lock = module.lock("a").lease(LEASE).timeout(LEASE * 2);
     let error = lock.await.expect_err("it can't be believed in");
-    assert!(matches!(error, Error::Unavailable { .. }), "{error:?}");
+    assert!(matches!(error, Error::UnknownOutcome { .. }), "{error:?}");
     store.freed("a").await;
 }
 

@@ -139,6 +139,15 @@ async fn the_error_of_one_option_quotes_no_secret_of_another() {
 }
 
 #[tokio::test]
+async fn a_secret_that_has_the_text_of_another_option_in_it_is_not_quoted_either() {
+    let entry = redis().with_option("names", json!(["host"]));
+    let entry = entry.with_option("pool", "redis://:hunter2@host/0");
+    let (path, text) = refused(entry).await;
+    assert_eq!(path, "providers[1].options.pool");
+    assert!(!text.contains("hunter2"), "{text}");
+}
+
+#[tokio::test]
 async fn a_variable_is_filled_in_wherever_a_text_stands() {
     let reference = format!("${{{VARIABLE}}}");
     let entry = redis()

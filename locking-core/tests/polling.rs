@@ -218,3 +218,20 @@ async fn a_dropped_waiter_asks_no_more() {
     tokio::time::sleep(seconds(60)).await;
     assert_eq!(store.attempts.count(), asked);
 }
+
+#[tokio::test(start_paused = true)]
+async fn what_a_dropped_request_took_without_an_end_is_given_back_after_a_long_outage() {
+    let store = FakeStore::new();
+    store.attempts.next(1, Fault::Slow(seconds(1)));
+    store.releases.all(Fault::Unavailable);
+    let taking = tokio::spawn({
+        let (store, request) = (store.clone(), request(["a"], within(seconds(60))));
+        async move { poll(&store, request).await }
+    });
+    tokio::time::sleep(seconds(1) / 2).await;
+    taking.abort();
+    tokio::time::sleep(seconds(3600)).await;
+    assert!(store.is_held("a"), "the store can't be reached");
+    store.releases.recover();
+    store.freed("a").await;
+}

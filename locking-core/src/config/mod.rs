@@ -5,6 +5,7 @@ mod environment;
 mod error;
 mod selection;
 
+use std::cmp::Reverse;
 use std::fmt;
 
 use serde::Deserialize;
@@ -144,7 +145,9 @@ impl ProviderOptions {
     ///   the environment can't be filled in.
     pub fn parse<T: DeserializeOwned>(self) -> Result<T, ConfigurationError> {
         let mut options = Value::Object(self.0);
-        let secrets = environment::fill(&mut options, &|name| std::env::var(name).ok())?;
+        let mut secrets = environment::fill(&mut options, &|name| std::env::var(name).ok())?;
+        // A short one that is part of a long one would break that up if it were taken out first.
+        secrets.sort_unstable_by_key(|secret| Reverse(secret.len()));
         serde_path_to_error::deserialize(options).map_err(|error| {
             let path = match error.path().to_string() {
                 here if here == "." => String::new(),

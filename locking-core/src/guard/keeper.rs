@@ -4,7 +4,7 @@ use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
 
 use tokio::runtime::{Handle, Id};
 use tokio::sync::Notify;
-use tokio::time::{Duration, Instant, sleep_until};
+use tokio::time::{Duration, Instant, sleep, sleep_until};
 
 use super::renewal::renew;
 use super::state::{GuardState, LOOK};
@@ -23,7 +23,7 @@ impl Keepers {
     ///
     /// # Panics
     ///
-    /// Outside a tokio runtime.
+    /// Outside a tokio runtime, or in one without a timer.
     pub(crate) fn current(&self, closing: &Arc<Closing>) -> Arc<Keeper> {
         let runtime = Handle::current();
         let mut keepers = locked(&self.0);
@@ -31,6 +31,8 @@ impl Keepers {
         if let Some((_, keeper)) = keepers.iter().find(|(known, _)| *known == id) {
             return Arc::clone(keeper);
         }
+        // Renewals wait by its timer: without one this panics here, where it is seen.
+        drop(sleep(Duration::ZERO));
         // Runtimes come and go: those without guards are forgotten here, unless somebody is about to
         // register one. Who is has a clone, which is handed out under this mutex alone.
         keepers.retain(|(_, keeper)| !keeper.is_idle() || Arc::strong_count(keeper) > 1);

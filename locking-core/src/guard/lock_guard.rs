@@ -63,12 +63,21 @@ impl LockGuard {
     ///
     /// # Errors
     ///
-    /// [`Error::Lost`] if the grant was stale; what else the store answers to the renewal.
+    /// - [`Error::Lost`] if the grant was stale.
+    /// - [`Error::UnknownOutcome`] if the renewal failed otherwise: the grant is being given back, but at a
+    ///   store that has just failed.
     pub(crate) async fn confirmed(self, deadline: Option<Instant>) -> Result<Self> {
         let latest = Instant::now() + self.state().expiry.get();
         let latest = deadline.map_or(latest, |deadline| deadline.min(latest));
-        let unanswered = |_| Error::unknown_outcome(&self.lease().provider, "no answer");
-        timeout_at(latest, self.state().renew()).await.map_err(unanswered)??;
+        let provider = &self.lease().provider;
+        match timeout_at(latest, self.state().renew()).await {
+            Ok(Err(error @ (Error::Lost { .. } | Error::UnknownOutcome { .. }))) => {
+                return Err(error);
+            }
+            Ok(Err(error)) => return Err(Error::unknown_outcome(provider, error)),
+            Err(_) => return Err(Error::unknown_outcome(provider, "no answer")),
+            Ok(Ok(())) => {}
+        }
         // A loss is final: the grant's own deadline may have passed before the answer came.
         self.check()?;
         Ok(self)

@@ -45,7 +45,14 @@ async fn try_to_renew(keeper: &Arc<Keeper>, id: u64, guard: &GuardState) {
         // Half of what is left, so that an attempt whose answer got lost leaves time for another.
         let left = guard.expires_in();
         let patience = (left / 2).max(term / 20).min(left);
-        match timeout(patience, guard.renew()).await {
+        let renewed = tokio::select! {
+            biased;
+            renewed = timeout(patience, guard.renew()) => renewed,
+            // By a clock that counts suspend, which the patience doesn't: whatever the provider does, a loss is
+            // signalled in time.
+            _ = guard.lost() => break,
+        };
+        match renewed {
             Ok(Ok(())) => return keeper.schedule(id, guard),
             Ok(Err(Error::Lost { key, reason, .. })) => {
                 if !guard.has_ended() {
