@@ -16,6 +16,9 @@ use tokio::time::{Instant, timeout};
 use crate::failure::Failure;
 use crate::options::{ConnectionOptions, RedisOptions, Secret};
 
+/// The longest `command_timeout`.
+const LONGEST_COMMAND: Duration = Duration::from_secs(60);
+
 /// How many messages of the server may wait to be read. Where that isn't enough, every line asks again.
 const MESSAGES: usize = 16_384;
 
@@ -223,6 +226,10 @@ fn builder(options: &RedisOptions) -> Result<Builder, ConfigurationError> {
             return Err(ConfigurationError::option(format!("redis_options.{name}"), problem));
         }
     }
+    if command_timeout > LONGEST_COMMAND {
+        let problem = "it has to be a minute at most";
+        return Err(ConfigurationError::option("redis_options.command_timeout", problem));
+    }
     let reconnection = &options.redis_options.reconnection;
     let millis = |delay: Duration| u32::try_from(delay.as_millis()).unwrap_or(u32::MAX).max(1);
     let (least, most) = (millis(reconnection.minimum_delay), millis(reconnection.maximum_delay));
@@ -240,6 +247,9 @@ fn builder(options: &RedisOptions) -> Result<Builder, ConfigurationError> {
             connection.max_command_attempts = 1;
             connection.reconnect_on_auth_error = true;
             connection.tcp.nodelay = Some(true);
+            // Nor by the system, when its connection was given up: what that still had to send it would send
+            // for minutes.
+            connection.tcp.linger = Some(Duration::ZERO);
             // A server that says nothing for so long is connected anew.
             connection.unresponsive = UnresponsiveConfig {
                 max_timeout: Some(command_timeout * 2),

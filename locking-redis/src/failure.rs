@@ -67,6 +67,17 @@ impl Failure {
         if full { Self::Full(cause) } else { Self::Refused(cause) }
     }
 
+    /// What an error that an operation of the script ended with says of it. What is refused before the first
+    /// write has done nothing; another error, such as a right that is missing, may have come half way.
+    pub(crate) fn within_the_script(text: String) -> Self {
+        const BEFORE_THE_FIRST_WRITE: [&str; 4] = ["OOM", "READONLY", "MISCONF", "NOREPLICAS"];
+        if BEFORE_THE_FIRST_WRITE.iter().any(|kind| text.starts_with(kind)) {
+            Self::answered(text)
+        } else {
+            Self::Unknown(Arc::new(Cause::Answered(text)))
+        }
+    }
+
     pub(crate) fn into_error(self, provider: &ProviderId) -> Error {
         match self {
             Self::Refused(cause) => Error::unavailable(provider, cause),

@@ -55,8 +55,8 @@ pub use crate::provider::RedisProvider;
 pub const IDENTIFIER: &str = "locking-redis";
 
 /// What this provider promises beyond the baseline, on every server. On one that writes every command
-/// to disk before it answers (`appendonly yes`, `appendfsync always`), it also claims
-/// [`Capability::SurvivesRestart`].
+/// to disk before it answers (`appendonly yes`, `appendfsync always`, `no-appendfsync-on-rewrite no`), it
+/// also claims [`Capability::SurvivesRestart`].
 pub const CAPABILITIES: Capabilities = Capabilities::none()
     .with(Capability::Fencing)
     .with(Capability::Notified)

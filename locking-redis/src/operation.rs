@@ -1,3 +1,5 @@
+use std::time::Duration;
+
 use fred::types::Value;
 use locking_core::line::{Ask, AskId, Manner};
 use locking_core::{Expiry, HoldKind, Lease, LeasedKey, LockKey, OwnerId};
@@ -29,11 +31,15 @@ impl Operation {
 #[derive(Clone, Debug)]
 pub(crate) struct Operations {
     namespace: String,
+    /// For how long a command may be under way, in ms.
+    on_its_way: String,
 }
 
 impl Operations {
-    pub(crate) fn new(namespace: &str) -> Self {
-        Self { namespace: namespace.to_owned() }
+    pub(crate) fn new(namespace: &str, command_timeout: Duration) -> Self {
+        // The connection is given up after twice the timeout, as far as the client can see that.
+        let on_its_way = (command_timeout * 4).max(Duration::from_secs(10));
+        Self { namespace: namespace.to_owned(), on_its_way: on_its_way.as_millis().to_string() }
     }
 
     pub(crate) fn acquire(&self, ask: &Ask, manner: Manner, repeated: bool) -> Option<Operation> {
@@ -44,11 +50,12 @@ impl Operations {
             Manner::Reenter => "reenter",
             _ => return None,
         };
-        Some(self.of_request("acquire", manner, ask, &[if repeated { "1" } else { "0" }]))
+        let more: &[&str] = if repeated { &["1", &self.on_its_way] } else { &["0"] };
+        Some(self.of_request("acquire", manner, ask, more))
     }
 
     pub(crate) fn withdraw(&self, ask: &Ask, unsure: bool) -> Operation {
-        self.of_request("withdraw", if unsure { "1" } else { "0" }, ask, &[])
+        self.of_request("withdraw", if unsure { "1" } else { "0" }, ask, &[&self.on_its_way])
     }
 
     fn of_request(&self, name: &str, how: &str, ask: &Ask, more: &[&str]) -> Operation {

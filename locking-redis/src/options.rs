@@ -98,7 +98,7 @@ pub struct ConnectionOptions {
     #[serde(with = "config::duration")]
     pub connect_timeout: Duration,
     /// How long a command may take, reconnecting included, before its outcome counts as unknown; longer
-    /// than zero. Default: 2 s.
+    /// than zero, a minute at most. Default: 2 s.
     #[serde(with = "config::duration")]
     pub command_timeout: Duration,
     /// How a lost connection is made again.

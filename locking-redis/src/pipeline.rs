@@ -62,21 +62,22 @@ impl Pipeline {
 
     /// Has an operation carried out. A future that is dropped leaves open whether it was.
     pub(crate) async fn call(self: &Arc<Self>, operation: Operation) -> Result<Reply, Failure> {
-        let turn = {
+        let (turn, is_unwatched) = {
             let mut queue = self.queue();
             if queue.under_way < UNDER_WAY {
                 queue.under_way += 1;
-                Ok(operation)
+                (Ok(operation), false)
             } else {
                 let (tell, answer) = oneshot::channel();
                 queue.waiting.push(Waiting { operation, tell });
-                if !std::mem::replace(&mut queue.is_watched, true) {
-                    let watch = Watch { pipeline: Arc::clone(self), has_ended: false };
-                    self.runtime.spawn(watch.run());
-                }
-                Err(answer)
+                (Err(answer), !std::mem::replace(&mut queue.is_watched, true))
             }
         };
+        if is_unwatched {
+            // Not under the mutex: a runtime that has ended drops it at once, and it takes the mutex then.
+            let watch = Watch { pipeline: Arc::clone(self), has_ended: false };
+            self.runtime.spawn(watch.run());
+        }
         match turn {
             Ok(operation) => {
                 let turn = Turn(Some(Arc::clone(self)));

@@ -204,9 +204,9 @@ fn capabilities(settings: &Settings) -> Capabilities {
     {
         tracing::warn!(%policy, "the Redis server's `maxmemory-policy` may evict locks that are held; set it to `noeviction`");
     }
-    if settings.is("appendonly", "yes") && settings.is("appendfsync", "always") {
-        CAPABILITIES.with(Capability::SurvivesRestart)
-    } else {
-        CAPABILITIES
-    }
+    let is_always_written = settings.is("appendonly", "yes")
+        && settings.is("appendfsync", "always")
+        // Else not as long as the server writes a snapshot.
+        && settings.is("no-appendfsync-on-rewrite", "no");
+    if is_always_written { CAPABILITIES.with(Capability::SurvivesRestart) } else { CAPABILITIES }
 }

@@ -22,7 +22,7 @@ impl Reply {
         let word = rest.next().and_then(Value::into_string).ok_or_else(Failure::unexpected)?;
         let mut reply = Self { word, rest };
         if reply.word == "failed" {
-            return Err(Failure::answered(reply.text()?));
+            return Err(Failure::within_the_script(reply.text()?));
         }
         Ok(reply)
     }

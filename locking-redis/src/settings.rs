@@ -5,7 +5,13 @@ use fred::types::Value;
 use crate::connection::Connection;
 
 /// Those on which it depends what the provider can promise.
-const NAMES: [&str; 4] = ["cluster-enabled", "maxmemory-policy", "appendonly", "appendfsync"];
+const NAMES: [&str; 5] = [
+    "cluster-enabled",
+    "maxmemory-policy",
+    "appendonly",
+    "appendfsync",
+    "no-appendfsync-on-rewrite",
+];
 
 /// How the server is configured, as far as it says so: a user may have no right to ask.
 pub(crate) struct Settings(HashMap<String, String>);

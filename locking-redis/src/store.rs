@@ -29,7 +29,7 @@ impl Store {
         Self {
             id,
             pipeline,
-            operations: Operations::new(options.namespace()),
+            operations: Operations::new(options.namespace(), options.redis_options.command_timeout),
             looks: Backoff::new(options.default_retry_interval, options.maximum_retry_interval),
             patience: options.redis_options.command_timeout,
         }

@@ -1,11 +1,11 @@
 //! The script, operation by operation, on a server: what comes late, twice, or at a bad moment.
 
-use std::future::{Future, poll_fn};
+use std::future::{Future, pending, poll_fn};
 use std::sync::Arc;
 use std::task::Poll;
 use std::time::Duration;
 
-use fred::interfaces::EventInterface;
+use fred::interfaces::{ClientLike, EventInterface};
 use fred::types::Value;
 use locking_core::{Error, ProviderId};
 use locking_testkit::servers::Redis;
@@ -283,6 +283,48 @@ fn a_runtime_that_ends_under_a_call_leaves_the_outcome_open_and_nobody_waiting()
     });
 }
 
+#[test]
+fn a_runtime_that_has_ended_stops_no_call_of_another() {
+    let (done, is_done) = std::sync::mpsc::channel();
+    std::thread::spawn(move || {
+        let runtime = || tokio::runtime::Runtime::new().expect("a runtime");
+        let (providers, callers) = (runtime(), runtime());
+        callers.block_on(async {
+            let server = Arc::new(Redis::start().await.expect("a server"));
+            let pipeline = providers.spawn({
+                let server = Arc::clone(&server);
+                async move { pipeline(&server).await }
+            });
+            let pipeline = pipeline.await.expect("connected");
+            server.kill().await.expect("killed");
+            let is_cut_off = async {
+                while pipeline.connection.commands.is_connected() {
+                    tokio::time::sleep(Duration::from_millis(10)).await;
+                }
+            };
+            timeout(Duration::from_secs(10), is_cut_off).await.expect("noticed");
+            let ended = providers.handle().clone();
+            providers.shutdown_background();
+            while !ended.spawn(pending::<()>()).is_finished() {
+                tokio::time::sleep(Duration::from_millis(10)).await;
+            }
+            let call = || {
+                let pipeline = Arc::clone(&pipeline);
+                let operation = Operation::new("release", vec!["s:a".into()], &[""]);
+                tokio::spawn(async move { pipeline.call(operation).await })
+            };
+            // Two have a turn, and wait for a connection; the others for a turn, which nobody watches yet.
+            for call in (0..4).map(|_| call()).collect::<Vec<_>>() {
+                let ended = timeout(Duration::from_secs(10), call).await.expect("in time");
+                ended.expect("no panic").expect_err("nobody answers");
+            }
+        });
+        done.send(()).expect("awaited");
+    });
+    // Its threads may stand still: then nothing within them notices.
+    is_done.recv_timeout(Duration::from_secs(60)).expect("every call ends");
+}
+
 #[tokio::test]
 async fn an_earlier_copy_of_an_ask_that_was_granted_takes_nothing_after_its_release() {
     let script = Script::start().await;
@@ -306,6 +348,38 @@ async fn an_earlier_copy_of_an_ask_that_was_granted_takes_nothing_after_its_rele
     let late = call(args("once", "0")).await;
     assert_eq!(late.word(), "withdrawn");
     assert_eq!(script.value("s:k").await, "");
+}
+
+#[tokio::test]
+async fn an_earlier_copy_of_an_ask_that_was_granted_changes_nothing_of_what_was_extended() {
+    let script = Script::start().await;
+    let request = format!("{CLIENT}1");
+    let ask = |repeated: &'static str| ["once", &request, "", "o", "0", "owner", repeated];
+    let mut granted = script.call("acquire", &["s:a"], &ask("1")).await.expect("answered");
+    let token = granted.text().expect("a token");
+    let extended = script.call("extend", &["s:a"], &["5000", "owner", &token, ""]).await;
+    assert_eq!(extended.expect("answered").integer().expect("a number"), 0);
+    let late = script.call("acquire", &["s:a"], &ask("0")).await.expect("answered");
+    assert_eq!(late.word(), "withdrawn");
+    let left = script.server.command(&["PTTL", "s:a"]).await.expect("answered");
+    let left: i64 = left.trim().parse().expect("ms");
+    assert!((0..=5000).contains(&left), "{left}");
+}
+
+#[tokio::test]
+async fn an_owners_lease_that_came_by_an_expiry_is_found_by_its_owner() {
+    let script = Script::start().await;
+    script.guard("once", 1, &["s:a"]).await.expect("free");
+    let waiter = format!("{CLIENT}2");
+    let ask = |manner: &'static str| [manner, &waiter, "30000", "o", "0", "owner", "0"];
+    let waits = script.call("acquire", &["s:a"], &ask("queue")).await.expect("answered");
+    assert_eq!(waits.word(), "blocked");
+    // As an expiry does, it tells nobody.
+    script.server.command(&["DEL", "s:a"]).await.expect("answered");
+    let granted = script.call("acquire", &["s:a"], &ask("again")).await.expect("answered");
+    assert_eq!(granted.word(), "granted");
+    let freed = script.call("free_owned", &[], &["9999999999999999", "owner", "0", "500"]).await;
+    assert_eq!(freed.expect("done").unsigned().expect("a number"), 1, "the owner's index has it");
 }
 
 #[tokio::test]

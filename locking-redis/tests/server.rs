@@ -234,7 +234,7 @@ async fn a_user_with_rights_to_its_namespace_alone_can_lock() {
     let rules = "~medusa_lock:* &medusa_lock:* -@all +eval +evalsha +script|load +subscribe +unsubscribe \
                  +publish +get +mget +set +del +exists +pexpire +persist +pttl +time +scan \
                  +incr +ping +hello +auth +select +client +quit +lpush +rpush +lpop +lrem +lpos +lindex \
-                 +zadd +zrem +zrange +zremrangebyscore +zcard";
+                 +zadd +zrem +zrange +zremrangebyscore +zcard +zscore";
     let mut words = vec!["ACL", "SETUSER", "locks", "on", ">secret"];
     words.extend(rules.split_whitespace());
     asked(&server, &words).await;
@@ -251,6 +251,10 @@ async fn a_user_with_rights_to_its_namespace_alone_can_lock() {
     waiting.await.expect("no panic").expect("granted");
     assert_eq!(module.list().await.expect("answered").len(), 1);
     assert_eq!(module.release_all().owner("o").await.expect("answered"), 1);
+
+    // One that is about to end is looked at more closely.
+    module.acquire("a").owner("o").expire(Duration::from_millis(300)).await.expect("free");
+    module.acquire(["a", "b"]).owner("o").await.expect("its own, and free");
 }
 
 #[tokio::test]

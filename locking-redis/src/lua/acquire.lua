@@ -1,5 +1,5 @@
 -- acquire: takes all keys of a request, or none. Arguments: manner, request, ms, kind, spare, owner,
--- repeated.
+-- repeated; and if that is '1', for how many ms a copy may still be on its way.
 --
 -- manner 'once'    leaves nothing behind if a key is held
 --        'queue'   then waits in the queue of the first key that blocks
@@ -28,6 +28,9 @@ local function acquire(keys, args)
   names[count + 2] = NS .. '\0t'
   local values = get_all(names)
   if values[count + 1] then
+    -- An earlier copy than the one that was granted: what that one got has been told, and may have been
+    -- extended since.
+    if args[7] ~= '1' then return { 'withdrawn' } end
     for i = 1, count do
       if standing(values[i], e) ~= 'mine' then return { 'withdrawn' } end
     end
@@ -131,14 +134,14 @@ local function acquire(keys, args)
   end
   if e.kind == 'o' and #noted > 0 then note_owner(e.owner, noted, e.ms) end
   if args[7] == '1' then
-    redis.call('SET', withdrawn_of(e.request), '1', 'PX', WITHDRAWN_TERM)
+    redis.call('SET', withdrawn_of(e.request), '1', 'PX', args[8] or WITHDRAWN_TERM)
   end
   return reply
 end
 
 -- withdraw: takes a request back: out of the queues, and what it was granted. Arguments: unsure,
--- request, ms, kind, spare, owner. unsure '1': an answer to it was lost, so it may still be on its way,
--- and is refused when it comes.
+-- request, ms, kind, spare, owner, and for how many ms it may still be on its way. unsure '1': an answer to
+-- it was lost, so it may be, and is refused when it comes.
 local function withdraw(keys, args)
   local e = {
     request = args[2], ms = args[3], kind = args[4], spare = args[5], owner = args[6], keys = keys,
@@ -146,7 +149,7 @@ local function withdraw(keys, args)
   unqueue(e, entry_text(e))
   -- After a write that needs no memory: from there on a server that is full refuses none.
   if args[1] == '1' then
-    redis.call('SET', withdrawn_of(e.request), '1', 'PX', WITHDRAWN_TERM)
+    redis.call('SET', withdrawn_of(e.request), '1', 'PX', args[7] or WITHDRAWN_TERM)
   end
   local freed = {}
   for i = 1, #keys do

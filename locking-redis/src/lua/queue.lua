@@ -121,7 +121,11 @@ local function hand_on(key, asking)
     if blocking then
       move_on(text, e, e.keys[blocking], values[blocking])
     elseif e.request == asking then
-      if take_free(e, e.ms, values) then return end
+      local token, taken = take_free(e, e.ms, values)
+      if token then
+        if e.kind == 'o' then note_owner(e.owner, taken, e.ms) end
+        return
+      end
     else
       local ms = short(e.ms)
       local token, taken = take_free(e, ms, values)
