@@ -11,13 +11,15 @@
 -- for a request for several keys. request: the 16 characters of the client that asked, and a count.
 -- owner: '' for none. expires: by the server's clock; 'infinity' for a lease without expiry.
 
+-- unconfirmed: granted from the queue, for a moment; its client hasn't said yet that it heard of it.
 CREATE TABLE locking (
-    key     text COLLATE "C" PRIMARY KEY,
-    token   bigint NOT NULL,
-    kind    "char" NOT NULL,
-    request text COLLATE "C" NOT NULL,
-    owner   text COLLATE "C" NOT NULL,
-    expires timestamptz NOT NULL
+    key         text COLLATE "C" PRIMARY KEY,
+    token       bigint NOT NULL,
+    kind        "char" NOT NULL,
+    request     text COLLATE "C" NOT NULL,
+    owner       text COLLATE "C" NOT NULL,
+    expires     timestamptz NOT NULL,
+    unconfirmed boolean NOT NULL DEFAULT false
 ) WITH (fillfactor = 70, autovacuum_vacuum_scale_factor = 0, autovacuum_vacuum_threshold = 2000,
         autovacuum_vacuum_cost_delay = 0, autovacuum_analyze_scale_factor = 0.5);
 

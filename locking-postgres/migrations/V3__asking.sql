@@ -51,7 +51,8 @@ BEGIN
         v_token := locking_draw(p_least);
         IF v_first.logged THEN
             INSERT INTO locking
-                VALUES (p_key, v_token, v_first.kind, v_first.request, v_first.owner, locking_expiry(v_ms));
+                VALUES (p_key, v_token, v_first.kind, v_first.request, v_first.owner, locking_expiry(v_ms),
+                        v_first.request IS DISTINCT FROM p_asking);
         ELSE
             INSERT INTO locking_guard
                 VALUES (p_key, v_token, v_first.kind, v_first.request, v_first.owner, locking_expiry(v_ms),
@@ -123,7 +124,7 @@ END $$;
 -- lost, so that one may still be on its way. Once this one is granted it takes nothing any more: it could
 -- come when all is released.
 CREATE FUNCTION locking_ask(
-    p_client integer, p_logged boolean, p_manner text, p_repeated boolean, p_request text, p_kind "char",
+    p_patience integer, p_client integer, p_logged boolean, p_manner text, p_repeated boolean, p_request text, p_kind "char",
     p_owner text, p_ms bigint, p_keys text[], p_grants_from timestamptz, p_least bigint,
     OUT blocked integer, OUT tokens bigint[], OUT taken boolean[], OUT ends_in bigint, OUT holder text,
     OUT newest bigint
@@ -191,7 +192,9 @@ BEGIN
             v_waits_at := i;
         END IF;
     END LOOP;
-    IF v_withdrawn AND cardinality(v_mine) < v_count THEN
+    -- An earlier copy than the one that was granted, too: what that one got has been told, and may have been
+    -- extended since.
+    IF v_withdrawn AND (NOT p_repeated OR cardinality(v_mine) < v_count) THEN
         blocked := -1;
         RETURN;
     END IF;
@@ -216,21 +219,24 @@ BEGIN
             END LOOP;
         END IF;
         -- A grant from the queue was short, and one whose answer got lost was earlier: confirmed, it has
-        -- its whole expiry from now.
+        -- its whole expiry from now. More than that where its owner entered it again meanwhile.
         IF v_mine <> '{}' THEN
-            UPDATE locking SET expires = locking_expiry(p_ms) WHERE key = ANY (v_mine) AND request = p_request;
+            UPDATE locking SET expires = greatest(expires, locking_expiry(p_ms)), unconfirmed = false
+                WHERE key = ANY (v_mine) AND request = p_request;
             UPDATE locking_guard SET expires = locking_expiry(p_ms), client = p_client
                 WHERE key = ANY (v_mine) AND request = p_request;
         END IF;
-        IF v_own <> '{}' AND p_ms IS NOT NULL THEN
-            UPDATE locking SET expires = locking_expiry(p_ms)
-                WHERE key = ANY (v_own) AND expires < locking_expiry(p_ms);
+        -- Re-entry: a longer expiry extends, a shorter or absent one changes nothing. But of a grant that isn't
+        -- confirmed nobody was told yet: who enters it has it for as long as was asked for now.
+        IF v_own <> '{}' THEN
+            UPDATE locking SET expires = locking_expiry(p_ms), unconfirmed = false
+                WHERE key = ANY (v_own) AND expires < locking_expiry(p_ms) AND (p_ms IS NOT NULL OR unconfirmed);
         END IF;
         IF p_manner IN ('queue', 'again') THEN
             DELETE FROM locking_queue WHERE request = p_request;
         END IF;
         IF p_repeated THEN
-            PERFORM locking_refuse(p_request);
+            PERFORM locking_refuse(p_request, p_patience);
         END IF;
         RETURN;
     END IF;
@@ -300,11 +306,13 @@ BEGIN
         CASE WHEN cardinality(p_keys) > 1 THEN p_keys END, false, p_moves, clock_timestamp());
 END $$;
 
--- From here on a request takes nothing any more, also where it arrives late.
-CREATE FUNCTION locking_refuse(p_request text) RETURNS void
+-- From here on a request takes nothing any more, also where it arrives late. p_patience: three quarters of what
+-- its client gives a statement; its connection is given up after twice that.
+CREATE FUNCTION locking_refuse(p_request text, p_patience integer) RETURNS void
     LANGUAGE plpgsql AS $$
 BEGIN
-    INSERT INTO locking_withdrawn VALUES (p_request, clock_timestamp() + interval '10 s')
+    INSERT INTO locking_withdrawn
+        VALUES (p_request, clock_timestamp() + greatest(10000, 6 * p_patience) * interval '1 ms')
         ON CONFLICT (request) DO UPDATE SET until = excluded.until;
 END $$;
 
@@ -366,7 +374,7 @@ BEGIN
         SELECT * INTO v_grants_from, v_least FROM locking_begin_epoch();
     END IF;
     SELECT * INTO blocked, tokens, taken, ends_in, holder, newest FROM locking_ask(
-        p_client, p_logged, p_manner, p_repeated, p_request, p_kind::"char", p_owner, p_ms, p_keys,
+        p_patience, p_client, p_logged, p_manner, p_repeated, p_request, p_kind::"char", p_owner, p_ms, p_keys,
         v_grants_from, v_least);
 END $$;
 
@@ -444,7 +452,7 @@ BEGIN
         CONTINUE WHEN p_requests[i] = ANY (v_granted);
         request := p_requests[i];
         SELECT * INTO blocked, tokens, taken, ends_in, holder, newest FROM locking_ask(
-            p_client, p_logged, p_manners[i], p_repeated[i], p_requests[i], p_kinds[i]::"char", p_owners[i],
+            p_patience, p_client, p_logged, p_manners[i], p_repeated[i], p_requests[i], p_kinds[i]::"char", p_owners[i],
             p_ms[i], ARRAY[p_keys[i]], v_grants_from, v_least);
         RETURN NEXT;
     END LOOP;

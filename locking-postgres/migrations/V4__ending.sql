@@ -14,7 +14,8 @@ CREATE FUNCTION locking_commit_release(p_last timestamptz, p_owned boolean) RETU
     RETURN locking_commit_safely(
         coalesce(p_owned, false) OR coalesce(p_last > clock_timestamp() + interval '60 s', false));
 
--- Gives back one key, like locking_release. p_logged: in which table to look first.
+-- Gives back one key, like locking_release. p_logged: in which table to look first. A guard of one key that isn't
+-- given back by its own client, which names its origin, may have been passed on there since: that client is told.
 CREATE FUNCTION locking_release_one(
     p_most integer, p_patience integer, p_logged boolean, p_key text, p_owner text, p_token bigint, p_origin text
 ) RETURNS boolean
@@ -25,14 +26,16 @@ DECLARE
     v_expires  timestamptz;
     v_waits    boolean;
     v_is_guard boolean;
+    v_request  text;
+    v_client   integer;
     v_safely   text;
 BEGIN
     PERFORM locking_enter(ARRAY[p_key], p_most, p_patience);
     IF NOT p_logged AND p_owner IS NULL THEN
         DELETE FROM locking_guard
             WHERE key = p_key AND kind <> 'r' AND (token = p_token OR request = p_origin AND token < p_token)
-            RETURNING expires, EXISTS (SELECT FROM locking_queue q WHERE q.key = p_key), true
-            INTO v_expires, v_waits, v_is_guard;
+            RETURNING expires, EXISTS (SELECT FROM locking_queue q WHERE q.key = p_key), true, request, client
+            INTO v_expires, v_waits, v_is_guard, v_request, v_client;
     END IF;
     IF v_expires IS NULL THEN
         DELETE FROM locking WHERE key = p_key AND CASE
@@ -46,8 +49,11 @@ BEGIN
     IF v_expires IS NULL AND p_logged AND p_owner IS NULL THEN
         DELETE FROM locking_guard
             WHERE key = p_key AND kind <> 'r' AND (token = p_token OR request = p_origin AND token < p_token)
-            RETURNING expires, EXISTS (SELECT FROM locking_queue q WHERE q.key = p_key), true
-            INTO v_expires, v_waits, v_is_guard;
+            RETURNING expires, EXISTS (SELECT FROM locking_queue q WHERE q.key = p_key), true, request, client
+            INTO v_expires, v_waits, v_is_guard, v_request, v_client;
+    END IF;
+    IF p_origin = '' AND v_client <> 0 THEN
+        PERFORM pg_notify('locking_' || v_client, concat_ws(' ', 'revoked', v_request, p_key));
     END IF;
     IF v_waits THEN
         -- The token of who is next would else wait for the disk.
@@ -62,7 +68,7 @@ END $$;
 -- Gives keys back, whatever number of leases they are of. p_owners: NULL for the release of just the hold
 -- with that token; else whose leases may be freed, '' for anonymous ones. Tries every key; answers for each
 -- whether it was held so: of two that mean one hold, the first gave it back. All are removed before the first
--- is handed on.
+-- is handed on. p_origins: NULL for the keys of a lease on several, which are never passed on.
 CREATE FUNCTION locking_release(
     p_most integer, p_patience integer, p_keys text[], p_owners text[], p_tokens bigint[], p_origins text[]
 ) RETURNS boolean[]
@@ -75,19 +81,22 @@ DECLARE
     v_guards text[];
     v_last   timestamptz;
     v_owned  boolean;
+    v_told   text[];
     v_done   boolean[] := array_fill(false, ARRAY[cardinality(p_keys)]);
 BEGIN
     PERFORM locking_enter(p_keys, p_most, p_patience);
     SELECT array_agg(f.at), array_agg(f.key) FILTER (WHERE f.logged), array_agg(f.key) FILTER (WHERE NOT f.logged),
-           max(f.expires) FILTER (WHERE f.logged), bool_or(f.kind = 'o')
-        INTO v_at, v_logged, v_guards, v_last, v_owned
-        FROM (SELECT DISTINCT ON (m.key) m.at, m.key, h.logged, h.kind, h.expires
+           max(f.expires) FILTER (WHERE f.logged), bool_or(f.kind = 'o'),
+           array_agg(f.key) FILTER (WHERE f.is_told)
+        INTO v_at, v_logged, v_guards, v_last, v_owned, v_told
+        FROM (SELECT DISTINCT ON (m.key) m.at, m.key, h.logged, h.kind, h.expires,
+                     m.owner IS NULL AND m.origin = '' AND h.client <> 0 AS is_told
         FROM unnest(p_keys, p_owners, p_tokens, p_origins) WITH ORDINALITY AS m (key, owner, token, origin, at)
         CROSS JOIN LATERAL (
-            (SELECT l.token, l.kind, l.request, l.owner, l.expires, true AS logged
+            (SELECT l.token, l.kind, l.request, l.owner, l.expires, 0 AS client, true AS logged
                 FROM locking l WHERE l.key = m.key LIMIT 1)
             UNION ALL
-            (SELECT g.token, g.kind, g.request, g.owner, g.expires, false
+            (SELECT g.token, g.kind, g.request, g.owner, g.expires, g.client, false
                 FROM locking_guard g WHERE g.key = m.key LIMIT 1)
         ) h
         WHERE h.expires > clock_timestamp() AND h.kind <> 'r' AND CASE
@@ -101,6 +110,10 @@ BEGIN
     PERFORM locking_commit_release(v_last, v_owned);
     IF v_logged IS NOT NULL THEN
         DELETE FROM locking WHERE key = ANY (v_logged);
+    END IF;
+    IF v_told IS NOT NULL THEN
+        PERFORM pg_notify('locking_' || g.client, concat_ws(' ', 'revoked', g.request, g.key))
+            FROM locking_guard g WHERE g.key = ANY (v_told);
     END IF;
     IF v_guards IS NOT NULL THEN
         DELETE FROM locking_guard WHERE key = ANY (v_guards);
@@ -150,7 +163,7 @@ BEGIN
             SELECT n.lease FROM unnest(p_leases, v_done) AS n (lease, done) WHERE NOT n.done);
     FOR i IN 1..coalesce(cardinality(v_at), 0) LOOP
         IF v_logged THEN
-            UPDATE locking SET expires = locking_expiry(p_ms[v_at[i]]),
+            UPDATE locking SET expires = locking_expiry(p_ms[v_at[i]]), unconfirmed = false,
                     token = p_tokens[v_at[i]],
                     owner = CASE kind WHEN 'g' THEN p_owners[v_at[i]] ELSE owner END
                 WHERE key = p_keys[v_at[i]]
@@ -200,7 +213,7 @@ BEGIN
     PERFORM locking_enter(p_keys, p_most, p_patience);
     DELETE FROM locking_queue WHERE request = p_request;
     IF p_unsure THEN
-        PERFORM locking_refuse(p_request);
+        PERFORM locking_refuse(p_request, p_patience);
     END IF;
     FOR v_key, v_until, v_kind IN
         DELETE FROM locking WHERE key = ANY (p_keys) AND request = p_request RETURNING key, expires, kind

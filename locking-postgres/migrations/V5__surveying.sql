@@ -7,7 +7,7 @@ CREATE FUNCTION locking_list(p_after text, p_page integer) RETURNS TABLE (
     LANGUAGE sql SET search_path FROM CURRENT AS $$
     SELECT h.key, h.token, h.kind::text, h.request, h.owner,
            CASE WHEN h.expires <> 'infinity'
-                THEN ceil(extract(epoch FROM h.expires - clock_timestamp()) * 1000)::bigint END
+                THEN greatest(ceil(extract(epoch FROM h.expires - clock_timestamp()) * 1000), 0)::bigint END
     FROM locking_held h
     WHERE h.key > p_after AND h.expires > clock_timestamp() AND h.kind <> 'r' AND NOT locking_is_dead(h.client)
     ORDER BY h.key LIMIT p_page
@@ -20,7 +20,7 @@ CREATE FUNCTION locking_inspect(p_key text) RETURNS TABLE (
     LANGUAGE sql SET search_path FROM CURRENT AS $$
     SELECT h.key, h.token, h.kind::text, h.request, h.owner,
            CASE WHEN h.expires <> 'infinity'
-                THEN ceil(extract(epoch FROM h.expires - clock_timestamp()) * 1000)::bigint END
+                THEN greatest(ceil(extract(epoch FROM h.expires - clock_timestamp()) * 1000), 0)::bigint END
     FROM locking_held h
     WHERE h.key = p_key AND h.expires > clock_timestamp() AND h.kind <> 'r' AND NOT locking_is_dead(h.client)
 $$;

@@ -17,18 +17,26 @@ struct Meant {
     /// Whose lease may be freed, empty for an anonymous one; `None`: just the hold with the token.
     of: Option<String>,
     token: i64,
-    /// The request of a guard that may have been passed on since; empty for none.
-    origin: String,
+    /// The request of a guard that may have been passed on since; empty where this client knows of none; `None`
+    /// for what is never passed on.
+    origin: Option<String>,
 }
 
 impl Meant {
-    fn as_a_lease(leased: &LeasedKey, origin: Option<&AskId>) -> Self {
-        Self {
+    /// The keys of a lease.
+    fn all_of<'a>(
+        keys: impl ExactSizeIterator<Item = &'a LeasedKey>,
+        origin: Option<&AskId>,
+    ) -> Vec<Self> {
+        let origin = origin.map_or("", AskId::as_str);
+        let origin = (keys.len() == 1).then(|| origin.to_owned());
+        let meant = |leased: &LeasedKey| Self {
             key: leased.key.as_str().to_owned(),
             of: None,
             token: token(leased),
-            origin: origin.map_or_else(String::new, |origin| origin.as_str().to_owned()),
-        }
+            origin: origin.clone(),
+        };
+        keys.map(meant).collect()
     }
 }
 
@@ -38,7 +46,7 @@ pub(crate) struct Release(Vec<Meant>);
 
 impl Release {
     pub(crate) fn of_lease(taken: &[&LeasedKey], origin: Option<&AskId>) -> Self {
-        Self(taken.iter().map(|leased| Meant::as_a_lease(leased, origin)).collect())
+        Self(Meant::all_of(taken.iter().copied(), origin))
     }
 
     pub(crate) fn of_owner(keys: &KeySet, of: Option<&OwnerId>) -> Self {
@@ -46,7 +54,7 @@ impl Release {
             key: key.as_str().to_owned(),
             of: Some(owner(of)),
             token: 0,
-            origin: String::new(),
+            origin: None,
         };
         Self(keys.iter().map(meant).collect())
     }
@@ -120,7 +128,7 @@ pub(crate) struct Extend {
 
 impl Extend {
     pub(crate) fn new(lease: &Lease, expiry: Expiry, origin: Option<&AskId>) -> Self {
-        let meant = lease.keys().iter().map(|leased| Meant::as_a_lease(leased, origin)).collect();
+        let meant = Meant::all_of(lease.keys().iter(), origin);
         Self { meant, holder: owner(lease.owner.as_ref()), ms: millis(expiry) }
     }
 }

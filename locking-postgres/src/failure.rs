@@ -109,7 +109,7 @@ impl Failure {
 impl From<DriverError> for Failure {
     fn from(error: DriverError) -> Self {
         let outcome = match error.as_db_error() {
-            Some(said) if is_full(said.code()) => Self::Full,
+            Some(said) if is_rolled_back(said) && is_full(said.code()) => Self::Full,
             Some(said) if is_rolled_back(said) => Self::Refused,
             // Timed out, cut off, ended by the server: nobody knows.
             _ => Self::Unknown,

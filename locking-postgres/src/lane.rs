@@ -160,6 +160,10 @@ async fn send_waiting<B: Batch>(mut sender: Sender<B>) {
             // One that can't be carried out refuses all: each is asked for by itself.
             Err(Failure::Refused(_) | Failure::Full(_)) if operations.len() > 1 => {
                 for (operation, tell) in operations.iter().zip(tellers) {
+                    // Taken back meanwhile; and that may be forgotten by the time that this would arrive.
+                    if tell.is_closed() {
+                        continue;
+                    }
                     let _ = tell.send(send_one(&lane.batch, operation).await);
                 }
             }

@@ -30,7 +30,9 @@ pub(crate) struct Store {
     guards: Option<Arc<Lane<Acquiring>>>,
     lease_ends: Arc<Lane<Releasing>>,
     guard_ends: Arc<Lane<Releasing>>,
-    extensions: Arc<Lane<Extending>>,
+    lease_extensions: Arc<Lane<Extending>>,
+    /// By themselves: a grant from the queue has to be confirmed soon, and doesn't wait for a disk.
+    guard_extensions: Arc<Lane<Extending>>,
 }
 
 impl Store {
@@ -50,14 +52,18 @@ impl Store {
             let database = Arc::clone(&database);
             Lane::new(Releasing { database, logged }, WIDTH, most, runtime.clone())
         };
-        let extending = Extending { database: Arc::clone(&database) };
+        let extending = || {
+            let database = Arc::clone(&database);
+            Lane::new(Extending { database }, 1, most, runtime.clone())
+        };
         Self {
             id,
             leases: acquiring(true),
             guards: looks.is_none().then(|| acquiring(false)),
             lease_ends: releasing(true),
             guard_ends: releasing(looks.is_some()),
-            extensions: Lane::new(extending, 1, most, runtime.clone()),
+            lease_extensions: extending(),
+            guard_extensions: extending(),
             looks,
             database,
         }
@@ -165,7 +171,8 @@ impl LineStore for Store {
     }
 
     async fn extend(&self, lease: &Lease, expiry: Expiry, origin: Option<&AskId>) -> Result<()> {
-        let done = self.extensions.call(Extend::new(lease, expiry, origin)).await;
+        let lane = if origin.is_some() { &self.guard_extensions } else { &self.lease_extensions };
+        let done = lane.call(Extend::new(lease, expiry, origin)).await;
         self.all_held(done, lease.keys().iter())
     }
 

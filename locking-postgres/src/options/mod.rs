@@ -17,6 +17,9 @@ pub use self::takeover::TakeoverOptions;
 pub use self::tls::{TlsMode, TlsOptions};
 pub(crate) use self::written::Written;
 
+/// The longest `command_timeout`.
+const LONGEST_COMMAND: Duration = Duration::from_secs(60);
+
 /// What can be set in a configuration's `options`.
 ///
 /// There the server is said either by `url`, as in [`new`](Self::new), or by `host`, `port` (default:
@@ -39,7 +42,7 @@ pub struct PostgresOptions {
     /// address's `connect_timeout`, else 3 s.
     pub connect_timeout: Duration,
     /// How long a statement may take before its outcome counts as unknown, and how long it may wait for a
-    /// connection of the pool before that; longer than zero. Default: 2 s.
+    /// connection of the pool before that; longer than zero, a minute at most. Default: 2 s.
     pub command_timeout: Duration,
     /// How long guards and jobs wait when they don't say. Default: 5 s.
     pub wait_locking_timeout: Duration,
@@ -106,6 +109,9 @@ impl PostgresOptions {
             if duration.is_zero() {
                 return Err(option(name, "it has to be longer than zero"));
             }
+        }
+        if self.command_timeout > LONGEST_COMMAND {
+            return Err(option("command_timeout", "it has to be a minute at most"));
         }
         if self.default_retry_interval > self.maximum_retry_interval {
             let problem = "it is longer than `maximum_retry_interval`";

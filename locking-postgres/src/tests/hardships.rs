@@ -1,5 +1,7 @@
 //! Providers in situations that the contract suite doesn't make.
 
+use std::future::IntoFuture;
+use std::sync::Arc;
 use std::time::Duration;
 
 use deadpool_postgres::Pool;
@@ -93,6 +95,103 @@ async fn of_two_releases_in_one_statement_the_first_gave_the_hold_back() {
     );
     assert_eq!(released.await, "{t,t,f}");
     provider.close().await.expect("closed");
+}
+
+/// For how long a key is still held, in seconds; `inf` for ever.
+async fn held_for(server: &Postgres) -> f64 {
+    let left = "SELECT CASE WHEN expires = 'infinity' THEN 'inf' \
+                ELSE extract(epoch FROM expires - clock_timestamp())::text END FROM locking.locking";
+    execute(server, left).await.parse().expect("seconds")
+}
+
+/// Asks for `k` by its owner's lease.
+async fn enter(server: &Postgres, manner: &str, repeated: bool, request: &str, ms: &str) -> String {
+    let acquire = format!(
+        "SELECT blocked FROM locking.locking_acquire(
+             16, 1000, 0, true, '{manner}', {repeated}, '{request}', 'o', 'owner', {ms}, '{{k}}')"
+    );
+    execute(server, &acquire).await
+}
+
+#[tokio::test]
+async fn an_ask_that_is_repeated_leaves_its_owner_what_it_entered_for_longer_meanwhile() {
+    let server = server().await;
+    assert_eq!(enter(&server, "once", false, "first", "5000").await, "0");
+    assert_eq!(enter(&server, "once", false, "second", "60000").await, "0");
+    // The answer to the first was lost.
+    assert_eq!(enter(&server, "once", true, "first", "5000").await, "0");
+    let left = held_for(&server).await;
+    assert!(left > 50.0, "{left}");
+}
+
+#[tokio::test]
+async fn an_earlier_copy_of_an_ask_that_was_granted_changes_nothing_of_what_was_extended() {
+    let server = server().await;
+    assert_eq!(enter(&server, "once", true, "first", "NULL").await, "0");
+    execute(
+        &server,
+        r#"SELECT locking.locking_extend(
+               16, 1000, '{1}', '{k}', ARRAY[(SELECT token FROM locking.locking)], '{""}', '{owner}', '{5000}')"#,
+    )
+    .await;
+    assert_eq!(enter(&server, "once", false, "first", "NULL").await, "-1");
+    let left = held_for(&server).await;
+    assert!(left <= 5.0, "{left}");
+}
+
+#[tokio::test]
+async fn who_enters_a_grant_that_nobody_has_heard_of_keeps_it_as_was_asked() {
+    let server = server().await;
+    execute(
+        &server,
+        "SELECT locking.locking_acquire(16, 1000, 0, true, 'once', false, 'other', 'o', 'other', 30000, '{k}')",
+    )
+    .await;
+    assert_eq!(enter(&server, "queue", false, "waiter", "60000").await, "1");
+    execute(
+        &server,
+        r#"SELECT locking.locking_release(16, 1000, '{k}', '{other}', '{0}', '{""}')"#,
+    )
+    .await;
+    let left = held_for(&server).await;
+    assert!(left <= 0.3, "it was handed on, for a moment: {left}");
+    assert_eq!(enter(&server, "once", false, "entering", "NULL").await, "0");
+    assert!(held_for(&server).await.is_infinite(), "until it is released");
+    // Once it was told, an absent expiry changes nothing.
+    assert_eq!(enter(&server, "once", false, "brief", "NULL").await, "0");
+    execute(
+        &server,
+        r#"SELECT locking.locking_extend(
+               16, 1000, '{1}', '{k}', ARRAY[(SELECT token FROM locking.locking)], '{""}', '{owner}', '{5000}')"#,
+    )
+    .await;
+    assert_eq!(enter(&server, "once", false, "again", "NULL").await, "0");
+    let left = held_for(&server).await;
+    assert!(left <= 5.0, "{left}");
+}
+
+#[tokio::test]
+async fn a_client_whose_guard_another_one_gives_back_is_told() {
+    let server = server().await;
+    let client = async || LockingModule::with_provider(Arc::new(provider(options(&server)).await));
+    let (own, other) = (client().await, client().await);
+    for with_another in [false, true] {
+        let guard = own.lock("k").await.expect("free");
+        let lease = guard.context().lease().clone();
+        if with_another {
+            let also = other.acquire("l").await.expect("free");
+            let both = (other.release_lease(&lease), other.release_lease(&also));
+            let (one, two) = tokio::join!(both.0.into_future(), both.1.into_future());
+            assert!(one.expect("answered") && two.expect("answered"));
+        } else {
+            assert!(other.release_lease(&lease).await.expect("answered"));
+        }
+        // Long before its next renewal.
+        timeout(Duration::from_secs(3), guard.lost()).await.expect("told");
+    }
+    for module in [own, other] {
+        module.close(Duration::from_secs(1)).await.expect("closed");
+    }
 }
 
 #[tokio::test]
