@@ -125,6 +125,7 @@ pub const CASES: &[Case] = cases! {
     extend::a_waiter_does_not_get_an_extended_key_at_its_old_expiry [2, 12];
 
     release_all::an_owners_leases_are_freed_and_counted [12];
+    release_all::an_owners_leases_that_were_waited_for_are_freed_too [12];
     release_all::without_an_owner_every_lease_is_freed_and_no_guard [12];
     release_all::what_runs_is_freed_when_asked_for_and_learns_it [12, 22];
     release_all::a_job_that_is_freed_by_force_is_cancelled [9, 22];

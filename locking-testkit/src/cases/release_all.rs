@@ -25,6 +25,25 @@ pub(crate) async fn an_owners_leases_are_freed_and_counted(f: Fixture) {
     assert_eq!(f.a.release_all().owner("me").await.expect("answered"), 0, "nothing is left");
 }
 
+pub(crate) async fn an_owners_leases_that_were_waited_for_are_freed_too(f: Fixture) {
+    let (given_back, expired) = (f.key("given back"), f.key("expired"));
+    f.a.acquire(&given_back).owner("them").await.expect("free");
+    f.a.acquire(&expired).owner("them").expire(ms(600)).await.expect("free");
+    let waiting = [&given_back, &expired].map(|key| {
+        let (module, key) = (f.b.clone(), key.clone());
+        tokio::spawn(async move { module.acquire(key).owner("me").expire(LONG).wait(LONG).await })
+    });
+    a_moment().await;
+    assert!(f.a.release(&given_back).owner("them").await.expect("answered"));
+    for waiting in waiting {
+        within(LONG, "the waiter", waiting).await.expect("no panic").expect("granted");
+    }
+    assert_eq!(f.a.release_all().owner("me").await.expect("answered"), 2);
+    for key in [given_back, expired] {
+        assert!(is_free(&f.a, &key).await, "{key}");
+    }
+}
+
 pub(crate) async fn without_an_owner_every_lease_is_freed_and_no_guard(f: Fixture) {
     let (owned, anonymous, guarded) = (f.key("1"), f.key("2"), f.key("3"));
     f.a.acquire(&owned).owner("o").await.expect("free");

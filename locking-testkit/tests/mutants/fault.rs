@@ -62,6 +62,7 @@ pub(crate) enum Fault {
     LosesWakeUpsAtRegistration,
     MatchesOwnersByPrefix,
     MigratesOnce,
+    MissesAnOwnersLeasesThatWaited,
     NamesAnotherProvider,
     NamesTheLastBlockingKey,
     NeverExtendsOnReentry,
@@ -216,6 +217,10 @@ pub(crate) const MUTANTS: &[(Fault, &[&str])] = &[
         &["release::without_an_owner_anybodys_anonymous_lease_is_freed"],
     ),
     (Fault::FreesOwnedKeysWithoutAnOwner, &["release::without_an_owner_no_owned_key_is_freed"]),
+    (
+        Fault::MissesAnOwnersLeasesThatWaited,
+        &["release_all::an_owners_leases_that_were_waited_for_are_freed_too"],
+    ),
     (Fault::FreesSuccessorsToo, &["release_all::waiters_of_freed_keys_are_not_freed_with_them"]),
     (Fault::LooksBeforeItFrees, &["release_all::a_key_that_changes_hands_meanwhile_stays_held"]),
     (Fault::FreesWhatItLooksAt, &["cancellation::inspect_and_list"]),

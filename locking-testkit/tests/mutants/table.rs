@@ -9,7 +9,7 @@ use std::time::Duration;
 
 use locking_core::{
     AcquireRequest, Expiry, FencingToken, Hold as HoldOf, HoldKind, KeySet, LeasedKey, LockKey,
-    LossSignal, OwnerId,
+    LossSignal, OwnerId, WaitUntil,
 };
 use tokio::sync::Notify;
 use tokio::time::Instant;
@@ -41,6 +41,8 @@ pub(crate) struct Hold {
     guard: Option<LossSignal>,
     client: usize,
     count: usize,
+    /// Whether its request would have waited.
+    may_wait: bool,
 }
 
 #[derive(Debug)]
@@ -254,7 +256,9 @@ impl Table {
             _ => None,
         };
         let owner = request.owner.clone();
-        let hold = Hold { key: key.clone(), owner, token, expires, guard, client, count: 1 };
+        let may_wait = request.wait != WaitUntil::Now;
+        let key_held = key.clone();
+        let hold = Hold { key: key_held, owner, token, expires, guard, client, count: 1, may_wait };
         self.holds.insert(place, hold);
         LeasedKey::taken(key.clone(), FencingToken::new(token))
     }

@@ -174,7 +174,12 @@ impl Table {
                 Fault::ReleaseAllFreesGuards => true,
                 _ => scope.including_running || hold.guard.is_none(),
             };
-            owner && running && fault != Fault::ReleaseAllFreesNothing
+            let missed = match fault {
+                Fault::ReleaseAllFreesNothing => true,
+                Fault::MissesAnOwnersLeasesThatWaited => scope.owner.is_some() && hold.may_wait,
+                _ => false,
+            };
+            owner && running && !missed
         };
         let over = |hold: &Hold| hold.is_over() && fault != Fault::CountsExpiredHolds;
         let before = self.holds.len();
