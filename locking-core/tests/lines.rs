@@ -136,9 +136,12 @@ async fn a_request_that_nobody_polls_does_not_hold_up_those_behind_it() {
     answer.send(taken(&ask, 200)).expect("heard");
     assert_eq!(second.await.expect("no panic").expect("granted").lease.token().get(), 200);
 
-    // Polled after all, it is taken back, and waits like others.
+    // Polled after all, it asks once more, is taken back, and waits like others.
     let first = async { first.await.expect("granted").lease.token().get() };
     let answers = async {
+        let (again, manner, answer) = store.asked().await;
+        assert_eq!((again.id, manner), (early.id.clone(), Manner::Again));
+        answer.send(blocked(&ask, 200)).expect("heard");
         let (withdrawn, unsure, done) = store.withdrawn().await;
         assert_eq!((withdrawn.id, unsure), (early.id, true));
         done.send(Ok(())).expect("heard");
@@ -146,6 +149,55 @@ async fn a_request_that_nobody_polls_does_not_hold_up_those_behind_it() {
         answer.send(taken(&ask, 300)).expect("heard");
     };
     assert_eq!(tokio::join!(first, answers).0, 300);
+}
+
+#[tokio::test(start_paused = true)]
+async fn a_request_that_is_polled_late_has_what_it_was_granted_meanwhile() {
+    let (lines, mut store) = lines();
+    let mut first = Box::pin(lines.acquire(lease(&["k"], WaitUntil::Forever)));
+    let begins = poll_fn(|context| Poll::Ready(first.as_mut().poll(context).is_pending()));
+    assert!(begins.await, "it isn't answered yet");
+    let (early, _, answer) = store.asked().await;
+    answer.send(blocked(&early, 100)).expect("heard");
+    let second = acquire(&lines, lease(&["k"], WaitUntil::Forever));
+    let (_ask, _, _answer) = store.asked().await;
+    let answers = async {
+        let (again, _, answer) = store.asked().await;
+        // Its owner's other calls may have entered it, so that it isn't to be taken back.
+        answer.send(taken(&again, 200)).expect("heard");
+    };
+    let (first, ()) = tokio::join!(first, answers);
+    assert_eq!(first.expect("granted").lease.token().get(), 200);
+    store.is_silent(SECOND / 4).await;
+    second.abort();
+}
+
+#[tokio::test(start_paused = true)]
+async fn a_late_grant_that_is_refused_leaves_its_waiter_in_line_as_it_was() {
+    let (lines, mut store) = lines();
+    let holder = held(&lines, &mut store, "k", 100).await;
+    let request = guard(&["k"], WaitUntil::Forever);
+    let lost = loss_of(&request);
+    let waiting = acquire(&lines, request);
+    let (ask, _, answer) = store.asked().await;
+    let released = tokio::spawn({
+        let lines = Arc::clone(&lines);
+        async move { lines.release_lease(&holder).await }
+    });
+    let (_, given_back) = store.released_or_kept().await;
+    given_back.send(Ok(None)).expect("heard");
+    released.await.expect("no panic").expect("given back");
+    let newer = acquire(&lines, guard(&["k"], WaitUntil::Now));
+    let (newer_ask, _, newer_answer) = store.asked().await;
+    newer_answer.send(taken(&newer_ask, 300)).expect("heard");
+    newer.await.expect("no panic").expect("granted");
+    // Granted before, and over.
+    answer.send(taken(&ask, 200)).expect("heard");
+    let (anew, _, answer) = store.asked().await;
+    assert_eq!(lost.reason(), None);
+    answer.send(taken(&anew, 400)).expect("heard");
+    assert_eq!(waiting.await.expect("no panic").expect("granted").lease.token().get(), 400);
+    assert_eq!(lost.reason(), None);
 }
 
 #[tokio::test(start_paused = true)]
@@ -158,7 +210,8 @@ async fn a_request_that_is_polled_late_is_not_told_that_it_is_not_held_before_it
     answer.send(blocked(&early, 100)).expect("heard");
     let second = acquire(&lines, guard(&["k"], WaitUntil::Forever));
     let (_ask, _, _answer) = store.asked().await;
-    let refused = first.await.expect_err("the store doesn't take it back");
+    let (refused, _unanswered) = tokio::join!(first, store.asked());
+    let refused = refused.expect_err("the store doesn't say what became of it");
     assert!(matches!(refused, Error::UnknownOutcome { .. }), "{refused:?}");
     let (withdrawn, ..) = store.withdrawn().await;
     assert_eq!(withdrawn.id, early.id);

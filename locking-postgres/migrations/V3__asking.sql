@@ -192,7 +192,7 @@ BEGIN
             v_waits_at := i;
         END IF;
     END LOOP;
-    -- An earlier copy than the one that was granted, too: what that one got has been told, and may have been
+    -- The first copy, which came after the one that was granted, too: what that one got has been told, and may have been
     -- extended since.
     IF v_withdrawn AND (NOT p_repeated OR cardinality(v_mine) < v_count) THEN
         blocked := -1;

@@ -15,7 +15,7 @@ use crate::request::AcquireRequest;
 
 /// Speaks to the store for a line, as long as there is one: no waiter that comes or goes can leave a
 /// question half asked.
-pub(super) async fn run<S: LineStore>(mut watch: Watch<S>, _task: Task) {
+pub(super) async fn run<S: LineStore>(mut watch: Watch<S>) {
     let (lines, key) = (Arc::clone(&watch.lines), watch.key.clone());
     let bell = Arc::clone(&watch.bell);
     let store = lines.store();
@@ -67,6 +67,8 @@ pub(super) struct Watch<S: LineStore> {
     /// Whether it was spawned, and whether it has broken off, by who came first.
     first: Arc<OnceLock<First>>,
     has_left: bool,
+    /// Last: a close waits for what is taken back on that account, too.
+    _task: Task,
 }
 
 /// What came first.
@@ -78,13 +80,19 @@ pub(super) enum First {
 }
 
 impl<S: LineStore> Watch<S> {
-    pub(super) fn new(lines: &Arc<Lines<S>>, key: &LockKey, bell: &Arc<Notify>) -> Self {
+    pub(super) fn new(
+        lines: &Arc<Lines<S>>,
+        key: &LockKey,
+        bell: &Arc<Notify>,
+        task: Task,
+    ) -> Self {
         Self {
             lines: Arc::clone(lines),
             key: key.clone(),
             bell: Arc::clone(bell),
             first: Arc::default(),
             has_left: false,
+            _task: task,
         }
     }
 

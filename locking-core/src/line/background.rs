@@ -11,6 +11,7 @@ use super::store::LineStore;
 use crate::backoff::Backoff;
 use crate::error::{Error, Result};
 use crate::lease::Lease;
+use crate::time::Expiry;
 
 /// For how long something is still taken back after a close: then the store may be out of reach for good.
 const AFTER_CLOSE: Duration = Duration::from_secs(300);
@@ -51,9 +52,12 @@ impl Drop for Task {
     }
 }
 
+/// For how long something is taken back that has no end of its own, or of which none is known.
+const PATIENCE: Duration = Duration::from_secs(24 * 60 * 60);
+
 /// Takes an ask back, trying until the store answered or what it was granted has ended by itself: it may be
 /// carried out for as long as the store's [patience](LineStore::patience) after it was sent. What has no end of
-/// its own is tried for as long as it takes.
+/// its own is tried for a day.
 ///
 /// # Errors
 ///
@@ -63,8 +67,8 @@ pub(super) async fn withdraw<S: LineStore>(
     ask: &Ask,
     unsure: bool,
 ) -> Result<()> {
-    let within = ask.request.expiry.map(|expiry| expiry.get() + lines.store().patience());
-    let mut tries = Tries::within(within, lines);
+    let lasts = ask.request.expiry.map_or(PATIENCE, Expiry::get);
+    let mut tries = Tries::within(lasts + lines.store().patience(), lines);
     let mut unsure = unsure;
     loop {
         let done = lines.store().withdraw(ask, unsure).await;
@@ -85,7 +89,7 @@ pub(super) async fn release_lease<S: LineStore>(
     lease: &Lease,
     origin: Option<&AskId>,
 ) {
-    let mut tries = Tries::within(None, lines);
+    let mut tries = Tries::within(PATIENCE, lines);
     loop {
         let done = lines.store().release_lease(lease, origin).await;
         if tries.go_on(&done).await {
@@ -102,17 +106,16 @@ pub(super) async fn release_lease<S: LineStore>(
     }
 }
 
-/// Tries at growing intervals, for so long; `None`: until it succeeds.
+/// Tries at growing intervals, for so long.
 struct Tries<'a, S> {
     lines: &'a Lines<S>,
-    give_up: Option<Instant>,
+    give_up: Instant,
     backoff: Backoff,
 }
 
 impl<'a, S: LineStore> Tries<'a, S> {
-    fn within(patience: Option<Duration>, lines: &'a Lines<S>) -> Self {
-        let give_up = patience.map(|patience| Instant::now() + patience);
-        Self { lines, give_up, backoff: Backoff::default() }
+    fn within(patience: Duration, lines: &'a Lines<S>) -> Self {
+        Self { lines, give_up: Instant::now() + patience, backoff: Backoff::default() }
     }
 
     /// Whether another try may help; it is due when this answers.
@@ -120,10 +123,9 @@ impl<'a, S: LineStore> Tries<'a, S> {
         let Err(error) = done else { return false };
         let now = Instant::now();
         if self.lines.is_closed() {
-            let last = now + AFTER_CLOSE;
-            self.give_up = Some(self.give_up.map_or(last, |give_up| give_up.min(last)));
+            self.give_up = self.give_up.min(now + AFTER_CLOSE);
         }
-        if !error.is_retryable() || self.give_up.is_some_and(|give_up| give_up <= now) {
+        if !error.is_retryable() || now >= self.give_up {
             return false;
         }
         tracing::debug!(%error, "clean-up failed, trying again");

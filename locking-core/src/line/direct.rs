@@ -1,7 +1,7 @@
 use std::sync::Arc;
 
 use tokio::sync::oneshot;
-use tokio::time::Instant;
+use tokio::time::{Instant, sleep};
 
 use super::ask::{Answer, Manner};
 use super::background;
@@ -11,6 +11,7 @@ use super::place::{Place, at_deadline};
 use super::queue::Waiter;
 use super::store::LineStore;
 use super::undo::Undo;
+use crate::backoff::Backoff;
 use crate::error::{Error, Result};
 use crate::grant::Grant;
 use crate::key::LockKey;
@@ -75,7 +76,8 @@ impl<'a, S: LineStore> Direct<'a, S> {
             true
         });
         if !is_taken_over {
-            return self.start_anew(again, deadline).await;
+            // In a box: the usual one needs no room for it.
+            return Box::pin(self.start_anew(again, deadline)).await;
         }
         self.undo.take().map(Undo::settled);
         Place::new(lines, key, number, receiver).wait(deadline).await
@@ -83,23 +85,50 @@ impl<'a, S: LineStore> Direct<'a, S> {
 }
 
 impl<S: LineStore> Direct<'_, S> {
-    /// This wasn't polled for so long that the line asks without it. It is taken back, before anybody hears that
-    /// it isn't held, and waits like others.
+    /// This wasn't polled for so long that the line asks without it. It asks once more by itself: it may have been
+    /// granted meanwhile, and entered by its owner's other calls. If it wasn't, it is taken back, before anybody
+    /// hears that it isn't held, and waits like others.
     async fn start_anew(
         mut self,
         request: AcquireRequest,
         deadline: Option<Instant>,
     ) -> Result<Grant> {
         let lines = self.lines;
-        let undo = self.undo.as_ref().expect("it isn't settled");
-        let withdrawn = background::withdraw(lines, undo.ask(), true);
-        if !matches!(at_deadline(deadline, withdrawn).await, Some(Ok(()))) {
-            // Dropping this goes on with it.
-            let late = "the wait couldn't be taken back in time";
-            return Err(Error::unknown_outcome(lines.store().id(), late));
+        let ask = Arc::clone(self.undo.as_ref().expect("it isn't settled").ask());
+        let again = async {
+            let mut backoff = Backoff::default();
+            loop {
+                let sent = Moment::now();
+                match lines.store().ask(&ask, Manner::Again, true).await {
+                    Ok(Answer::Granted(grant)) => return Ok(Some((grant, sent))),
+                    Ok(_) => {
+                        background::withdraw(lines, &ask, true).await?;
+                        return Ok(None);
+                    }
+                    Err(error) if error.is_retryable() && !lines.is_closed() => {
+                        sleep(backoff.next_delay()).await;
+                    }
+                    Err(error) => return Err(error),
+                }
+            }
+        };
+        match at_deadline(deadline, again).await {
+            Some(Ok(Some((grant, sent)))) if !lines.is_closed() => {
+                self.undo.take().map(Undo::settled);
+                lines.hold(&ask, &grant, sent);
+                Ok(grant.with_counted_from(sent))
+            }
+            Some(Ok(None)) => {
+                self.undo.take().map(Undo::settled);
+                Box::pin(lines.in_line(request, deadline)).await
+            }
+            // Dropping this takes it back.
+            _ if lines.is_closed() => Err(Error::closed(lines.store().id())),
+            _ => {
+                let late = "the wait couldn't be taken back in time";
+                Err(Error::unknown_outcome(lines.store().id(), late))
+            }
         }
-        self.undo.take().map(Undo::settled);
-        Box::pin(lines.in_line(request, deadline)).await
     }
 }
 

@@ -295,7 +295,9 @@ impl<S: LineStore> Lines<S> {
                 held.loss.signal(LossReason::Revoked);
             }
             Some(held) => {
-                queue.hold(held);
+                if let Some(ended) = queue.hold(held) {
+                    ended.superseded();
+                }
             }
             None => {}
         }
@@ -308,9 +310,9 @@ impl<S: LineStore> Lines<S> {
         }
         let bell = Arc::new(Notify::new());
         queue.agent = Some(Arc::clone(&bell));
-        let (task, watch) = (self.tasks.begin(), Watch::new(self, key, &bell));
+        let watch = Watch::new(self, key, &bell, self.tasks.begin());
         let first = watch.first();
-        self.runtime.spawn(agent::run(watch, task));
+        self.runtime.spawn(agent::run(watch));
         // Else the runtime has ended.
         if *first.get_or_init(|| First::Spawned) == First::BrokeOff {
             queue.desert(self.store.id());

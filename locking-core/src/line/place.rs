@@ -89,8 +89,9 @@ impl<'a, S: LineStore> Place<'a, S> {
         answer: Result<Result<Grant>, oneshot::error::RecvError>,
     ) -> Result<Grant> {
         self.left = true;
-        // Nobody is left to answer where the runtime of the provider is gone.
-        answer.unwrap_or_else(|_| Err(Error::closed(self.lines.store().id())))
+        // The agent broke off while it took this back.
+        let unanswered = "the task that asks the store for this key has ended";
+        answer.unwrap_or_else(|_| Err(Error::unknown_outcome(self.lines.store().id(), unanswered)))
     }
 
     /// Leaves the line, and the store's queue, before the caller hears that its time is over: an error

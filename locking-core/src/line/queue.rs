@@ -183,24 +183,23 @@ impl LocalQueue {
         let Some(held) = held.filter(Held::is_fresh) else { return };
         if self.waiters.front().is_some_and(|head| stake.serves(head)) {
             self.stake = None;
-            if self.hold(held) {
+            if self.hold(held).is_none() {
                 self.give_to_head(provider, key);
             }
         }
     }
 
     /// Knows a guard from here on. The store has nothing left of one before, or it wouldn't have granted the key.
-    /// Of a grant that is heard of so late that the store has granted the key anew it has nothing left either;
-    /// answers whether it isn't one.
-    pub(super) fn hold(&mut self, held: Held) -> bool {
+    /// Answers a guard that was heard of so late that the store has granted the key anew: it has ended.
+    #[must_use]
+    pub(super) fn hold(&mut self, held: Held) -> Option<Held> {
         if self.held.as_ref().is_some_and(|newer| newer.was_granted_after(&held)) {
-            held.superseded();
-            return false;
+            return Some(held);
         }
         if let Some(before) = self.held.replace(held) {
             before.superseded();
         }
-        true
+        None
     }
 
     /// Gives the key that is held to the head of the line.
@@ -346,7 +345,8 @@ impl LocalQueue {
     ) {
         let session = grant.session.clone();
         if let Some(held) = Held::new(ask, grant.lease.token(), sent, None, session) {
-            if self.hold(held) {
+            // Else who waits asks anew.
+            if self.hold(held).is_none() {
                 self.give_to_head(provider, key);
             }
             return;
@@ -397,14 +397,15 @@ impl LocalQueue {
         next_ask: impl Fn(&AcquireRequest) -> Ask,
     ) -> Step {
         if let Some(direct) = self.stake.as_ref().filter(|_| self.is_asked_for_directly()) {
-            let (now, due) = (Instant::now(), direct.look_at + patience);
+            // Longer than one that is polled takes to find out that the store doesn't answer.
+            let (now, due) = (Instant::now(), direct.look_at + 4 * patience);
             if self.waiters.is_empty() {
                 return Step::Sleep(now + patience);
             }
             if due > now {
                 return Step::Sleep(due);
             }
-            // Nobody polls it any more, or the store is slow: the line asks by itself.
+            // Nobody polls it any more: the line asks by itself.
             self.stake = None;
         }
         if let Some(step) = self.withdraw_unwanted() {

@@ -28,7 +28,7 @@ local function acquire(keys, args)
   names[count + 2] = NS .. '\0t'
   local values = get_all(names)
   if values[count + 1] then
-    -- An earlier copy than the one that was granted: what that one got has been told, and may have been
+    -- The first copy, which comes after the one that was granted: what that one got was told, and may have been
     -- extended since.
     if args[7] ~= '1' then return { 'withdrawn' } end
     for i = 1, count do
