@@ -9,9 +9,9 @@ use crate::error::Error;
 use crate::lease::Lease;
 use crate::provider::LockingProvider;
 
-/// How long a release is tried again for a lease that never expires by itself: a provider that is let go of
+/// How long what never expires by itself is given back, or taken back: a provider that is let go of
 /// while its store is out of reach for good isn't kept for ever.
-const PATIENCE: Duration = Duration::from_secs(24 * 60 * 60);
+pub(crate) const PATIENCE: Duration = Duration::from_secs(24 * 60 * 60);
 
 /// Gives a lease back without the caller: at once where the provider can, else by a task that
 /// tries until the store answered or `within` is over, when the lease has ended by itself (`None`: a day,

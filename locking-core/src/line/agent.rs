@@ -16,29 +16,28 @@ use crate::request::AcquireRequest;
 /// Speaks to the store for a line, as long as there is one: no waiter that comes or goes can leave a
 /// question half asked.
 pub(super) async fn run<S: LineStore>(mut watch: Watch<S>) {
-    let (lines, key) = (Arc::clone(&watch.lines), watch.key.clone());
-    let bell = Arc::clone(&watch.bell);
-    let store = lines.store();
+    let Watch { lines, key, bell, has_left, .. } = &mut watch;
+    let (lines, key, store) = (&*lines, &*key, lines.store());
     loop {
-        match lines.with_news(&key, |queue| {
-            queue.next_step(store.id(), &key, store.patience(), |request| {
+        match lines.with_news(key, |queue| {
+            queue.next_step(store.id(), key, store.patience(), |request| {
                 lines.new_ask(request.clone())
             })
         }) {
             Step::Ask(ask, manner, repeated) => {
                 let sent = Moment::now();
                 let answer = store.ask(&ask, manner, repeated).await;
-                lines.with_news(&key, |queue| {
-                    queue.answered(&ask, sent, answer, store.id(), &key);
+                lines.with_news(key, |queue| {
+                    queue.answered(&ask, sent, answer, store.id(), key);
                 });
             }
             Step::Withdraw { ask, unsure, leaving } => {
-                withdraw(&lines, &key, &ask, unsure, leaving).await;
+                withdraw(lines, key, &ask, unsure, leaving).await;
             }
-            Step::Reenter(requests) => reenter(&lines, &key, requests).await,
+            Step::Reenter(requests) => reenter(lines, key, requests).await,
             Step::Rename(origin, lease) => {
                 let renamed = store.rename(&origin, &lease).await;
-                lines.with(&key, |queue| {
+                lines.with(key, |queue| {
                     if let Some(held) = &mut queue.held {
                         held.renamed(lease.token(), renamed.is_ok());
                     }
@@ -51,7 +50,7 @@ pub(super) async fn run<S: LineStore>(mut watch: Watch<S>) {
                 }
             }
             Step::Leave => {
-                watch.has_left = true;
+                *has_left = true;
                 return;
             }
         }
@@ -110,11 +109,9 @@ impl<S: LineStore> Drop for Watch<S> {
             let is_own = queue.agent.as_ref().is_some_and(|bell| Arc::ptr_eq(bell, &self.bell));
             is_own.then(|| queue.desert(self.lines.store().id())).flatten()
         });
-        let Some((ask, unsure)) = left else { return };
-        let lines = Arc::clone(&self.lines);
-        self.lines.spawn(async move {
-            let _ = background::withdraw(&lines, &ask, unsure).await;
-        });
+        if let Some((ask, unsure)) = left {
+            background::withdraw_later(&self.lines, ask, unsure);
+        }
     }
 }
 

@@ -8,6 +8,7 @@ use tokio::time::{Instant, sleep};
 use super::ask::{Ask, AskId};
 use super::lines::Lines;
 use super::store::LineStore;
+use crate::background::PATIENCE;
 use crate::backoff::Backoff;
 use crate::error::{Error, Result};
 use crate::lease::Lease;
@@ -52,9 +53,6 @@ impl Drop for Task {
     }
 }
 
-/// For how long something is taken back that has no end of its own, or of which none is known.
-const PATIENCE: Duration = Duration::from_secs(24 * 60 * 60);
-
 /// Takes an ask back, trying until the store answered or what it was granted has ended by itself: it may be
 /// carried out for as long as the store's [patience](LineStore::patience) after it was sent. What has no end of
 /// its own is tried for a day.
@@ -81,6 +79,15 @@ pub(super) async fn withdraw<S: LineStore>(
         // What is repeated may come before what it repeats.
         unsure = true;
     }
+}
+
+/// The same, by a task.
+pub(super) fn withdraw_later<S: LineStore>(lines: &Arc<Lines<S>>, ask: Arc<Ask>, unsure: bool) {
+    let by = Arc::clone(lines);
+    lines.spawn(async move {
+        // An error is logged there, and ends by the expiry.
+        let _ = withdraw(&by, &ask, unsure).await;
+    });
 }
 
 /// Gives back a lease that nobody heard of.

@@ -8,7 +8,7 @@ use super::background;
 use super::held::Held;
 use super::lines::Lines;
 use super::place::{Place, at_deadline};
-use super::queue::Waiter;
+use super::queue::{Waiter, not_taken_back};
 use super::store::LineStore;
 use super::undo::Undo;
 use crate::backoff::Backoff;
@@ -49,14 +49,9 @@ impl<'a, S: LineStore> Direct<'a, S> {
         // There is no await before the line has what was asked for.
         if let Some(Ok(Answer::Granted(grant))) = answer {
             lines.with(&key, |queue| {
-                queue.end_direct(&ask);
                 let session = grant.session.clone();
                 lines.record(queue, Held::new(&ask, grant.lease.token(), sent, None, session));
-                if queue.waiters.is_empty() {
-                    queue.wake_agent();
-                } else {
-                    lines.ensure_agent(&key, queue);
-                }
+                lines.end_direct(&key, queue, &ask);
             });
             self.undo.take().map(Undo::settled);
             return Ok(grant.with_counted_from(sent));
@@ -124,25 +119,16 @@ impl<S: LineStore> Direct<'_, S> {
             }
             // Dropping this takes it back.
             _ if lines.is_closed() => Err(Error::closed(lines.store().id())),
-            _ => {
-                let late = "the wait couldn't be taken back in time";
-                Err(Error::unknown_outcome(lines.store().id(), late))
-            }
+            _ => Err(not_taken_back(lines.store().id())),
         }
     }
 }
 
 impl<S: LineStore> Drop for Direct<'_, S> {
     fn drop(&mut self) {
-        if self.undo.is_some() {
-            let ask = self.undo.as_ref().map(|undo| Arc::clone(undo.ask()));
+        if let Some(undo) = &self.undo {
             self.lines.with(&self.key, |queue| {
-                ask.iter().for_each(|ask| queue.end_direct(ask));
-                if queue.waiters.is_empty() {
-                    queue.wake_agent();
-                } else {
-                    self.lines.ensure_agent(&self.key, queue);
-                }
+                self.lines.end_direct(&self.key, queue, undo.ask());
             });
         }
     }

@@ -54,8 +54,8 @@ impl<S: LineStore> Lines<S> {
     }
 
     /// Gives back what a lease took: [`LockingProvider::release_lease`], whole; or gives it to the next in
-    /// line, where nobody else waits at the store. An answer that was lost is asked for again, for as long as the store's
-    /// [patience](LineStore::patience) lasts.
+    /// line, where nobody else waits at the store. An answer that was lost is asked for again, for as long
+    /// as the store's [patience](LineStore::patience) lasts.
     ///
     /// # Errors
     ///

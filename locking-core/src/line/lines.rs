@@ -303,6 +303,23 @@ impl<S: LineStore> Lines<S> {
         }
     }
 
+    /// The first in the line has its answer, or has gone: those behind it are asked for by an agent.
+    pub(super) fn end_direct(
+        self: &Arc<Self>,
+        key: &LockKey,
+        queue: &mut LocalQueue,
+        ask: &Arc<Ask>,
+    ) {
+        if queue.is_asked_by(ask) {
+            queue.stake = None;
+        }
+        if queue.waiters.is_empty() {
+            queue.wake_agent();
+        } else {
+            self.ensure_agent(key, queue);
+        }
+    }
+
     /// Wakes the agent of a line, or starts one.
     pub(super) fn ensure_agent(self: &Arc<Self>, key: &LockKey, queue: &mut LocalQueue) {
         if let Some(agent) = &queue.agent {

@@ -6,9 +6,9 @@ use tokio::sync::oneshot;
 use tokio::time::{Instant, sleep_until, timeout_at};
 
 use super::lines::Lines;
-use super::queue::Leaving;
+use super::queue::{Leaving, deserted, not_taken_back};
 use super::store::LineStore;
-use crate::error::{Error, Result};
+use crate::error::Result;
 use crate::grant::Grant;
 use crate::key::LockKey;
 use crate::late;
@@ -90,8 +90,7 @@ impl<'a, S: LineStore> Place<'a, S> {
     ) -> Result<Grant> {
         self.left = true;
         // The agent broke off while it took this back.
-        let unanswered = "the task that asks the store for this key has ended";
-        answer.unwrap_or_else(|_| Err(Error::unknown_outcome(self.lines.store().id(), unanswered)))
+        answer.unwrap_or_else(|_| Err(deserted(self.lines.store().id())))
     }
 
     /// Leaves the line, and the store's queue, before the caller hears that its time is over: an error
@@ -125,8 +124,7 @@ impl<'a, S: LineStore> Place<'a, S> {
                     // The agent goes on taking it back.
                     None => {
                         self.left = true;
-                        let id = self.lines.store().id();
-                        Err(Error::unknown_outcome(id, "the wait couldn't be taken back in time"))
+                        Err(not_taken_back(self.lines.store().id()))
                     }
                 }
             }

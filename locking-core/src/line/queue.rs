@@ -133,20 +133,12 @@ impl LocalQueue {
         self.believe(provider, key);
     }
 
-    /// The first in the line has its answer, or has gone.
-    pub(super) fn end_direct(&mut self, ask: &Arc<Ask>) {
-        if self.is_asked_by(ask) {
-            self.stake = None;
-        }
-    }
-
     /// The agent broke off. All who wait hear of it; answers what is to be taken back at the store.
     pub(super) fn desert(&mut self, provider: &ProviderId) -> Option<(Arc<Ask>, bool)> {
         self.agent = None;
         let waiting = self.waiters.drain(..).map(|waiter| waiter.tell);
         for tell in waiting.chain(self.leaving.drain(..)) {
-            let broken = "the task that asks the store for this key has ended";
-            let _ = tell.send(Err(Error::unknown_outcome(provider, broken)));
+            let _ = tell.send(Err(deserted(provider)));
         }
         let stake = self.stake.take_if(|stake| stake.state != StakeState::Direct);
         stake.and_then(Stake::into_withdrawal)
@@ -223,8 +215,7 @@ impl LocalQueue {
         }
         self.give_to_head(provider, key);
         // It tells the store after a while, and withdraws an ask that nobody is left to want.
-        let serves = |stake: &Stake| self.waiters.front().is_some_and(|head| stake.serves(head));
-        if is_told_later || self.waiters.is_empty() || !self.stake.as_ref().is_none_or(serves) {
+        if is_told_later || self.waiters.is_empty() || self.is_stake_unwanted() {
             self.wake_agent();
         }
         true
@@ -448,10 +439,15 @@ impl LocalQueue {
         Step::Sleep(rename_at.map_or(stake.look_at, |at| at.min(stake.look_at)))
     }
 
+    /// Whether what the line has at the store can't serve the head of the line.
+    fn is_stake_unwanted(&self) -> bool {
+        let serves = |stake: &Stake| self.waiters.front().is_some_and(|head| stake.serves(head));
+        !self.stake.as_ref().is_none_or(serves)
+    }
+
     /// Takes back an ask that can't serve the head of the line.
     fn withdraw_unwanted(&mut self) -> Option<Step> {
-        let serves = |stake: &Stake| self.waiters.front().is_some_and(|head| stake.serves(head));
-        if self.stake.as_ref().is_none_or(serves) {
+        if !self.is_stake_unwanted() {
             return None;
         }
         let (ask, unsure) = self.stake.take()?.into_withdrawal()?;
@@ -497,6 +493,16 @@ impl LocalQueue {
         }
         self.wake_agent();
     }
+}
+
+/// The agent broke off: nobody knows what became of what it had at the store.
+pub(super) fn deserted(provider: &ProviderId) -> Error {
+    Error::unknown_outcome(provider, "the task that asks the store for this key has ended")
+}
+
+/// The time was over before what was asked for was taken back. That goes on.
+pub(super) fn not_taken_back(provider: &ProviderId) -> Error {
+    Error::unknown_outcome(provider, "the wait couldn't be taken back in time")
 }
 
 /// Why nothing was granted to an ask that is void.

@@ -7,7 +7,7 @@ use super::ask::{Answer, Ask, AskId, Manner};
 use super::background;
 use super::lines::Lines;
 use super::place::{LEAD, at_deadline, withdrawn_from};
-use super::queue::void;
+use super::queue::{not_taken_back, void};
 use super::stake::Looks;
 use super::store::LineStore;
 use super::undo::Undo;
@@ -127,7 +127,7 @@ async fn give_up<S: LineStore>(
         let withdrawn = late::at(by, withdrawn).await;
         if !matches!(withdrawn, Some(Ok(()))) {
             // It goes on in the background: that is what dropping `undo` does.
-            return Err(Error::unknown_outcome(id, "the wait couldn't be taken back in time"));
+            return Err(not_taken_back(id));
         }
     }
     let key = undo.settled().request.keys.first().clone();

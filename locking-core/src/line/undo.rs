@@ -69,10 +69,6 @@ impl<'a, S: LineStore> Undo<'a, S> {
 impl<S: LineStore> Drop for Undo<'_, S> {
     fn drop(&mut self) {
         let Some(ask) = self.ask.take() else { return };
-        let (lines, unsure) = (Arc::clone(self.lines), self.is_unsure());
-        self.lines.spawn(async move {
-            // An error is logged there, and ends by the expiry.
-            let _ = background::withdraw(&lines, &ask, unsure).await;
-        });
+        background::withdraw_later(self.lines, ask, self.is_unsure());
     }
 }
