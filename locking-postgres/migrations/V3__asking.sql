@@ -124,8 +124,8 @@ END $$;
 -- lost, so that one may still be on its way. Once this one is granted it takes nothing any more: it could
 -- come when all is released.
 CREATE FUNCTION locking_ask(
-    p_patience integer, p_client integer, p_logged boolean, p_manner text, p_repeated boolean, p_request text, p_kind "char",
-    p_owner text, p_ms bigint, p_keys text[], p_grants_from timestamptz, p_least bigint,
+    p_patience integer, p_client integer, p_logged boolean, p_manner text, p_repeated boolean, p_request text,
+    p_kind "char", p_owner text, p_ms bigint, p_keys text[], p_grants_from timestamptz, p_least bigint,
     OUT blocked integer, OUT tokens bigint[], OUT taken boolean[], OUT ends_in bigint, OUT holder text,
     OUT newest bigint
 )
@@ -192,8 +192,8 @@ BEGIN
             v_waits_at := i;
         END IF;
     END LOOP;
-    -- The first copy, which came after the one that was granted, too: what that one got has been told, and may have been
-    -- extended since.
+    -- The first copy, which comes after the one that was granted, too: what that one got was told, and may have
+    -- been extended since.
     IF v_withdrawn AND (NOT p_repeated OR cardinality(v_mine) < v_count) THEN
         blocked := -1;
         RETURN;
@@ -452,8 +452,8 @@ BEGIN
         CONTINUE WHEN p_requests[i] = ANY (v_granted);
         request := p_requests[i];
         SELECT * INTO blocked, tokens, taken, ends_in, holder, newest FROM locking_ask(
-            p_patience, p_client, p_logged, p_manners[i], p_repeated[i], p_requests[i], p_kinds[i]::"char", p_owners[i],
-            p_ms[i], ARRAY[p_keys[i]], v_grants_from, v_least);
+            p_patience, p_client, p_logged, p_manners[i], p_repeated[i], p_requests[i], p_kinds[i]::"char",
+            p_owners[i], p_ms[i], ARRAY[p_keys[i]], v_grants_from, v_least);
         RETURN NEXT;
     END LOOP;
 END $$;

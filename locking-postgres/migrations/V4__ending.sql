@@ -14,6 +14,15 @@ CREATE FUNCTION locking_commit_release(p_last timestamptz, p_owned boolean) RETU
     RETURN locking_commit_safely(
         coalesce(p_owned, false) OR coalesce(p_last > clock_timestamp() + interval '60 s', false));
 
+-- Tells a client that a guard was given back, or freed, by somebody else. 0: nobody listens.
+CREATE FUNCTION locking_tell_revoked(p_client integer, p_request text, p_key text) RETURNS void
+    LANGUAGE plpgsql AS $$
+BEGIN
+    IF p_client <> 0 THEN
+        PERFORM pg_notify('locking_' || p_client, concat_ws(' ', 'revoked', p_request, p_key));
+    END IF;
+END $$;
+
 -- Gives back one key, like locking_release. p_logged: in which table to look first. A guard of one key that isn't
 -- given back by its own client, which names its origin, may have been passed on there since: that client is told.
 CREATE FUNCTION locking_release_one(
@@ -52,8 +61,8 @@ BEGIN
             RETURNING expires, EXISTS (SELECT FROM locking_queue q WHERE q.key = p_key), true, request, client
             INTO v_expires, v_waits, v_is_guard, v_request, v_client;
     END IF;
-    IF p_origin = '' AND v_client <> 0 THEN
-        PERFORM pg_notify('locking_' || v_client, concat_ws(' ', 'revoked', v_request, p_key));
+    IF v_is_guard AND p_origin = '' THEN
+        PERFORM locking_tell_revoked(v_client, v_request, p_key);
     END IF;
     IF v_waits THEN
         -- The token of who is next would else wait for the disk.
@@ -112,8 +121,7 @@ BEGIN
         DELETE FROM locking WHERE key = ANY (v_logged);
     END IF;
     IF v_told IS NOT NULL THEN
-        PERFORM pg_notify('locking_' || g.client, concat_ws(' ', 'revoked', g.request, g.key))
-            FROM locking_guard g WHERE g.key = ANY (v_told);
+        PERFORM locking_tell_revoked(g.client, g.request, g.key) FROM locking_guard g WHERE g.key = ANY (v_told);
     END IF;
     IF v_guards IS NOT NULL THEN
         DELETE FROM locking_guard WHERE key = ANY (v_guards);

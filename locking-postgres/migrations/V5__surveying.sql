@@ -84,10 +84,7 @@ BEGIN
             v_freed := v_freed || v_row.key;
             IF v_row.expires > clock_timestamp() AND NOT locking_is_dead(v_row.client) THEN
                 freed := freed + 1;
-                IF v_row.client <> 0 THEN
-                    PERFORM pg_notify('locking_' || v_row.client,
-                                      concat_ws(' ', 'revoked', v_row.request, v_row.key));
-                END IF;
+                PERFORM locking_tell_revoked(v_row.client, v_row.request, v_row.key);
             END IF;
         END LOOP;
     END IF;

@@ -113,6 +113,16 @@ async fn enter(server: &Postgres, manner: &str, repeated: bool, request: &str, m
     execute(server, &acquire).await
 }
 
+/// Sets what is left of the lease on `k` to 5 s.
+async fn shorten(server: &Postgres) {
+    execute(
+        server,
+        r#"SELECT locking.locking_extend(
+               16, 1000, '{1}', '{k}', ARRAY[(SELECT token FROM locking.locking)], '{""}', '{owner}', '{5000}')"#,
+    )
+    .await;
+}
+
 #[tokio::test]
 async fn an_ask_that_is_repeated_leaves_its_owner_what_it_entered_for_longer_meanwhile() {
     let server = server().await;
@@ -128,12 +138,7 @@ async fn an_ask_that_is_repeated_leaves_its_owner_what_it_entered_for_longer_mea
 async fn an_earlier_copy_of_an_ask_that_was_granted_changes_nothing_of_what_was_extended() {
     let server = server().await;
     assert_eq!(enter(&server, "once", true, "first", "NULL").await, "0");
-    execute(
-        &server,
-        r#"SELECT locking.locking_extend(
-               16, 1000, '{1}', '{k}', ARRAY[(SELECT token FROM locking.locking)], '{""}', '{owner}', '{5000}')"#,
-    )
-    .await;
+    shorten(&server).await;
     assert_eq!(enter(&server, "once", false, "first", "NULL").await, "-1");
     let left = held_for(&server).await;
     assert!(left <= 5.0, "{left}");
@@ -159,12 +164,7 @@ async fn who_enters_a_grant_that_nobody_has_heard_of_keeps_it_as_was_asked() {
     assert!(held_for(&server).await.is_infinite(), "until it is released");
     // Once it was told, an absent expiry changes nothing.
     assert_eq!(enter(&server, "once", false, "brief", "NULL").await, "0");
-    execute(
-        &server,
-        r#"SELECT locking.locking_extend(
-               16, 1000, '{1}', '{k}', ARRAY[(SELECT token FROM locking.locking)], '{""}', '{owner}', '{5000}')"#,
-    )
-    .await;
+    shorten(&server).await;
     assert_eq!(enter(&server, "once", false, "again", "NULL").await, "0");
     let left = held_for(&server).await;
     assert!(left <= 5.0, "{left}");
