@@ -31,7 +31,7 @@ impl Operation {
 #[derive(Clone, Debug)]
 pub(crate) struct Operations {
     namespace: String,
-    /// For how long a command may be under way, in ms.
+    /// For how long a command may be under way, in ms: so long it is remembered that a request was taken back.
     on_its_way: String,
 }
 

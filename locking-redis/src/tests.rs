@@ -22,6 +22,9 @@ use crate::reply::Reply;
 
 const CLIENT: &str = "client0000000000";
 
+/// For how many ms a command may be on its way.
+const ON_ITS_WAY: &str = "10000";
+
 struct Script {
     server: Redis,
     pipeline: Arc<Pipeline>,
@@ -105,7 +108,7 @@ async fn a_server_without_memory_takes_back_and_extends_what_it_granted() {
     assert_eq!(script.value("s:a").await, format!("lk1|{passed_on}|g|{origin}|next"));
 
     let request = format!("{CLIENT}2");
-    let args = ["1", &request, "30000", "g", "16", "owner"];
+    let args = ["1", &request, "30000", "g", "16", "owner", ON_ITS_WAY];
     script.call("withdraw", &["s:b"], &args).await.expect("done");
     assert_eq!(script.value("s:b").await, "");
 }
@@ -330,9 +333,9 @@ async fn an_earlier_copy_of_an_ask_that_was_granted_takes_nothing_after_its_rele
     let script = Script::start().await;
     let request = format!("{CLIENT}1");
     let args = |manner: &'static str, repeated: &'static str| {
-        [manner, request.as_str(), "30000", "a", "0", "", repeated].map(str::to_owned)
+        [manner, request.as_str(), "30000", "a", "0", "", repeated, ON_ITS_WAY].map(str::to_owned)
     };
-    let call = async |args: [String; 7]| {
+    let call = async |args: [String; 8]| {
         let args: Vec<_> = args.iter().map(String::as_str).collect();
         script.call("acquire", &["s:k"], &args).await.expect("answered")
     };
@@ -354,7 +357,8 @@ async fn an_earlier_copy_of_an_ask_that_was_granted_takes_nothing_after_its_rele
 async fn an_earlier_copy_of_an_ask_that_was_granted_changes_nothing_of_what_was_extended() {
     let script = Script::start().await;
     let request = format!("{CLIENT}1");
-    let ask = |repeated: &'static str| ["once", &request, "", "o", "0", "owner", repeated];
+    let ask =
+        |repeated: &'static str| ["once", &request, "", "o", "0", "owner", repeated, ON_ITS_WAY];
     let mut granted = script.call("acquire", &["s:a"], &ask("1")).await.expect("answered");
     let token = granted.text().expect("a token");
     let extended = script.call("extend", &["s:a"], &["5000", "owner", &token, ""]).await;
@@ -452,7 +456,7 @@ async fn an_ask_that_is_repeated_leaves_its_owner_what_it_entered_for_longer_mea
     let enter = ["once", &second, "60000", "o", "0", "owner", ""];
     script.call("acquire", &["s:a"], &enter).await.expect("entered again");
     // The answer to the first was lost.
-    let again = ["once", &first, "5000", "o", "0", "owner", "1"];
+    let again = ["once", &first, "5000", "o", "0", "owner", "1", ON_ITS_WAY];
     script.call("acquire", &["s:a"], &again).await.expect("its own");
     let left: i64 = script
         .server

@@ -134,7 +134,7 @@ local function acquire(keys, args)
   end
   if e.kind == 'o' and #noted > 0 then note_owner(e.owner, noted, e.ms) end
   if args[7] == '1' then
-    redis.call('SET', withdrawn_of(e.request), '1', 'PX', args[8] or WITHDRAWN_TERM)
+    redis.call('SET', withdrawn_of(e.request), '1', 'PX', args[8])
   end
   return reply
 end
@@ -149,7 +149,7 @@ local function withdraw(keys, args)
   unqueue(e, entry_text(e))
   -- After a write that needs no memory: from there on a server that is full refuses none.
   if args[1] == '1' then
-    redis.call('SET', withdrawn_of(e.request), '1', 'PX', args[7] or WITHDRAWN_TERM)
+    redis.call('SET', withdrawn_of(e.request), '1', 'PX', args[7])
   end
   local freed = {}
   for i = 1, #keys do

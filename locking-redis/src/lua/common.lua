@@ -1,8 +1,5 @@
 -- What the operations build on where it isn't the plain case.
 
--- How long it is remembered that a request was taken back, in ms, where the client doesn't say: longer than
--- any command is under way.
-local WITHDRAWN_TERM = 10000
 -- After how many moves a request for several keys has the free ones kept for it, and for how long in ms: at
 -- first, and at most.
 local MOVES, KEPT_TERM, LONGEST_KEPT_TERM = 16, 25, 1600

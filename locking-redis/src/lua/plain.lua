@@ -1,6 +1,6 @@
--- The plain case of acquire, release, release_lease and release_or_keep: each key is free or held as the operation expects,
--- and nobody waits for it. Or there is one key, and somebody else holds it; or, when it is released, the
--- first in its queue waits for it alone. All that has to be known is read before the first write; if it is
+-- The plain case of acquire, release, release_lease and release_or_keep: each key is free or held as the
+-- operation expects, and nobody waits for it. Or there is one key, and somebody else holds it; or, when it is
+-- released, the first in its queue waits for it alone. All that has to be known is read before the first write; if it is
 -- another case, or another operation, the answer is nil with nothing done, and it is carried out as its own
 -- file says, where its arguments and answers are explained, too.
 
