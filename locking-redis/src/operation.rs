@@ -10,8 +10,8 @@ use crate::message::Message;
 #[derive(Debug)]
 pub(crate) struct Operation {
     pub(crate) keys: Vec<Value>,
-    /// Its name, how many keys it has, and its arguments. One argument of the call: the driver and the
-    /// server take much longer over ten.
+    /// Its name, how many keys it has, and its arguments, in a list unless it has one key. One argument of the
+    /// call: the driver and the server take much longer over ten.
     pub(crate) message: Value,
 }
 
@@ -21,7 +21,9 @@ impl Operation {
         let mut message = Message::with_capacity(bytes);
         message.text(name);
         message.number(keys.len());
-        message.list(args.len());
+        if keys.len() != 1 {
+            message.list(args.len());
+        }
         args.iter().for_each(|arg| message.text(arg));
         Self { keys, message: Value::Bytes(message.into_bytes().into()) }
     }

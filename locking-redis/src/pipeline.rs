@@ -101,7 +101,10 @@ impl Pipeline {
     }
 
     /// Calls the script with these operations.
-    async fn send(&self, operations: &[Operation]) -> Result<Vec<Result<Reply, Failure>>, Failure> {
+    pub(crate) async fn send(
+        &self,
+        operations: &[Operation],
+    ) -> Result<Vec<Result<Reply, Failure>>, Failure> {
         let Some(digest) = self.digest.get() else { return Err(Failure::closed()) };
         let answer = match self.evaluate("EVALSHA", digest.clone(), operations).await {
             // A restart, or somebody's flush: nothing was carried out. Sent whole, it can't be flushed

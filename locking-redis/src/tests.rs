@@ -442,6 +442,106 @@ async fn an_owners_leases_are_found_and_forgotten_with_and_without_an_end() {
     assert_eq!(indexes().await.trim(), "", "nothing is left of them");
 }
 
+#[tokio::test]
+async fn the_index_of_an_owners_one_lease_is_its_name_and_becomes_a_list_with_the_next() {
+    let script = Script::start().await;
+    let acquire = async |number: u8, key: &str, ms: &str| {
+        let request = format!("{CLIENT}{number}");
+        let args = ["once", &request, ms, "o", "0", "owner"];
+        let mut reply = script.call("acquire", &[key], &args).await.expect("answered");
+        matches!(reply.word(), "taken").then(|| reply.text().expect("a token"))
+    };
+    let release = async |key: &str| {
+        let mut done = script.call("release", &[key], &["owner"]).await.expect("done");
+        assert_eq!(done.integer().expect("a number"), 1);
+    };
+    let ends = async |name: &str| {
+        let ends = script.server.command(&["PTTL", name]).await.expect("answered");
+        ends.trim().parse::<i64>().expect("a number")
+    };
+    let listed = async || {
+        let found = script.server.command(&["ZRANGE", "s:\0oowner", "0", "-1"]).await;
+        words(&found.expect("a list").split_whitespace().collect::<Vec<_>>())
+    };
+
+    let token = acquire(1, "s:a", "30000").await.expect("free");
+    assert_eq!(script.value("s:\0oowner").await, "s:a");
+    assert!((29_000..=30_000).contains(&ends("s:\0oowner").await));
+    script.call("extend", &["s:a"], &["60000", "owner", &token, ""]).await.expect("done");
+    assert_eq!(script.value("s:\0oowner").await, "s:a");
+    assert!(ends("s:\0oowner").await > 50_000, "it ends no earlier than the lease");
+    // Entered again for longer, which is another operation.
+    let args = ["reenter", "client00000000009", "90000", "o", "0", "owner", "0"];
+    let entered = script.call("acquire", &["s:a"], &args).await.expect("answered");
+    assert_eq!(entered.word(), "granted");
+    assert_eq!(script.value("s:\0oowner").await, "s:a");
+    assert!(ends("s:\0oowner").await > 80_000, "it ends no earlier than the lease");
+
+    acquire(2, "s:b", "20000").await.expect("free");
+    assert_eq!(listed().await, ["s:b", "s:a"]);
+    assert!(ends("s:\0oowner").await > 80_000, "it ends with the last of them");
+    release("s:a").await;
+    assert_eq!(listed().await, ["s:b"]);
+    release("s:b").await;
+    assert_eq!(ends("s:\0oowner").await, -2, "nothing is left");
+
+    // Without an end, the one lease is in the other list.
+    acquire(3, "s:c", "").await.expect("free");
+    assert_eq!(ends("s:\0oowner").await, -2);
+    acquire(4, "s:d", "30000").await.expect("free");
+    assert_eq!(script.value("s:\0oowner").await, "s:d");
+    release("s:c").await;
+    assert_eq!(script.value("s:\0oowner").await, "s:d");
+    // What somebody else removed is named still, until its time is over.
+    script.server.command(&["DEL", "s:d"]).await.expect("answered");
+    acquire(5, "s:e", "40000").await.expect("free");
+    assert_eq!(listed().await, ["s:d", "s:e"]);
+    let freed = script.call("free_owned", &[], &["9999999999999999", "owner", "0", "500"]).await;
+    assert_eq!(freed.expect("done").unsigned().expect("a number"), 1);
+    assert_eq!(script.server.command(&["KEYS", "s:*owner"]).await.expect("answered").trim(), "");
+
+    // One page of an owner that has one lease.
+    acquire(6, "s:f", "40000").await.expect("free");
+    let freed = script.call("free_owned", &[], &["9999999999999999", "owner", "0", "500"]).await;
+    assert_eq!(freed.expect("done").unsigned().expect("a number"), 1);
+    assert_eq!(script.server.command(&["KEYS", "s:*owner"]).await.expect("answered").trim(), "");
+}
+
+#[tokio::test]
+async fn the_operations_of_one_call_draw_tokens_in_their_order() {
+    let script = Script::start().await;
+    let operation = |number: u8, spare: &str| {
+        let key = format!("s:{number}");
+        let request = format!("{CLIENT}{number}");
+        Operation::new("acquire", vec![key.into()], &["once", &request, "30000", "g", spare, ""])
+    };
+    let newest = || Operation::new("newest", Vec::new(), &[]);
+    let mut last = 0;
+    for round in 0..2_u8 {
+        let first = 3 * round;
+        let operations = [
+            operation(first, "0"),
+            newest(),
+            operation(first + 1, "16"),
+            newest(),
+            operation(first + 2, "0"),
+        ];
+        let replies = script.pipeline.send(&operations).await.expect("answered");
+        let tokens: Vec<_> = replies
+            .into_iter()
+            .map(|reply| reply.expect("done").text().expect("a token").parse::<u64>())
+            .collect::<Result<_, _>>()
+            .expect("numbers");
+        let [one, after_one, two, after_two, three] = tokens[..] else { panic!("{tokens:?}") };
+        assert!(one > last, "{tokens:?} after {last}");
+        assert_eq!(after_one, one, "what is drawn ahead isn't given yet");
+        assert!(two > one);
+        assert_eq!(after_two, two + 16);
+        assert!(three > after_two);
+        last = three;
+    }
+}
+
 fn words(words: &[&str]) -> Vec<String> {
     words.iter().map(|word| (*word).to_owned()).collect()
 }

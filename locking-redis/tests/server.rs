@@ -228,15 +228,34 @@ async fn a_wrong_password_is_told_at_start_and_not_printed() {
     assert!(!shown.contains("wrong-secret"), "{shown}");
 }
 
+/// What a user needs: the guide for operators has the same.
+const RIGHTS: &str = "~medusa_lock:* &medusa_lock:* -@all +eval +evalsha +script|load +subscribe +unsubscribe \
+                      +publish +get +mget +set +del +exists +pexpire +persist +pttl +time +scan \
+                      +incr +ping +hello +auth +select +client +quit \
+                      +lpush +rpush +lpop +lrem +lpos +lindex +lrange \
+                      +zadd +zrem +zrange +zremrangebyscore +zcard +zscore";
+
+#[test]
+fn every_command_of_the_script_is_among_the_rights_that_a_user_needs() {
+    let files = std::fs::read_dir(concat!(env!("CARGO_MANIFEST_DIR"), "/src/lua")).expect("there");
+    let mut commands = 0;
+    for file in files {
+        let text = std::fs::read_to_string(file.expect("a file").path()).expect("text");
+        for command in text.split("call('").skip(1) {
+            let command = command.split('\'').next().unwrap_or_default().to_lowercase();
+            let right = format!("+{command}");
+            assert!(RIGHTS.split_whitespace().any(|it| it == right), "{right} is missing");
+            commands += 1;
+        }
+    }
+    assert!(commands > 50, "{commands} were found");
+}
+
 #[tokio::test]
 async fn a_user_with_rights_to_its_namespace_alone_can_lock() {
     let server = server().await;
-    let rules = "~medusa_lock:* &medusa_lock:* -@all +eval +evalsha +script|load +subscribe +unsubscribe \
-                 +publish +get +mget +set +del +exists +pexpire +persist +pttl +time +scan \
-                 +incr +ping +hello +auth +select +client +quit +lpush +rpush +lpop +lrem +lpos +lindex \
-                 +zadd +zrem +zrange +zremrangebyscore +zcard +zscore";
     let mut words = vec!["ACL", "SETUSER", "locks", "on", ">secret"];
-    words.extend(rules.split_whitespace());
+    words.extend(RIGHTS.split_whitespace());
     asked(&server, &words).await;
 
     let url = format!("redis://locks:secret@{}", server.address());

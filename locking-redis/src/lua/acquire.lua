@@ -8,7 +8,7 @@
 --        'reenter' only where the owner's lease holds every key
 --
 -- Answers granted, and per key its token and how it was got ('t' taken, 'r' re-entered); or taken, and the
--- token that all keys were taken with (in the plain case); or blocked, with the number of the first key
+-- token that all keys were taken with (in the usual case); or blocked, with the number of the first key
 -- that blocks, its remaining ms (-1: no expiry), the owner whose lease blocks, whether the holder is
 -- somebody else's software and this request the one to look after it, and the greatest token given so far.
 --
@@ -35,16 +35,16 @@ local function acquire(keys, args)
       if standing(values[i], e) ~= 'mine' then return { 'withdrawn' } end
     end
   end
-  local newest = values[count + 2] or '0'
+  local newest = newest_of(values[count + 2])
 
   -- Keys without a holder that others wait for: they come first, in their order.
   local handed_on = false
   if manner ~= 'reenter' then
     for i = 1, count do
-      if not values[i] and redis.call('EXISTS', queue_of(keys[i])) == 1 then
+      if not values[i] and call('EXISTS', queue_of(keys[i])) == 1 then
         if manner == 'again' and not text then
           text = entry_text(e)
-          if not is_queued(e, text) then redis.call('LPUSH', queue_of(keys[i]), text) end
+          if not is_queued(e, text) then call('LPUSH', queue_of(keys[i]), text) end
         end
         hand_on(keys[i], manner == 'again' and e.request)
         handed_on = true
@@ -90,15 +90,15 @@ local function acquire(keys, args)
     if manner == 'queue' or manner == 'again' then
       text = text or entry_text(e)
       if manner == 'queue' then
-        redis.call('RPUSH', queue, text)
+        call('RPUSH', queue, text)
       elseif not is_queued(e, text) then
-        redis.call('LPUSH', queue, text)
+        call('LPUSH', queue, text)
       end
-      redis.call('PEXPIRE', queue, QUEUE_TERM)
-      head = value and not token and redis.call('LINDEX', queue, 0) == text
+      call('PEXPIRE', queue, QUEUE_TERM)
+      head = value and not token and call('LINDEX', queue, 0) == text
     end
     return {
-      'blocked', blocking, redis.call('PTTL', keys[blocking]), kind == 'o' and owner or '',
+      'blocked', blocking, call('PTTL', keys[blocking]), kind == 'o' and owner or '',
       head and 1 or 0, newest,
     }
   end
@@ -109,8 +109,8 @@ local function acquire(keys, args)
   -- whole expiry from now. More than that where its owner entered it again meanwhile.
   for i = 1, #mine do
     if e.ms == '' then
-      redis.call('PERSIST', keys[mine[i]])
-    elseif redis.call('PEXPIRE', keys[mine[i]], e.ms, 'GT') == 0 then
+      call('PERSIST', keys[mine[i]])
+    elseif call('PEXPIRE', keys[mine[i]], e.ms, 'GT') == 0 then
       unchanged[mine[i]] = not is_unconfirmed(keys[mine[i]], e.owner)
     end
   end
@@ -118,10 +118,10 @@ local function acquire(keys, args)
     how[own[i]] = 'r'
     local key = keys[own[i]]
     if e.ms ~= '' then
-      unchanged[own[i]] = redis.call('PEXPIRE', key, e.ms, 'GT') == 0
+      unchanged[own[i]] = call('PEXPIRE', key, e.ms, 'GT') == 0
     elseif is_unconfirmed(key, e.owner) then
       -- Nobody was told of it yet: who enters it has it for as long as was asked for now.
-      redis.call('PERSIST', key)
+      call('PERSIST', key)
     else
       unchanged[own[i]] = true
     end
@@ -134,7 +134,7 @@ local function acquire(keys, args)
   end
   if e.kind == 'o' and #noted > 0 then note_owner(e.owner, noted, e.ms) end
   if args[7] == '1' then
-    redis.call('SET', withdrawn_of(e.request), '1', 'PX', args[8])
+    call('SET', withdrawn_of(e.request), '1', 'PX', args[8])
   end
   return reply
 end
@@ -149,7 +149,7 @@ local function withdraw(keys, args)
   unqueue(e, entry_text(e))
   -- After a write that needs no memory: from there on a server that is full refuses none.
   if args[1] == '1' then
-    redis.call('SET', withdrawn_of(e.request), '1', 'PX', args[7])
+    call('SET', withdrawn_of(e.request), '1', 'PX', args[7])
   end
   local freed = {}
   for i = 1, #keys do

@@ -13,10 +13,10 @@ local function extend(keys, args)
   for i = 1, #keys do
     local hold = found[i]
     -- First, because it needs no memory: from there on a server that is full refuses none.
-    redis.call('PEXPIRE', keys[i], ms)
+    call('PEXPIRE', keys[i], ms)
     local renamed = hold.token == args[2 * i + 1] and hold.owner ~= holder
     if args[2 * i + 2] ~= '' and (renamed or hold.token < args[2 * i + 1]) then
-      redis.call('SET', keys[i], lock_value(args[2 * i + 1], hold.kind, hold.request, holder), 'KEEPTTL')
+      call('SET', keys[i], lock_value(args[2 * i + 1], hold.kind, hold.request, holder), 'KEEPTTL')
     elseif hold.kind == 'o' then
       -- It may have been without an end.
       forget_owner(hold.owner, { keys[i] })
@@ -31,7 +31,7 @@ end
 local function rename(keys, args)
   local token, kind, request = read(get(keys[1]))
   if token and request == args[1] and token <= args[2] then
-    redis.call('SET', keys[1], lock_value(args[2], kind, request, args[3]), 'KEEPTTL')
+    call('SET', keys[1], lock_value(args[2], kind, request, args[3]), 'KEEPTTL')
   end
   return { 'done' }
 end

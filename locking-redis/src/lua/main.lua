@@ -1,25 +1,28 @@
 -- One call carries any number of operations: what many tasks of a client ask at the same moment. Each is
--- one argument, in MessagePack: its name, how many of KEYS are its own, and a list of its arguments. They
--- run one after another; one that fails is answered with its error, and the others go on.
-local operations
-local function carry_out(name, keys, args)
-  local reply, freed = plain(name, keys, args)
-  if reply and not freed then return reply end
-  operations = operations or others()
-  if freed then operations.hand_on(freed) end
-  return reply or operations[name](keys, args)
+-- one argument, in MessagePack: its name, how many of KEYS are its own, and its arguments, in a list unless it
+-- has one key. They run one after another; one that fails is answered with its error, and the others go on.
+local unusual
+local key_at = 0
+local function carry_out(name, count, ...)
+  local before = key_at
+  key_at = before + count
+  local reply, owner
+  if count == 1 and usual[name] then
+    reply, owner = usual[name](KEYS[key_at], ...)
+    if reply and not owner then return reply end
+  end
+
+  unusual = unusual or define()
+  local keys = {}
+  for i = 1, count do keys[i] = KEYS[before + i] end
+  if not reply then return unusual.carry_out(name, keys, ...) end
+  unusual.note_owner(owner, keys, (select(3, ...)))
+  return reply
 end
 
-local replies, key_at = { nil }, 0
+local replies = { nil }
 for at = 2, #ARGV do
-  local name, key_count, args = cmsgpack.unpack(ARGV[at])
-  local keys = KEYS
-  if key_count < #KEYS then
-    keys = { nil }
-    for i = 1, key_count do keys[i] = KEYS[key_at + i] end
-    key_at = key_at + key_count
-  end
-  local done, reply = pcall(carry_out, name, keys, args)
+  local done, reply = pcall(carry_out, cmsgpack.unpack(ARGV[at]))
   if not done then reply = { 'failed', type(reply) == 'table' and reply.err or tostring(reply) } end
   replies[at - 1] = reply
 end

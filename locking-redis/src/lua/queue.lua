@@ -3,6 +3,10 @@
 -- A waiting request is a text: request, ms, kind, spare, owner and its keys, with a NUL after each but
 -- the last. It stands in the queue of one key that blocks it, the same text as long as it waits.
 
+-- After how many moves a request for several keys has the free ones kept for it, and for how long in ms: at
+-- first, and at most.
+local MOVES, KEPT_TERM, LONGEST_KEPT_TERM = 16, 25, 1600
+
 local function moves_of(request) return NS .. '\0m' .. request end
 
 -- A lock's value; '' for a key of another type, which is somebody else's too.
@@ -14,8 +18,8 @@ end
 
 -- Sets a key that is free. False for one that holds a type of somebody else's. ms '': no expiry.
 local function take(key, token, e, ms)
-  if ms == '' then return redis.call('SET', key, lock_value(token, e.kind, e.request, e.owner), 'NX') end
-  return redis.call('SET', key, lock_value(token, e.kind, e.request, e.owner), 'NX', 'PX', ms)
+  if ms == '' then return call('SET', key, lock_value(token, e.kind, e.request, e.owner), 'NX') end
+  return call('SET', key, lock_value(token, e.kind, e.request, e.owner), 'NX', 'PX', ms)
 end
 
 local function entry_text(e)
@@ -52,8 +56,12 @@ end
 -- Whether an owner's lease on a key is a grant from the queue that its client hasn't confirmed: it is short,
 -- and in none of the owner's indexes.
 local function is_unconfirmed(key, owner)
-  local left = redis.call('PTTL', key)
-  return left >= 0 and left <= TERM and not redis.call('ZSCORE', NS .. '\0o' .. owner, key)
+  local left = call('PTTL', key)
+  if left < 0 or left > TERM then return false end
+  local index = index_of(owner)
+  local only = only_of(index)
+  if only then return only ~= key end
+  return not call('ZSCORE', index, key)
 end
 
 -- Takes those keys of a request that are free, or kept for it, all with one token. Where one turns out
@@ -62,10 +70,10 @@ local function take_free(e, ms, values)
   local token, taken = draw(1 + e.spare), {}
   for i = 1, #e.keys do
     local key, is = e.keys[i], standing(values[i], e)
-    if is == 'kept' then redis.call('DEL', key) end
+    if is == 'kept' then call('DEL', key) end
     if is == 'free' or is == 'kept' then
       if not take(key, token, e, ms) then
-        for j = 1, #taken do redis.call('DEL', taken[j]) end
+        for j = 1, #taken do call('DEL', taken[j]) end
         return nil
       end
       taken[#taken + 1] = key
@@ -75,8 +83,8 @@ local function take_free(e, ms, values)
 end
 
 local function unqueue(e, text)
-  for i = 1, #e.keys do redis.call('LREM', queue_of(e.keys[i]), 0, text) end
-  if #e.keys > 1 then redis.call('DEL', moves_of(e.request)) end
+  for i = 1, #e.keys do call('LREM', queue_of(e.keys[i]), 0, text) end
+  if #e.keys > 1 then call('DEL', moves_of(e.request)) end
 end
 
 -- A request for several keys goes on to the head of the queue of another key that blocks it. If that
@@ -86,10 +94,10 @@ end
 -- `value`: that of the key that blocks.
 local function move_on(text, e, blocking, value)
   local queue, moves = queue_of(blocking), moves_of(e.request)
-  redis.call('LPUSH', queue, text)
-  redis.call('PEXPIRE', queue, QUEUE_TERM)
-  local count = redis.call('INCR', moves)
-  redis.call('PEXPIRE', moves, QUEUE_TERM)
+  call('LPUSH', queue, text)
+  call('PEXPIRE', queue, QUEUE_TERM)
+  local count = call('INCR', moves)
+  call('PEXPIRE', moves, QUEUE_TERM)
   if count < MOVES then return end
   -- Nobody releases what is kept: its client asks again when that is over, which hands on all of it. It
   -- hears of it by its first key. Nobody hears: its client is gone.
@@ -106,8 +114,8 @@ end
 -- `asking`: the request on whose behalf this runs. It is told by the reply, and has its whole expiry.
 local function hand_on(key, asking)
   local queue = queue_of(key)
-  while redis.call('EXISTS', key) == 0 do
-    local text = redis.call('LPOP', queue)
+  while call('EXISTS', key) == 0 do
+    local text = call('LPOP', queue)
     if not text then return end
     local e = entry_of(text)
     local blocking, values = nil, {}
@@ -131,8 +139,8 @@ local function hand_on(key, asking)
       local token, taken = take_free(e, ms, values)
       if token then
         if tell_grant(e.request, token, ms, e.keys[1]) then return end
-        for i = 1, #taken do redis.call('DEL', taken[i]) end
-        if #e.keys > 1 then redis.call('DEL', moves_of(e.request)) end
+        for i = 1, #taken do call('DEL', taken[i]) end
+        if #e.keys > 1 then call('DEL', moves_of(e.request)) end
       end
     end
   end
@@ -151,7 +159,7 @@ end
 -- Whether a request stands in the queue of one of its keys.
 local function is_queued(e, text)
   for i = 1, #e.keys do
-    if redis.call('LPOS', queue_of(e.keys[i]), text) then return true end
+    if call('LPOS', queue_of(e.keys[i]), text) then return true end
   end
   return false
 end

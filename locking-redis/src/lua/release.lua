@@ -30,7 +30,7 @@ end
 -- release_or_keep: the same for one guard of the client's own, unless nobody waits for the key but that
 -- client's own line, which has one place in the queue: then the hold's time is set anew, it is written down
 -- as this holder's, which is the last one so far, and the answer is the first of new tokens for those to
--- whom it is passed on. Arguments besides: how many tokens, ms, owner. Where it is kept, plain.lua has
+-- whom it is passed on. Arguments besides: how many tokens, ms, owner. Where it is kept, contended.lua has
 -- answered already.
 local function release_lease(keys, args)
   local lost, freed = 0, {}

@@ -1,6 +1,6 @@
 -- newest: the greatest token given so far. What is held by a greater one was granted after this moment.
 local function newest()
-  return { 'done', redis.call('GET', NS .. '\0t') or '0' }
+  return { 'done', newest_of(call('GET', NS .. '\0t')) }
 end
 
 -- Whether a release_all may free the hold with this value: granted no later than token `limit`, a lease
@@ -30,11 +30,14 @@ end
 
 -- A page of what the indexes of an owner name: its leases with an end, then those without.
 local function owned(owner, skip, length)
-  local keys = redis.call('ZRANGE', NS .. '\0o' .. owner, skip, skip + length - 1)
+  local name = index_of(owner)
+  local only = only_of(name)
+  if only then spread(name, only) end
+  local keys = call('ZRANGE', name, skip, skip + length - 1)
   if #keys == length then return keys end
   local ending = #keys
-  if ending == 0 and skip > 0 then skip = skip - redis.call('ZCARD', NS .. '\0o' .. owner) else skip = 0 end
-  local endless = redis.call('ZRANGE', NS .. '\0p' .. owner, skip, skip + length - ending - 1)
+  if ending == 0 and skip > 0 then skip = skip - call('ZCARD', name) else skip = 0 end
+  local endless = call('ZRANGE', NS .. '\0p' .. owner, skip, skip + length - ending - 1)
   for i = 1, #endless do keys[ending + i] = endless[i] end
   return keys
 end
@@ -71,7 +74,7 @@ local function inspect(keys)
   local reply = { 'done' }
   for i = 1, #keys do
     reply[2 * i] = get(keys[i]) or ''
-    reply[2 * i + 1] = redis.call('PTTL', keys[i])
+    reply[2 * i + 1] = call('PTTL', keys[i])
   end
   return reply
 end

@@ -1,0 +1,82 @@
+-- The usual cases besides, of one key: somebody else holds it; or it is held as the operation expects, and if it is
+-- released, nobody waits for it, or the first in its queue waits for it alone. All that has to be known is read
+-- before the first write; if it is another case, or another operation, the answer is nil with nothing done.
+
+local function set(key, value, ms)
+  if ms == '' then call('SET', key, value) else call('SET', key, value, 'PX', ms) end
+end
+
+-- Refuses a request that another hold of ours blocks, or has it wait in the key's queue.
+local function refuse(key, manner, request, ms, kind, spare, owner, repeated)
+  if manner ~= 'once' and manner ~= 'queue' or repeated == '1' then return nil end
+  local values = call('MGET', key, withdrawn_of(request), NS .. '\0t')
+  local token, held_kind, holder, held_owner = read(values[1])
+  if not token or holder == request or values[2] then return nil end
+  if held_kind == 'o' and kind == 'o' and held_owner == owner then return nil end
+  if manner == 'queue' then
+    local queue = queue_of(key)
+    call('RPUSH', queue, table.concat({ request, ms, kind, spare, owner, key }, '\0'))
+    call('PEXPIRE', queue, QUEUE_TERM)
+  end
+  local blocking_owner = held_kind == 'o' and held_owner or ''
+  return { 'blocked', 1, call('PTTL', key), blocking_owner, 0, newest_of(values[3]) }
+end
+
+-- Frees a key that was just read, or sets it for the first who waits for it. `of`: the owner whose lease it
+-- was, if it was one's. Answers with the reply, and the key where the client of that first one is gone: it is
+-- free, and goes to the next one who waits.
+local function free_one(key, of, freed)
+  local queue, reply = queue_of(key), { 'done', freed }
+  if call('EXISTS', queue) == 0 then
+    call('DEL', key)
+    if of then forget_owner(of, { key }) end
+    return reply
+  end
+
+  local request, ms, kind, spare, owner, wanted = string.match(
+    call('LINDEX', queue, 0), '^(%Z*)%z(%Z*)%z(%a)%z(%d+)%z(%Z*)%z(%Z+)$'
+  )
+  if wanted ~= key then return nil end
+  -- First, because it needs no memory: from there on a server that is full refuses none.
+  call('LPOP', queue)
+  if of then forget_owner(of, { key }) end
+  -- In place of who held it.
+  ms = short(ms)
+  local token = draw(1 + spare)
+  set(key, lock_value(token, kind, request, owner), ms)
+  if tell_grant(request, token, ms, key) then return reply end
+  call('DEL', key)
+  return reply, key
+end
+
+local function release_one(key, owner)
+  local _, kind, _, holder = read(call('MGET', key)[1])
+  -- By its owner; an anonymous lease by nobody.
+  if kind ~= (owner == '' and 'a' or 'o') or holder ~= owner then return nil end
+  return free_one(key, kind == 'o' and owner, 1)
+end
+
+local function release_lease_one(key, or_keep, wanted, origin, spare, ms, holder)
+  local token, kind, request, owner = read(call('MGET', key)[1])
+  if not token then return nil end
+  local is_own = kind == 'g' and origin ~= '' and request == origin
+  -- Another hold; or another client's guard, and that client is told.
+  if token > wanted then return nil end
+  if not is_own and (token < wanted or or_keep or kind == 'g') then return nil end
+  if or_keep then
+    local waiting = call('LRANGE', queue_of(key), 0, 1)
+    if #waiting == 0 or #waiting == 1 and string.sub(waiting[1], 1, 16) == string.sub(origin, 1, 16) then
+      local first = draw(spare)
+      set(key, lock_value(wanted, 'g', origin, holder), ms)
+      return { 'kept', first }
+    end
+  end
+  return free_one(key, kind == 'o' and owner, 0)
+end
+
+local function contended(key, name, ...)
+  if name == 'acquire' then return refuse(key, ...) end
+  if name == 'release' then return release_one(key, ...) end
+  if name == 'release_lease' then return release_lease_one(key, false, ...) end
+  if name == 'release_or_keep' then return release_lease_one(key, true, ...) end
+end
