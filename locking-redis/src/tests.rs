@@ -535,9 +535,9 @@ async fn the_operations_of_one_call_draw_tokens_in_their_order() {
         let [one, after_one, two, after_two, three] = tokens[..] else { panic!("{tokens:?}") };
         assert!(one > last, "{tokens:?} after {last}");
         assert_eq!(after_one, one, "what is drawn ahead isn't given yet");
-        assert!(two > one);
+        assert_eq!(two, one + 1, "without a gap: the counter must not outrun the clock");
         assert_eq!(after_two, two + 16);
-        assert!(three > after_two);
+        assert_eq!(three, after_two + 1);
         last = three;
     }
 }

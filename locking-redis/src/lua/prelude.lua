@@ -46,15 +46,14 @@ local drawn, reserved
 
 -- The first of `count` new tokens, as text: greater than every one before, also after the counter was
 -- lost, because the clock went on. Called only when the keys are known to be granted. The first one of a call
--- sets the counter for as many as its operations may want. Texts of 16 digits compare as their numbers do.
+-- sets the counter for as many as its operations may want; what it doesn't use is lost, but no more: the counter
+-- mustn't outrun the clock. Texts of 16 digits compare as their numbers do.
 local function draw(count)
-  local first = drawn and drawn + 1
-  if not first or first + count - 1 > reserved then
-    local room = math.max(count, #ARGV - 1)
-    first = math.max(now(), (reserved or 0) + 1)
+  local first, room = drawn and drawn + 1 or now(), math.max(count, #ARGV - 1)
+  if not drawn or first + count - 1 > reserved then
     reserved = first + room - 1
     local last = call('SET', NS .. '\0t', string.format('%016d', reserved), 'GET')
-    if last and tonumber(last) >= first then
+    if not drawn and last and tonumber(last) >= first then
       -- Another call within these microseconds has drawn them, or the clock was set back.
       first = last + 1
       reserved = first + room - 1
