@@ -324,8 +324,8 @@ END $$;
 CREATE FUNCTION locking_acquire(
     p_most integer, p_patience integer, p_client integer, p_logged boolean, p_manner text,
     p_repeated boolean, p_request text, p_kind text, p_owner text, p_ms bigint, p_keys text[],
-    OUT request text, OUT blocked integer, OUT tokens bigint[], OUT taken boolean[], OUT ends_in bigint,
-    OUT holder text, OUT newest bigint
+    OUT blocked integer, OUT tokens bigint[], OUT taken boolean[], OUT ends_in bigint, OUT holder text,
+    OUT newest bigint
 )
     LANGUAGE plpgsql
     SET search_path FROM CURRENT SET enable_seqscan = off SET plan_cache_mode = force_generic_plan SET jit = off
@@ -335,7 +335,6 @@ DECLARE
     v_grants_from timestamptz;
     v_least       bigint;
 BEGIN
-    request := p_request;
     PERFORM locking_commit_safely(p_logged), locking_enter(p_keys, p_most, p_patience);
     IF NOT p_logged AND NOT locking_is_current(p_client) THEN
         blocked := -1;
@@ -379,12 +378,13 @@ BEGIN
 END $$;
 
 -- Any number of requests for one key each: what many tasks of a client ask at the same moment. Those whose
--- key is plainly free are granted in one statement; the others are asked for one after another.
+-- key is plainly free are granted in one statement, and answered in one row; the others are asked for one after
+-- another, and have a row each.
 CREATE FUNCTION locking_acquire_many(
     p_most integer, p_patience integer, p_client integer, p_logged boolean, p_manners text[],
     p_repeated boolean[], p_requests text[], p_kinds text[], p_owners text[], p_ms bigint[], p_keys text[]
 ) RETURNS TABLE (
-    request text, blocked integer, tokens bigint[], taken boolean[], ends_in bigint, holder text, newest bigint
+    blocked integer, tokens bigint[], taken boolean[], ends_in bigint, holder text, newest bigint, requests text[]
 )
     LANGUAGE plpgsql
     SET search_path FROM CURRENT SET enable_seqscan = off SET plan_cache_mode = force_generic_plan SET jit = off
@@ -393,64 +393,63 @@ AS $$
 DECLARE
     v_grants_from timestamptz;
     v_least       bigint;
-    v_plain       text[];
     v_granted     text[];
-    v_tokens      bigint[];
 BEGIN
     PERFORM locking_commit_safely(p_logged);
     PERFORM locking_enter(p_keys, p_most, p_patience);
     IF NOT p_logged AND NOT locking_is_current(p_client) THEN
         blocked := -1;
-        FOREACH request IN ARRAY p_requests LOOP
-            RETURN NEXT;
-        END LOOP;
+        requests := p_requests;
+        RETURN NEXT;
         RETURN;
     END IF;
     SELECT e.grants_from, e.least_token INTO v_grants_from, v_least FROM locking_epoch e WHERE e.one;
     IF NOT FOUND THEN
         SELECT * INTO v_grants_from, v_least FROM locking_begin_epoch();
     END IF;
+    -- Subqueries on one key each: a plan that looks every key up by its index, whatever the statistics say. A row
+    -- of the key in the table itself is a conflict: so of two requests for one key the first has it.
     IF v_grants_from <= clock_timestamp() THEN
-        -- Subqueries on one key each: a plan that looks every key up by its index, whatever the statistics say.
-        SELECT array_agg(a.request) INTO v_plain
-            FROM unnest(p_keys, p_manners, p_repeated, p_requests) AS a (key, manner, repeated, request)
-            WHERE a.manner IN ('once', 'queue') AND NOT a.repeated
-                AND (SELECT true FROM locking l WHERE l.key = a.key) IS NULL
-                AND (SELECT true FROM locking_guard g WHERE g.key = a.key) IS NULL
-                AND (SELECT true FROM locking_queue q WHERE q.key = a.key LIMIT 1) IS NULL
-                AND (SELECT true FROM locking_withdrawn w WHERE w.request = a.request) IS NULL;
-        -- Of two requests for one key the first has it.
         IF p_logged THEN
             WITH granted AS (
                 INSERT INTO locking
                     SELECT a.key, locking_draw(v_least), a.kind::"char", a.request, a.owner, locking_expiry(a.ms)
-                    FROM unnest(p_keys, p_requests, p_kinds, p_owners, p_ms) AS a (key, request, kind, owner, ms)
-                    WHERE a.request = ANY (v_plain)
+                    FROM unnest(p_keys, p_requests, p_kinds, p_owners, p_ms, p_manners, p_repeated)
+                        AS a (key, request, kind, owner, ms, manner, repeated)
+                    WHERE a.manner IN ('once', 'queue') AND NOT a.repeated
+                        AND (SELECT true FROM locking_guard g WHERE g.key = a.key) IS NULL
+                        AND (SELECT true FROM locking_queue q WHERE q.key = a.key LIMIT 1) IS NULL
+                        AND (SELECT true FROM locking_withdrawn w WHERE w.request = a.request) IS NULL
                     ON CONFLICT (key) DO NOTHING
                     RETURNING request, token
-            ) SELECT array_agg(g.request), array_agg(g.token) INTO v_granted, v_tokens FROM granted g;
+            ) SELECT array_agg(g.request), array_agg(g.token) INTO requests, tokens FROM granted g;
         ELSE
             WITH granted AS (
                 INSERT INTO locking_guard
                     SELECT a.key, locking_draw(v_least), a.kind::"char", a.request, a.owner, locking_expiry(a.ms),
                            p_client
-                    FROM unnest(p_keys, p_requests, p_kinds, p_owners, p_ms) AS a (key, request, kind, owner, ms)
-                    WHERE a.request = ANY (v_plain)
+                    FROM unnest(p_keys, p_requests, p_kinds, p_owners, p_ms, p_manners, p_repeated)
+                        AS a (key, request, kind, owner, ms, manner, repeated)
+                    WHERE a.manner IN ('once', 'queue') AND NOT a.repeated
+                        AND (SELECT true FROM locking l WHERE l.key = a.key) IS NULL
+                        AND (SELECT true FROM locking_queue q WHERE q.key = a.key LIMIT 1) IS NULL
+                        AND (SELECT true FROM locking_withdrawn w WHERE w.request = a.request) IS NULL
                     ON CONFLICT (key) DO NOTHING
                     RETURNING request, token
-            ) SELECT array_agg(g.request), array_agg(g.token) INTO v_granted, v_tokens FROM granted g;
+            ) SELECT array_agg(g.request), array_agg(g.token) INTO requests, tokens FROM granted g;
         END IF;
     END IF;
-    FOR i IN 1..coalesce(cardinality(v_granted), 0) LOOP
-        request := v_granted[i]; blocked := 0; tokens := ARRAY[v_tokens[i]]; taken := '{true}';
+    IF requests IS NOT NULL THEN
+        blocked := 0; taken := '{true}';
         RETURN NEXT;
-    END LOOP;
-    IF cardinality(v_granted) = cardinality(p_requests) THEN
-        RETURN;
+        IF cardinality(requests) = cardinality(p_requests) THEN
+            RETURN;
+        END IF;
     END IF;
+    v_granted := requests;
     FOR i IN 1..cardinality(p_requests) LOOP
         CONTINUE WHEN p_requests[i] = ANY (v_granted);
-        request := p_requests[i];
+        requests := ARRAY[p_requests[i]];
         SELECT * INTO blocked, tokens, taken, ends_in, holder, newest FROM locking_ask(
             p_patience, p_client, p_logged, p_manners[i], p_repeated[i], p_requests[i], p_kinds[i]::"char",
             p_owners[i], p_ms[i], ARRAY[p_keys[i]], v_grants_from, v_least);

@@ -77,59 +77,97 @@ END $$;
 -- Gives keys back, whatever number of leases they are of. p_owners: NULL for the release of just the hold
 -- with that token; else whose leases may be freed, '' for anonymous ones. Tries every key; answers for each
 -- whether it was held so: of two that mean one hold, the first gave it back. All are removed before the first
--- is handed on. p_origins: NULL for the keys of a lease on several, which are never passed on.
+-- is handed on. p_origins: NULL for the keys of a lease on several, which are never passed on. p_logged: in which
+-- table they most likely are.
 CREATE FUNCTION locking_release(
-    p_most integer, p_patience integer, p_keys text[], p_owners text[], p_tokens bigint[], p_origins text[]
+    p_most integer, p_patience integer, p_logged boolean, p_keys text[], p_owners text[], p_tokens bigint[],
+    p_origins text[]
 ) RETURNS boolean[]
     LANGUAGE plpgsql
     SET search_path FROM CURRENT SET enable_seqscan = off SET plan_cache_mode = force_generic_plan SET jit = off
 AS $$
 DECLARE
+    v_freed  text[];
+    v_waits  boolean;
+    v_last   timestamptz;
+    v_owned  boolean;
     v_at     bigint[];
     v_logged text[];
     v_guards text[];
-    v_last   timestamptz;
-    v_owned  boolean;
     v_told   text[];
-    v_done   boolean[] := array_fill(false, ARRAY[cardinality(p_keys)]);
+    v_done   boolean[];
 BEGIN
     PERFORM locking_enter(p_keys, p_most, p_patience);
-    SELECT array_agg(f.at), array_agg(f.key) FILTER (WHERE f.logged), array_agg(f.key) FILTER (WHERE NOT f.logged),
-           max(f.expires) FILTER (WHERE f.logged), bool_or(f.kind = 'o'),
-           array_agg(f.key) FILTER (WHERE f.is_told)
-        INTO v_at, v_logged, v_guards, v_last, v_owned, v_told
-        FROM (SELECT DISTINCT ON (m.key) m.at, m.key, h.logged, h.kind, h.expires,
-                     m.owner IS NULL AND m.origin = '' AND h.client <> 0 AS is_told
-        FROM unnest(p_keys, p_owners, p_tokens, p_origins) WITH ORDINALITY AS m (key, owner, token, origin, at)
-        CROSS JOIN LATERAL (
-            (SELECT l.token, l.kind, l.request, l.owner, l.expires, 0 AS client, true AS logged
-                FROM locking l WHERE l.key = m.key LIMIT 1)
-            UNION ALL
-            (SELECT g.token, g.kind, g.request, g.owner, g.expires, g.client, false
-                FROM locking_guard g WHERE g.key = m.key LIMIT 1)
-        ) h
-        WHERE h.expires > clock_timestamp() AND h.kind <> 'r' AND CASE
-            WHEN m.owner IS NULL THEN h.token = m.token OR (h.request = m.origin AND h.token < m.token)
-            WHEN m.owner = '' THEN h.kind = 'a'
-            ELSE h.kind = 'o' AND h.owner = m.owner END
-        ORDER BY m.key, m.at) f;
-    IF v_at IS NULL THEN
-        RETURN v_done;
+    -- The usual case, in one statement: all are held so, in that table. Which of them a row is about is looked for
+    -- from the first, so not among too many. What is meant otherwise stays, and so does what is meant twice.
+    IF cardinality(p_keys) <= 64 THEN
+        IF p_logged THEN
+            WITH freed AS (
+                DELETE FROM locking l
+                    WHERE l.key = ANY (p_keys) AND l.expires > clock_timestamp()
+                        AND CASE
+                            WHEN p_owners[array_position(p_keys, l.key)] IS NULL
+                            THEN l.token = p_tokens[array_position(p_keys, l.key)]
+                            WHEN p_owners[array_position(p_keys, l.key)] = '' THEN l.kind = 'a'
+                            ELSE l.kind = 'o' AND l.owner = p_owners[array_position(p_keys, l.key)] END
+                    RETURNING l.key, l.expires, l.kind,
+                              EXISTS (SELECT FROM locking_queue q WHERE q.key = l.key) AS waits
+            ) SELECT array_agg(f.key), bool_or(f.waits), max(f.expires), bool_or(f.kind = 'o')
+                INTO v_freed, v_waits, v_last, v_owned FROM freed f;
+        ELSE
+            WITH freed AS (
+                DELETE FROM locking_guard g
+                    WHERE g.key = ANY (p_keys) AND g.expires > clock_timestamp() AND g.kind <> 'r'
+                        AND p_owners[array_position(p_keys, g.key)] IS NULL
+                        AND g.request = p_origins[array_position(p_keys, g.key)]
+                        AND g.token <= p_tokens[array_position(p_keys, g.key)]
+                    RETURNING g.key, EXISTS (SELECT FROM locking_queue q WHERE q.key = g.key) AS waits
+            ) SELECT array_agg(f.key), bool_or(f.waits) INTO v_freed, v_waits FROM freed f;
+        END IF;
+    END IF;
+    IF cardinality(v_freed) = cardinality(p_keys) THEN
+        v_done := array_fill(true, ARRAY[cardinality(p_keys)]);
+    ELSE
+        v_done := array_fill(false, ARRAY[cardinality(p_keys)]);
+        SELECT array_agg(f.at), array_agg(f.key) FILTER (WHERE f.logged), array_agg(f.key) FILTER (WHERE NOT f.logged),
+               greatest(v_last, max(f.expires) FILTER (WHERE f.logged)), v_owned OR bool_or(f.kind = 'o'),
+               array_agg(f.key) FILTER (WHERE f.is_told)
+            INTO v_at, v_logged, v_guards, v_last, v_owned, v_told
+            FROM (SELECT DISTINCT ON (m.key) m.at, m.key, h.logged, h.kind, h.expires,
+                         m.owner IS NULL AND m.origin = '' AND h.client <> 0 AS is_told
+            FROM unnest(p_keys, p_owners, p_tokens, p_origins) WITH ORDINALITY AS m (key, owner, token, origin, at)
+            CROSS JOIN LATERAL (
+                (SELECT l.token, l.kind, l.request, l.owner, l.expires, 0 AS client, true AS logged
+                    FROM locking l WHERE l.key = m.key LIMIT 1)
+                UNION ALL
+                (SELECT g.token, g.kind, g.request, g.owner, g.expires, g.client, false
+                    FROM locking_guard g WHERE g.key = m.key LIMIT 1)
+            ) h
+            WHERE h.expires > clock_timestamp() AND h.kind <> 'r' AND CASE
+                WHEN m.owner IS NULL THEN h.token = m.token OR (h.request = m.origin AND h.token < m.token)
+                WHEN m.owner = '' THEN h.kind = 'a'
+                ELSE h.kind = 'o' AND h.owner = m.owner END
+            ORDER BY m.key, m.at) f;
+        IF v_logged IS NOT NULL THEN
+            DELETE FROM locking WHERE key = ANY (v_logged);
+        END IF;
+        IF v_told IS NOT NULL THEN
+            PERFORM locking_tell_revoked(g.client, g.request, g.key) FROM locking_guard g WHERE g.key = ANY (v_told);
+        END IF;
+        IF v_guards IS NOT NULL THEN
+            DELETE FROM locking_guard WHERE key = ANY (v_guards);
+        END IF;
+        FOR i IN 1..coalesce(cardinality(v_at), 0) LOOP
+            v_done[v_at[i]] := true;
+        END LOOP;
+        FOR i IN 1..coalesce(cardinality(v_freed), 0) LOOP
+            v_done[array_position(p_keys, v_freed[i])] := true;
+        END LOOP;
     END IF;
     PERFORM locking_commit_release(v_last, v_owned);
-    IF v_logged IS NOT NULL THEN
-        DELETE FROM locking WHERE key = ANY (v_logged);
+    IF v_waits OR v_at IS NOT NULL THEN
+        PERFORM locking_hand_on_all(v_freed || v_logged || v_guards);
     END IF;
-    IF v_told IS NOT NULL THEN
-        PERFORM locking_tell_revoked(g.client, g.request, g.key) FROM locking_guard g WHERE g.key = ANY (v_told);
-    END IF;
-    IF v_guards IS NOT NULL THEN
-        DELETE FROM locking_guard WHERE key = ANY (v_guards);
-    END IF;
-    FOR i IN 1..cardinality(v_at) LOOP
-        v_done[v_at[i]] := true;
-    END LOOP;
-    PERFORM locking_hand_on_all(v_logged || v_guards);
     RETURN v_done;
 END $$;
 

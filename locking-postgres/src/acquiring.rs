@@ -52,7 +52,7 @@ impl Acquire {
 }
 
 /// What the database answers.
-#[derive(Debug)]
+#[derive(Clone, Debug)]
 pub(crate) struct Acquired {
     /// 0: granted. -1: it was taken back, or its session has ended. Else the number of the first key that blocks.
     pub(crate) blocked: i32,
@@ -68,12 +68,12 @@ pub(crate) struct Acquired {
 impl Acquired {
     fn read(row: &Row, session: Option<&Session>) -> Result<Self, DriverError> {
         Ok(Self {
-            blocked: row.try_get(1)?,
-            tokens: row.try_get::<_, Option<_>>(2)?.unwrap_or_default(),
-            taken: row.try_get::<_, Option<_>>(3)?.unwrap_or_default(),
-            ends_in: row.try_get(4)?,
-            holder: row.try_get(5)?,
-            newest: row.try_get(6)?,
+            blocked: row.try_get(0)?,
+            tokens: row.try_get::<_, Option<_>>(1)?.unwrap_or_default(),
+            taken: row.try_get::<_, Option<_>>(2)?.unwrap_or_default(),
+            ends_in: row.try_get(3)?,
+            holder: row.try_get(4)?,
+            newest: row.try_get(5)?,
             session: session.cloned(),
         })
     }
@@ -118,7 +118,7 @@ impl Batch for Acquiring {
         let number = joined.as_ref().map_or(0, |joined| joined.number);
         let session = joined.filter(|_| !self.logged).map(|Joined { session, .. }| session);
         let (database, logged) = (&self.database, self.logged);
-        let rows = if let [one] = asked {
+        if let [one] = asked {
             let values: Values = vec![
                 Box::new(database.most),
                 Box::new(database.patience()),
@@ -132,32 +132,41 @@ impl Batch for Acquiring {
                 Box::new(one.ms),
                 Box::new(one.keys.clone()),
             ];
-            database.run(connection, &database.statements.acquire, values).await?
-        } else {
-            let all = |part: fn(&Acquire) -> String| asked.iter().map(part).collect::<Vec<_>>();
-            let manners: Vec<_> = asked.iter().map(|one| one.manner).collect();
-            let repeated: Vec<_> = asked.iter().map(|one| one.repeated).collect();
-            let kinds: Vec<_> = asked.iter().map(|one| one.kind).collect();
-            let ms: Vec<_> = asked.iter().map(|one| one.ms).collect();
-            let values: Values = vec![
-                Box::new(database.most),
-                Box::new(database.patience()),
-                Box::new(number),
-                Box::new(logged),
-                Box::new(manners),
-                Box::new(repeated),
-                Box::new(all(|one| one.request.clone())),
-                Box::new(kinds),
-                Box::new(all(|one| one.owner.clone())),
-                Box::new(ms),
-                Box::new(all(|one| one.keys[0].clone())),
-            ];
-            database.run(connection, &database.statements.acquire_many, values).await?
-        };
-        let mut answers = HashMap::with_capacity(rows.len());
+            let rows = database.run(connection, &database.statements.acquire, values).await?;
+            let row = rows.first().ok_or_else(Failure::unexpected)?;
+            return Ok(vec![Acquired::read(row, session.as_ref())?]);
+        }
+        let all = |part: fn(&Acquire) -> String| asked.iter().map(part).collect::<Vec<_>>();
+        let manners: Vec<_> = asked.iter().map(|one| one.manner).collect();
+        let repeated: Vec<_> = asked.iter().map(|one| one.repeated).collect();
+        let kinds: Vec<_> = asked.iter().map(|one| one.kind).collect();
+        let ms: Vec<_> = asked.iter().map(|one| one.ms).collect();
+        let values: Values = vec![
+            Box::new(database.most),
+            Box::new(database.patience()),
+            Box::new(number),
+            Box::new(logged),
+            Box::new(manners),
+            Box::new(repeated),
+            Box::new(all(|one| one.request.clone())),
+            Box::new(kinds),
+            Box::new(all(|one| one.owner.clone())),
+            Box::new(ms),
+            Box::new(all(|one| one.keys[0].clone())),
+        ];
+        let rows = database.run(connection, &database.statements.acquire_many, values).await?;
+        let mut answers = HashMap::with_capacity(asked.len());
         for row in &rows {
-            let answer = Acquired::read(row, session.as_ref())?;
-            answers.insert(row.try_get::<_, &str>(0)?, answer);
+            let of_all = Acquired::read(row, session.as_ref())?;
+            let requests: Vec<&str> = row.try_get(6)?;
+            if let [request] = requests[..] {
+                answers.insert(request, of_all);
+                continue;
+            }
+            for (at, request) in requests.into_iter().enumerate() {
+                let tokens = of_all.tokens.get(at).copied().into_iter().collect();
+                answers.insert(request, Acquired { tokens, ..of_all.clone() });
+            }
         }
         let answer = |one: &Acquire| answers.remove(one.request.as_str());
         let answers: Option<Vec<_>> = asked.iter().map(answer).collect();

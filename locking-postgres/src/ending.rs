@@ -107,6 +107,7 @@ impl Batch for Releasing {
         let values: Values = vec![
             Box::new(database.most),
             Box::new(database.patience()),
+            Box::new(self.logged),
             Box::new(meant().map(|one| one.key.clone()).collect::<Vec<_>>()),
             Box::new(meant().map(|one| one.of.clone()).collect::<Vec<_>>()),
             Box::new(meant().map(|one| one.token).collect::<Vec<_>>()),

@@ -8,7 +8,8 @@ SELECT locking_acquire(16, 1000, 0, false, 'reenter', false, 'rehearsal', 'o', '
 SELECT locking_acquire_many(16, 1000, 0, logged, '{reenter,reenter}', '{f,f}', '{r,s}', '{o,o}', '{"",""}', '{1,1}',
                             '{KEY,KEY}')
     FROM unnest('{true,false}'::boolean[]) logged;
-SELECT locking_release(16, 1000, '{KEY,KEY}', '{NULL,NULL}', '{0,0}', '{"",""}');
+SELECT locking_release(16, 1000, logged, '{KEY,KEY}', '{NULL,NULL}', '{0,0}', '{"",""}')
+    FROM unnest('{true,false}'::boolean[]) logged;
 SELECT locking_extend(16, 1000, '{1}', '{KEY}', '{0}', '{""}', '{""}', '{1}');
 SELECT locking_withdraw(16, 1000, false, 'rehearsal', '{KEY}');
 ROLLBACK;

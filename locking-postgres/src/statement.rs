@@ -113,6 +113,7 @@ const RELEASE_ONE: &[Type] =
 const RELEASE: &[Type] = &[
     Type::INT4,
     Type::INT4,
+    Type::BOOL,
     Type::TEXT_ARRAY,
     Type::TEXT_ARRAY,
     Type::INT8_ARRAY,
