@@ -1,11 +1,22 @@
 use std::collections::VecDeque;
 use std::future::Future;
+use std::pin::pin;
 use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
+use std::time::Duration;
 
 use tokio::runtime::Handle;
 use tokio::sync::oneshot;
+use tokio::task::yield_now;
+use tokio::time::timeout;
 
 use crate::failure::Failure;
+
+/// A statement with fewer operations has another beside it at once. Beside one with more, what is asked waits, and
+/// goes together in the next: a statement by itself costs the server as much as ten operations in it.
+const FEW: usize = 8;
+
+/// A statement that takes longer has another beside it, too: it waits for a slow disk, or for somebody else.
+const SLOW: Duration = Duration::from_millis(5);
 
 /// Asks the server for many operations of one kind in one statement.
 pub(crate) trait Batch: Send + Sync + 'static {
@@ -36,7 +47,7 @@ pub(crate) trait Batch: Send + Sync + 'static {
 /// together in one statement.
 pub(crate) struct Lane<B: Batch> {
     batch: B,
-    /// How many statements are under way at once.
+    /// How many statements are under way at once, at most.
     width: usize,
     /// On how many keys one statement is at most, unless one operation alone is on more.
     most: usize,
@@ -46,6 +57,10 @@ pub(crate) struct Lane<B: Batch> {
 
 struct Queue<B: Batch> {
     under_way: usize,
+    /// How many of those take long.
+    slow: usize,
+    /// Whether another statement goes beside the last one.
+    has_room: bool,
     waiting: VecDeque<Waiting<B>>,
 }
 
@@ -56,7 +71,8 @@ struct Waiting<B: Batch> {
 
 impl<B: Batch> Lane<B> {
     pub(crate) fn new(batch: B, width: usize, most: usize, runtime: Handle) -> Arc<Self> {
-        let queue = Mutex::new(Queue { under_way: 0, waiting: VecDeque::new() });
+        let waiting = VecDeque::new();
+        let queue = Mutex::new(Queue { under_way: 0, slow: 0, has_room: true, waiting });
         Arc::new(Self { batch, width, most, runtime, queue })
     }
 
@@ -66,23 +82,41 @@ impl<B: Batch> Lane<B> {
         operation: B::Operation,
     ) -> Result<B::Reply, Failure> {
         let (tell, answer) = oneshot::channel();
-        let is_wide = {
-            let mut queue = self.queue();
-            queue.waiting.push_back(Waiting { operation, tell });
-            let is_wide = queue.under_way < self.width;
-            queue.under_way += usize::from(is_wide);
-            is_wide
-        };
-        if is_wide {
-            self.runtime.spawn(send_waiting(Sender { lane: Arc::clone(self), has_ended: false }));
-        }
+        self.queue().waiting.push_back(Waiting { operation, tell });
+        self.send();
         answer.await.unwrap_or_else(|_| Err(Failure::cut_off()))
+    }
+
+    /// Has one more statement sent, if what waits is to have one now.
+    fn send(self: &Arc<Self>) {
+        let mut queue = self.queue();
+        if !self.is_due(&queue, queue.under_way) {
+            return;
+        }
+        queue.under_way += 1;
+        drop(queue);
+        self.runtime.spawn(send_waiting(Sender { lane: Arc::clone(self), has_ended: false }));
+    }
+
+    /// Whether what waits is to have a statement beside so many others.
+    fn is_due(&self, queue: &Queue<B>, others: usize) -> bool {
+        let has_room = queue.has_room || queue.slow >= others || queue.waiting.len() >= self.most;
+        !queue.waiting.is_empty() && others < self.width && has_room
+    }
+
+    /// Whether many ask at once.
+    fn is_crowded(&self) -> bool {
+        !self.queue().has_room
     }
 
     /// What goes in the next statement, less what nobody waits for any more. Nothing: the sender ends.
     fn next(&self) -> Vec<Waiting<B>> {
         let mut queue = self.queue();
         let (mut next, mut keys) = (Vec::new(), 0);
+        if !self.is_due(&queue, queue.under_way - 1) {
+            queue.under_way -= 1;
+            return next;
+        }
         while let Some(waiting) = queue.waiting.pop_front() {
             if waiting.tell.is_closed() {
                 continue;
@@ -100,6 +134,8 @@ impl<B: Batch> Lane<B> {
         }
         if next.is_empty() {
             queue.under_way -= 1;
+        } else {
+            queue.has_room = next.len() < FEW;
         }
         next
     }
@@ -133,6 +169,10 @@ impl<B: Batch> Drop for Sender<B> {
 async fn send_waiting<B: Batch>(mut sender: Sender<B>) {
     let lane = Arc::clone(&sender.lane);
     loop {
+        if lane.is_crowded() {
+            // Who was just told asks for the next thing, and that goes along.
+            yield_now().await;
+        }
         // First the way: what is asked until there is one goes along, and what nobody waits for any more by
         // then is never sent.
         let way = lane.batch.way().await;
@@ -144,7 +184,19 @@ async fn send_waiting<B: Batch>(mut sender: Sender<B>) {
         let (operations, tellers): (Vec<_>, Vec<_>) =
             next.into_iter().map(|waiting| (waiting.operation, waiting.tell)).unzip();
         let outcome = match way {
-            Ok(way) => lane.batch.send(way, &operations).await,
+            Ok(way) => {
+                let mut sending = pin!(lane.batch.send(way, &operations));
+                match timeout(SLOW, &mut sending).await {
+                    Ok(outcome) => outcome,
+                    Err(_) => {
+                        lane.queue().slow += 1;
+                        lane.send();
+                        let outcome = sending.await;
+                        lane.queue().slow -= 1;
+                        outcome
+                    }
+                }
+            }
             Err(failure) => {
                 tell_all(tellers, &failure);
                 continue;
@@ -181,5 +233,76 @@ async fn send_one<B: Batch>(batch: &B, operation: &B::Operation) -> Result<B::Re
 fn tell_all<R>(tellers: Vec<oneshot::Sender<Result<R, Failure>>>, failure: &Failure) {
     for tell in tellers {
         let _ = tell.send(Err(failure.clone()));
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use tokio::sync::Semaphore;
+    use tokio::task::JoinSet;
+
+    use super::*;
+
+    /// Carries out everything at once, but for zero, which waits for the gate.
+    struct Gated {
+        gate: Arc<Semaphore>,
+        sent: Arc<Mutex<Vec<usize>>>,
+    }
+
+    impl Batch for Gated {
+        type Operation = u32;
+        type Reply = u32;
+        type Way = ();
+
+        fn keys(_: &u32) -> usize {
+            1
+        }
+
+        fn is_alone(_: &u32) -> bool {
+            false
+        }
+
+        async fn way(&self) -> Result<(), Failure> {
+            Ok(())
+        }
+
+        async fn send(&self, (): (), operations: &[u32]) -> Result<Vec<u32>, Failure> {
+            self.sent.lock().expect("no panic").push(operations.len());
+            if operations.contains(&0) {
+                self.gate.acquire().await.expect("open").forget();
+            }
+            Ok(operations.to_vec())
+        }
+    }
+
+    #[tokio::test(start_paused = true)]
+    async fn behind_a_statement_that_takes_long_others_go_together_time_and_again() {
+        let (gate, sent) = (Arc::new(Semaphore::new(0)), Arc::default());
+        let batch = Gated { gate: Arc::clone(&gate), sent: Arc::clone(&sent) };
+        let lane = Lane::new(batch, 2, 32, Handle::current());
+        let ask = |operations: std::ops::Range<u32>| {
+            let mut asking = JoinSet::new();
+            for operation in operations {
+                let lane = Arc::clone(&lane);
+                asking.spawn(async move { lane.call(operation).await });
+            }
+            asking.join_all()
+        };
+        let slow = tokio::spawn(ask(0..10));
+        while sent.lock().expect("no panic").is_empty() {
+            tokio::task::yield_now().await;
+        }
+        for _ in 0..3 {
+            for count in [3, 12] {
+                let replies = timeout(Duration::from_secs(5), ask(1..1 + count)).await;
+                assert_eq!(replies.expect("it isn't held up").len(), count as usize);
+            }
+        }
+        assert_eq!(*sent.lock().expect("no panic"), [10, 3, 12, 3, 12, 3, 12]);
+        assert!(!slow.is_finished());
+        gate.add_permits(1);
+        let mut replies: Vec<_> = slow.await.expect("no panic").into_iter().flatten().collect();
+        replies.sort_unstable();
+        assert_eq!(replies, (0..10).collect::<Vec<_>>());
     }
 }

@@ -206,8 +206,11 @@ async fn a_release_tells_only_some_of_those_who_want_another_key_too() {
              FROM generate_series(1, 100) n",
     )
     .await;
-    execute(&server, r#"SELECT locking.locking_release(16, 1000, true, '{k}', '{one}', '{0}', '{""}')"#)
-        .await;
+    execute(
+        &server,
+        r#"SELECT locking.locking_release(16, 1000, true, '{k}', '{one}', '{0}', '{""}')"#,
+    )
+    .await;
     let told =
         "SELECT string_agg(request, ' ' ORDER BY seat) FROM locking.locking_queue WHERE told";
     assert_eq!(execute(&server, told).await, "1 2 3 4", "one release is so much work");
