@@ -407,8 +407,8 @@ BEGIN
     IF NOT FOUND THEN
         SELECT * INTO v_grants_from, v_least FROM locking_begin_epoch();
     END IF;
-    -- Subqueries on one key each: a plan that looks every key up by its index, whatever the statistics say. A row
-    -- of the key in the table itself is a conflict: so of two requests for one key the first has it.
+    -- Subqueries on one key each: a plan that looks every key up by its index, whatever the statistics say. Of two
+    -- requests for one key the first has it; no other token is drawn in vain.
     IF v_grants_from <= clock_timestamp() THEN
         IF p_logged THEN
             WITH granted AS (
@@ -417,6 +417,7 @@ BEGIN
                     FROM unnest(p_keys, p_requests, p_kinds, p_owners, p_ms, p_manners, p_repeated)
                         AS a (key, request, kind, owner, ms, manner, repeated)
                     WHERE a.manner IN ('once', 'queue') AND NOT a.repeated
+                        AND (SELECT true FROM locking l WHERE l.key = a.key) IS NULL
                         AND (SELECT true FROM locking_guard g WHERE g.key = a.key) IS NULL
                         AND (SELECT true FROM locking_queue q WHERE q.key = a.key LIMIT 1) IS NULL
                         AND (SELECT true FROM locking_withdrawn w WHERE w.request = a.request) IS NULL
@@ -432,6 +433,7 @@ BEGIN
                         AS a (key, request, kind, owner, ms, manner, repeated)
                     WHERE a.manner IN ('once', 'queue') AND NOT a.repeated
                         AND (SELECT true FROM locking l WHERE l.key = a.key) IS NULL
+                        AND (SELECT true FROM locking_guard g WHERE g.key = a.key) IS NULL
                         AND (SELECT true FROM locking_queue q WHERE q.key = a.key LIMIT 1) IS NULL
                         AND (SELECT true FROM locking_withdrawn w WHERE w.request = a.request) IS NULL
                     ON CONFLICT (key) DO NOTHING

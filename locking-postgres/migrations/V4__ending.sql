@@ -99,7 +99,8 @@ DECLARE
 BEGIN
     PERFORM locking_enter(p_keys, p_most, p_patience);
     -- The usual case, in one statement: all are held so, in that table. Which of them a row is about is looked for
-    -- from the first, so not among too many. What is meant otherwise stays, and so does what is meant twice.
+    -- from the first, so not among too many. What is meant otherwise stays, and so does what is meant twice. The
+    -- queue is looked at for one key each: EXISTS would be answered by reading all of it, if that was once short.
     IF cardinality(p_keys) <= 64 THEN
         IF p_logged THEN
             WITH freed AS (
@@ -111,7 +112,7 @@ BEGIN
                             WHEN p_owners[array_position(p_keys, l.key)] = '' THEN l.kind = 'a'
                             ELSE l.kind = 'o' AND l.owner = p_owners[array_position(p_keys, l.key)] END
                     RETURNING l.key, l.expires, l.kind,
-                              EXISTS (SELECT FROM locking_queue q WHERE q.key = l.key) AS waits
+                              (SELECT true FROM locking_queue q WHERE q.key = l.key LIMIT 1) AS waits
             ) SELECT array_agg(f.key), bool_or(f.waits), max(f.expires), bool_or(f.kind = 'o')
                 INTO v_freed, v_waits, v_last, v_owned FROM freed f;
         ELSE
@@ -121,7 +122,7 @@ BEGIN
                         AND p_owners[array_position(p_keys, g.key)] IS NULL
                         AND g.request = p_origins[array_position(p_keys, g.key)]
                         AND g.token <= p_tokens[array_position(p_keys, g.key)]
-                    RETURNING g.key, EXISTS (SELECT FROM locking_queue q WHERE q.key = g.key) AS waits
+                    RETURNING g.key, (SELECT true FROM locking_queue q WHERE q.key = g.key LIMIT 1) AS waits
             ) SELECT array_agg(f.key), bool_or(f.waits) INTO v_freed, v_waits FROM freed f;
         END IF;
     END IF;

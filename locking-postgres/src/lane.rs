@@ -57,10 +57,10 @@ pub(crate) struct Lane<B: Batch> {
 
 struct Queue<B: Batch> {
     under_way: usize,
-    /// How many of those take long.
-    slow: usize,
-    /// Whether another statement goes beside the last one.
-    has_room: bool,
+    /// How many of those have many operations, and were just sent: what is asked waits for one of them.
+    soon: usize,
+    /// Whether the last one had many.
+    is_crowded: bool,
     waiting: VecDeque<Waiting<B>>,
 }
 
@@ -72,7 +72,7 @@ struct Waiting<B: Batch> {
 impl<B: Batch> Lane<B> {
     pub(crate) fn new(batch: B, width: usize, most: usize, runtime: Handle) -> Arc<Self> {
         let waiting = VecDeque::new();
-        let queue = Mutex::new(Queue { under_way: 0, slow: 0, has_room: true, waiting });
+        let queue = Mutex::new(Queue { under_way: 0, soon: 0, is_crowded: false, waiting });
         Arc::new(Self { batch, width, most, runtime, queue })
     }
 
@@ -100,13 +100,13 @@ impl<B: Batch> Lane<B> {
 
     /// Whether what waits is to have a statement beside so many others.
     fn is_due(&self, queue: &Queue<B>, others: usize) -> bool {
-        let has_room = queue.has_room || queue.slow >= others || queue.waiting.len() >= self.most;
+        let has_room = queue.soon == 0 || queue.waiting.len() >= self.most;
         !queue.waiting.is_empty() && others < self.width && has_room
     }
 
     /// Whether many ask at once.
     fn is_crowded(&self) -> bool {
-        !self.queue().has_room
+        self.queue().is_crowded
     }
 
     /// What goes in the next statement, less what nobody waits for any more. Nothing: the sender ends.
@@ -135,7 +135,8 @@ impl<B: Batch> Lane<B> {
         if next.is_empty() {
             queue.under_way -= 1;
         } else {
-            queue.has_room = next.len() < FEW;
+            queue.is_crowded = next.len() >= FEW;
+            queue.soon += usize::from(queue.is_crowded);
         }
         next
     }
@@ -165,6 +166,15 @@ impl<B: Batch> Drop for Sender<B> {
     }
 }
 
+/// A statement with many operations that will soon be answered.
+struct Soon<'a, B: Batch>(&'a Lane<B>);
+
+impl<B: Batch> Drop for Soon<'_, B> {
+    fn drop(&mut self) {
+        self.0.queue().soon -= 1;
+    }
+}
+
 /// Sends what waits, until nothing does.
 async fn send_waiting<B: Batch>(mut sender: Sender<B>) {
     let lane = Arc::clone(&sender.lane);
@@ -181,22 +191,11 @@ async fn send_waiting<B: Batch>(mut sender: Sender<B>) {
             sender.has_ended = true;
             return;
         }
+        let soon = (next.len() >= FEW).then(|| Soon(&lane));
         let (operations, tellers): (Vec<_>, Vec<_>) =
             next.into_iter().map(|waiting| (waiting.operation, waiting.tell)).unzip();
         let outcome = match way {
-            Ok(way) => {
-                let mut sending = pin!(lane.batch.send(way, &operations));
-                match timeout(SLOW, &mut sending).await {
-                    Ok(outcome) => outcome,
-                    Err(_) => {
-                        lane.queue().slow += 1;
-                        lane.send();
-                        let outcome = sending.await;
-                        lane.queue().slow -= 1;
-                        outcome
-                    }
-                }
-            }
+            Ok(way) => send(&lane, way, &operations, soon).await,
             Err(failure) => {
                 tell_all(tellers, &failure);
                 continue;
@@ -211,6 +210,7 @@ async fn send_waiting<B: Batch>(mut sender: Sender<B>) {
             Ok(_) => tell_all(tellers, &Failure::unexpected()),
             // One that can't be carried out refuses all: each is asked for by itself.
             Err(Failure::Refused(_) | Failure::Full(_)) if operations.len() > 1 => {
+                lane.send();
                 for (operation, tell) in operations.iter().zip(tellers) {
                     // Taken back meanwhile; and that may be forgotten by the time that this would arrive.
                     if tell.is_closed() {
@@ -222,6 +222,25 @@ async fn send_waiting<B: Batch>(mut sender: Sender<B>) {
             Err(failure) => tell_all(tellers, &failure),
         }
     }
+}
+
+/// Sends these. What waits for them has a statement of its own if they take long.
+async fn send<B: Batch>(
+    lane: &Arc<Lane<B>>,
+    way: B::Way,
+    operations: &[B::Operation],
+    soon: Option<Soon<'_, B>>,
+) -> Result<Vec<B::Reply>, Failure> {
+    let mut sending = pin!(lane.batch.send(way, operations));
+    if soon.is_none() {
+        return sending.await;
+    }
+    if let Ok(outcome) = timeout(SLOW, &mut sending).await {
+        return outcome;
+    }
+    drop(soon);
+    lane.send();
+    sending.await
 }
 
 async fn send_one<B: Batch>(batch: &B, operation: &B::Operation) -> Result<B::Reply, Failure> {
@@ -242,8 +261,14 @@ mod tests {
     use tokio::task::JoinSet;
 
     use super::*;
+    use crate::failure::Cause;
 
-    /// Carries out everything at once, but for zero, which waits for the gate.
+    /// Waits for the gate.
+    const HELD: u32 = 0;
+    /// Waits for it by itself; with others it has all of them refused.
+    const REFUSED: u32 = 1;
+
+    /// Carries out everything else at once.
     struct Gated {
         gate: Arc<Semaphore>,
         sent: Arc<Mutex<Vec<usize>>>,
@@ -268,19 +293,22 @@ mod tests {
 
         async fn send(&self, (): (), operations: &[u32]) -> Result<Vec<u32>, Failure> {
             self.sent.lock().expect("no panic").push(operations.len());
-            if operations.contains(&0) {
+            if operations.contains(&REFUSED) && operations.len() > 1 {
+                return Err(Failure::Refused(Arc::new(Cause::Busy)));
+            }
+            if operations.contains(&HELD) || operations.contains(&REFUSED) {
                 self.gate.acquire().await.expect("open").forget();
             }
             Ok(operations.to_vec())
         }
     }
 
-    #[tokio::test(start_paused = true)]
-    async fn behind_a_statement_that_takes_long_others_go_together_time_and_again() {
+    /// Asks for twelve operations, of which one waits for the gate, and then for a few, and for many, in turns.
+    async fn go_on_behind(held: u32, sent_before: &[usize]) {
         let (gate, sent) = (Arc::new(Semaphore::new(0)), Arc::default());
         let batch = Gated { gate: Arc::clone(&gate), sent: Arc::clone(&sent) };
         let lane = Lane::new(batch, 2, 32, Handle::current());
-        let ask = |operations: std::ops::Range<u32>| {
+        let ask = |operations: Vec<u32>| {
             let mut asking = JoinSet::new();
             for operation in operations {
                 let lane = Arc::clone(&lane);
@@ -288,21 +316,32 @@ mod tests {
             }
             asking.join_all()
         };
-        let slow = tokio::spawn(ask(0..10));
+        let slow = tokio::spawn(ask([held].into_iter().chain(10..21).collect()));
         while sent.lock().expect("no panic").is_empty() {
-            tokio::task::yield_now().await;
+            yield_now().await;
         }
         for _ in 0..3 {
             for count in [3, 12] {
-                let replies = timeout(Duration::from_secs(5), ask(1..1 + count)).await;
+                let asked = ask((10..10 + count).collect());
+                let replies = timeout(Duration::from_secs(5), asked).await;
                 assert_eq!(replies.expect("it isn't held up").len(), count as usize);
             }
         }
-        assert_eq!(*sent.lock().expect("no panic"), [10, 3, 12, 3, 12, 3, 12]);
+        let after = [3, 12, 3, 12, 3, 12];
+        assert_eq!(*sent.lock().expect("no panic"), [sent_before, &after].concat());
         assert!(!slow.is_finished());
         gate.add_permits(1);
-        let mut replies: Vec<_> = slow.await.expect("no panic").into_iter().flatten().collect();
-        replies.sort_unstable();
-        assert_eq!(replies, (0..10).collect::<Vec<_>>());
+        let replies = slow.await.expect("no panic").into_iter().flatten();
+        assert_eq!(replies.sum::<u32>(), held + (10..21).sum::<u32>());
+    }
+
+    #[tokio::test(start_paused = true)]
+    async fn behind_a_statement_that_takes_long_others_go_together_time_and_again() {
+        go_on_behind(HELD, &[12]).await;
+    }
+
+    #[tokio::test(start_paused = true)]
+    async fn behind_operations_that_are_sent_one_by_one_others_go_together_time_and_again() {
+        go_on_behind(REFUSED, &[12, 1]).await;
     }
 }
