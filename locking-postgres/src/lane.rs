@@ -166,7 +166,7 @@ impl<B: Batch> Drop for Sender<B> {
     }
 }
 
-/// A statement with many operations that will soon be answered.
+/// A statement with many operations, until all are answered, or it is seen that this takes long.
 struct Soon<'a, B: Batch>(&'a Lane<B>);
 
 impl<B: Batch> Drop for Soon<'_, B> {
@@ -178,11 +178,13 @@ impl<B: Batch> Drop for Soon<'_, B> {
 /// Sends what waits, until nothing does.
 async fn send_waiting<B: Batch>(mut sender: Sender<B>) {
     let lane = Arc::clone(&sender.lane);
+    let mut soon = None;
     loop {
         if lane.is_crowded() {
             // Who was just told asks for the next thing, and that goes along.
             yield_now().await;
         }
+        drop(soon.take());
         // First the way: what is asked until there is one goes along, and what nobody waits for any more by
         // then is never sent.
         let way = lane.batch.way().await;
@@ -191,11 +193,11 @@ async fn send_waiting<B: Batch>(mut sender: Sender<B>) {
             sender.has_ended = true;
             return;
         }
-        let soon = (next.len() >= FEW).then(|| Soon(&lane));
+        soon = (next.len() >= FEW).then(|| Soon(&lane));
         let (operations, tellers): (Vec<_>, Vec<_>) =
             next.into_iter().map(|waiting| (waiting.operation, waiting.tell)).unzip();
         let outcome = match way {
-            Ok(way) => send(&lane, way, &operations, soon).await,
+            Ok(way) => send(&lane, way, &operations, &mut soon).await,
             Err(failure) => {
                 tell_all(tellers, &failure);
                 continue;
@@ -210,6 +212,7 @@ async fn send_waiting<B: Batch>(mut sender: Sender<B>) {
             Ok(_) => tell_all(tellers, &Failure::unexpected()),
             // One that can't be carried out refuses all: each is asked for by itself.
             Err(Failure::Refused(_) | Failure::Full(_)) if operations.len() > 1 => {
+                drop(soon.take());
                 lane.send();
                 for (operation, tell) in operations.iter().zip(tellers) {
                     // Taken back meanwhile; and that may be forgotten by the time that this would arrive.
@@ -229,16 +232,18 @@ async fn send<B: Batch>(
     lane: &Arc<Lane<B>>,
     way: B::Way,
     operations: &[B::Operation],
-    soon: Option<Soon<'_, B>>,
+    soon: &mut Option<Soon<'_, B>>,
 ) -> Result<Vec<B::Reply>, Failure> {
     let mut sending = pin!(lane.batch.send(way, operations));
     if soon.is_none() {
+        // What is left of what waited while there was no room.
+        lane.send();
         return sending.await;
     }
     if let Ok(outcome) = timeout(SLOW, &mut sending).await {
         return outcome;
     }
-    drop(soon);
+    drop(soon.take());
     lane.send();
     sending.await
 }
@@ -267,6 +272,8 @@ mod tests {
     const HELD: u32 = 0;
     /// Waits for it by itself; with others it has all of them refused.
     const REFUSED: u32 = 1;
+    /// Waits for it, and is in a statement of its own.
+    const ALONE: u32 = 2;
 
     /// Carries out everything else at once.
     struct Gated {
@@ -283,8 +290,8 @@ mod tests {
             1
         }
 
-        fn is_alone(_: &u32) -> bool {
-            false
+        fn is_alone(operation: &u32) -> bool {
+            *operation == ALONE
         }
 
         async fn way(&self) -> Result<(), Failure> {
@@ -296,11 +303,24 @@ mod tests {
             if operations.contains(&REFUSED) && operations.len() > 1 {
                 return Err(Failure::Refused(Arc::new(Cause::Busy)));
             }
-            if operations.contains(&HELD) || operations.contains(&REFUSED) {
+            if operations.iter().any(|it| [HELD, REFUSED, ALONE].contains(it)) {
                 self.gate.acquire().await.expect("open").forget();
             }
             Ok(operations.to_vec())
         }
+    }
+
+    /// Asks for all of these at once.
+    fn ask<I: IntoIterator<Item = u32>>(
+        lane: &Arc<Lane<Gated>>,
+        operations: I,
+    ) -> impl Future<Output = Vec<Result<u32, Failure>>> + use<I> {
+        let mut asking = JoinSet::new();
+        for operation in operations {
+            let lane = Arc::clone(lane);
+            asking.spawn(async move { lane.call(operation).await });
+        }
+        asking.join_all()
     }
 
     /// Asks for twelve operations, of which one waits for the gate, and then for a few, and for many, in turns.
@@ -308,21 +328,13 @@ mod tests {
         let (gate, sent) = (Arc::new(Semaphore::new(0)), Arc::default());
         let batch = Gated { gate: Arc::clone(&gate), sent: Arc::clone(&sent) };
         let lane = Lane::new(batch, 2, 32, Handle::current());
-        let ask = |operations: Vec<u32>| {
-            let mut asking = JoinSet::new();
-            for operation in operations {
-                let lane = Arc::clone(&lane);
-                asking.spawn(async move { lane.call(operation).await });
-            }
-            asking.join_all()
-        };
-        let slow = tokio::spawn(ask([held].into_iter().chain(10..21).collect()));
+        let slow = tokio::spawn(ask(&lane, [held].into_iter().chain(10..21)));
         while sent.lock().expect("no panic").is_empty() {
             yield_now().await;
         }
         for _ in 0..3 {
             for count in [3, 12] {
-                let asked = ask((10..10 + count).collect());
+                let asked = ask(&lane, 10..10 + count);
                 let replies = timeout(Duration::from_secs(5), asked).await;
                 assert_eq!(replies.expect("it isn't held up").len(), count as usize);
             }
@@ -343,5 +355,28 @@ mod tests {
     #[tokio::test(start_paused = true)]
     async fn behind_operations_that_are_sent_one_by_one_others_go_together_time_and_again() {
         go_on_behind(REFUSED, &[12, 1]).await;
+    }
+
+    #[tokio::test(start_paused = true)]
+    async fn behind_an_operation_in_a_statement_of_its_own_what_waited_with_it_goes_on() {
+        let (gate, sent) = (Arc::new(Semaphore::new(0)), Arc::default());
+        let batch = Gated { gate: Arc::clone(&gate), sent: Arc::clone(&sent) };
+        let lane = Lane::new(batch, 2, 32, Handle::current());
+        let many = tokio::spawn(ask(&lane, [HELD].into_iter().chain(10..21)));
+        while sent.lock().expect("no panic").is_empty() {
+            yield_now().await;
+        }
+        let alone = tokio::spawn(ask(&lane, [ALONE]));
+        yield_now().await;
+        let behind = ask(&lane, [10]);
+        yield_now().await;
+        // Before it takes long.
+        gate.add_permits(1);
+        many.await.expect("no panic");
+        let replies = timeout(Duration::from_secs(5), behind).await;
+        assert_eq!(replies.expect("it isn't held up").len(), 1);
+        assert_eq!(*sent.lock().expect("no panic"), [12, 1, 1]);
+        gate.add_permits(1);
+        assert_eq!(alone.await.expect("no panic").len(), 1);
     }
 }

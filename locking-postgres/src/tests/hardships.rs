@@ -94,7 +94,58 @@ async fn of_two_releases_in_one_statement_the_first_gave_the_hold_back() {
         r#"SELECT locking.locking_release(16, 1000, true, '{k,l,k}', '{owner,owner,owner}', '{0,0,0}', '{"","",""}')"#,
     );
     assert_eq!(released.await, "{t,t,f}");
+
+    // And if the first means another hold, the second did.
+    provider.acquire(lease("k").with_owner(owner.clone())).await.expect("granted");
+    let released = execute(
+        &server,
+        r#"SELECT locking.locking_release(16, 1000, true, '{k,k,l}', '{other,owner,owner}', '{0,0,0}', '{"","",""}')"#,
+    );
+    assert_eq!(released.await, "{f,t,f}");
+    assert_eq!(execute(&server, "SELECT count(*) FROM locking.locking").await, "0");
     provider.close().await.expect("closed");
+}
+
+#[tokio::test]
+async fn a_release_reads_nothing_of_the_queues_of_other_keys() {
+    let server = server().await;
+    let held = "INSERT INTO locking.locking
+                    SELECT 'k' || n, n, 'o', 'ask' || n, 'owner', 'infinity' FROM generate_series(1, 2000) n;
+                INSERT INTO locking.locking_guard
+                    SELECT 'g' || n, n, 'g', 'ask' || n, '', 'infinity', 0 FROM generate_series(1, 2000) n";
+    execute(&server, held).await;
+    // The statistics say that nobody waits, and the session keeps the plans that it makes by them.
+    execute(&server, "VACUUM ANALYZE").await;
+    let session = session(&server).await;
+    let release = async |from: i32| {
+        let keys = format!("{{k{from},k{},k{}}}", from + 1, from + 2);
+        let leases = format!(
+            "SELECT locking.locking_release(16, 1000, true, '{keys}', '{{owner,owner,owner}}', '{{0,0,0}}', '{{\"\",\"\",\"\"}}')::text"
+        );
+        let guards = format!(
+            "SELECT locking.locking_release(16, 1000, false, '{}', '{{NULL,NULL,NULL}}', '{{{from},{},{}}}', '{{ask{from},ask{},ask{}}}')::text",
+            keys.replace('k', "g"),
+            from + 1,
+            from + 2,
+            from + 1,
+            from + 2
+        );
+        for release in [leases, guards] {
+            let row = session.query_one(&release, &[]).await.expect("answered");
+            assert_eq!(row.get::<_, &str>(0), "{t,t,t}");
+        }
+    };
+    release(1).await;
+    let waiting = "INSERT INTO locking.locking_queue
+                       SELECT 'other' || n, n, 'ask' || n, 'g', '', 1000, 0, false, NULL, false, 0, now()
+                       FROM generate_series(1, 20000) n";
+    execute(&server, waiting).await;
+    session.batch_execute("BEGIN").await.expect("begun");
+    release(4).await;
+    let blocks = "SELECT (pg_stat_get_xact_blocks_fetched('locking.locking_queue_pkey'::regclass)
+                  + pg_stat_get_xact_blocks_fetched('locking.locking_queue'::regclass))::integer";
+    let blocks = number(&session, blocks).await;
+    assert!(blocks < 40, "{blocks} blocks of the queue were read to release 6 keys");
 }
 
 /// For how long a key is still held, in seconds; `inf` for ever.
