@@ -109,13 +109,14 @@ impl<B: Batch> Lane<B> {
         self.queue().is_crowded
     }
 
-    /// What goes in the next statement, less what nobody waits for any more. Nothing: the sender ends.
-    fn next(&self) -> Vec<Waiting<B>> {
+    /// What goes in the next statement, less what nobody waits for any more, and whether that is much. Nothing: the
+    /// sender ends.
+    fn next(&self) -> (Vec<Waiting<B>>, Option<Soon<'_, B>>) {
         let mut queue = self.queue();
         let (mut next, mut keys) = (Vec::new(), 0);
         if !self.is_due(&queue, queue.under_way - 1) {
             queue.under_way -= 1;
-            return next;
+            return (next, None);
         }
         while let Some(waiting) = queue.waiting.pop_front() {
             if waiting.tell.is_closed() {
@@ -134,11 +135,12 @@ impl<B: Batch> Lane<B> {
         }
         if next.is_empty() {
             queue.under_way -= 1;
-        } else {
-            queue.is_crowded = next.len() >= FEW;
-            queue.soon += usize::from(queue.is_crowded);
+            return (next, None);
         }
-        next
+        queue.is_crowded = next.len() >= FEW;
+        queue.soon += usize::from(queue.is_crowded);
+        let soon = queue.is_crowded.then(|| Soon(self));
+        (next, soon)
     }
 
     fn queue(&self) -> MutexGuard<'_, Queue<B>> {
@@ -188,12 +190,12 @@ async fn send_waiting<B: Batch>(mut sender: Sender<B>) {
         // First the way: what is asked until there is one goes along, and what nobody waits for any more by
         // then is never sent.
         let way = lane.batch.way().await;
-        let next = lane.next();
+        let next;
+        (next, soon) = lane.next();
         if next.is_empty() {
             sender.has_ended = true;
             return;
         }
-        soon = (next.len() >= FEW).then(|| Soon(&lane));
         let (operations, tellers): (Vec<_>, Vec<_>) =
             next.into_iter().map(|waiting| (waiting.operation, waiting.tell)).unzip();
         let outcome = match way {
@@ -276,9 +278,31 @@ mod tests {
     const ALONE: u32 = 2;
 
     /// Carries out everything else at once.
+    #[derive(Clone)]
     struct Gated {
         gate: Arc<Semaphore>,
         sent: Arc<Mutex<Vec<usize>>>,
+    }
+
+    impl Gated {
+        fn new() -> Self {
+            Self { gate: Arc::new(Semaphore::new(0)), sent: Arc::default() }
+        }
+
+        fn lane(&self) -> Arc<Lane<Self>> {
+            Lane::new(self.clone(), 2, 32, Handle::current())
+        }
+
+        /// How many operations each statement had so far.
+        fn sent(&self) -> Vec<usize> {
+            self.sent.lock().expect("no panic").clone()
+        }
+
+        async fn until_sent(&self) {
+            while self.sent().is_empty() {
+                yield_now().await;
+            }
+        }
     }
 
     impl Batch for Gated {
@@ -325,13 +349,10 @@ mod tests {
 
     /// Asks for twelve operations, of which one waits for the gate, and then for a few, and for many, in turns.
     async fn go_on_behind(held: u32, sent_before: &[usize]) {
-        let (gate, sent) = (Arc::new(Semaphore::new(0)), Arc::default());
-        let batch = Gated { gate: Arc::clone(&gate), sent: Arc::clone(&sent) };
-        let lane = Lane::new(batch, 2, 32, Handle::current());
+        let gated = Gated::new();
+        let lane = gated.lane();
         let slow = tokio::spawn(ask(&lane, [held].into_iter().chain(10..21)));
-        while sent.lock().expect("no panic").is_empty() {
-            yield_now().await;
-        }
+        gated.until_sent().await;
         for _ in 0..3 {
             for count in [3, 12] {
                 let asked = ask(&lane, 10..10 + count);
@@ -340,9 +361,9 @@ mod tests {
             }
         }
         let after = [3, 12, 3, 12, 3, 12];
-        assert_eq!(*sent.lock().expect("no panic"), [sent_before, &after].concat());
+        assert_eq!(gated.sent(), [sent_before, &after].concat());
         assert!(!slow.is_finished());
-        gate.add_permits(1);
+        gated.gate.add_permits(1);
         let replies = slow.await.expect("no panic").into_iter().flatten();
         assert_eq!(replies.sum::<u32>(), held + (10..21).sum::<u32>());
     }
@@ -359,24 +380,21 @@ mod tests {
 
     #[tokio::test(start_paused = true)]
     async fn behind_an_operation_in_a_statement_of_its_own_what_waited_with_it_goes_on() {
-        let (gate, sent) = (Arc::new(Semaphore::new(0)), Arc::default());
-        let batch = Gated { gate: Arc::clone(&gate), sent: Arc::clone(&sent) };
-        let lane = Lane::new(batch, 2, 32, Handle::current());
+        let gated = Gated::new();
+        let lane = gated.lane();
         let many = tokio::spawn(ask(&lane, [HELD].into_iter().chain(10..21)));
-        while sent.lock().expect("no panic").is_empty() {
-            yield_now().await;
-        }
+        gated.until_sent().await;
         let alone = tokio::spawn(ask(&lane, [ALONE]));
         yield_now().await;
         let behind = ask(&lane, [10]);
         yield_now().await;
         // Before it takes long.
-        gate.add_permits(1);
+        gated.gate.add_permits(1);
         many.await.expect("no panic");
         let replies = timeout(Duration::from_secs(5), behind).await;
         assert_eq!(replies.expect("it isn't held up").len(), 1);
-        assert_eq!(*sent.lock().expect("no panic"), [12, 1, 1]);
-        gate.add_permits(1);
+        assert_eq!(gated.sent(), [12, 1, 1]);
+        gated.gate.add_permits(1);
         assert_eq!(alone.await.expect("no panic").len(), 1);
     }
 }

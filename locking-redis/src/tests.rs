@@ -50,6 +50,21 @@ impl Script {
         matches!(reply.word(), "taken" | "granted").then(|| reply.text().expect("a token"))
     }
 
+    /// Acquires free keys for the owner's lease; answers the token.
+    async fn lease(&self, number: u8, keys: &[&str], ms: &str) -> String {
+        let request = format!("{CLIENT}{number}");
+        let args = ["once", &request, ms, "o", "0", "owner"];
+        let mut reply = self.call("acquire", keys, &args).await.expect("answered");
+        assert_eq!(reply.word(), "taken");
+        reply.text().expect("a token")
+    }
+
+    /// Frees all of the owner's leases; answers how many.
+    async fn free_owned(&self) -> u64 {
+        let freed = self.call("free_owned", &[], &["9999999999999999", "owner", "0", "500"]).await;
+        freed.expect("done").unsigned().expect("a number")
+    }
+
     async fn value(&self, key: &str) -> String {
         self.server.command(&["GET", key]).await.expect("answered")
     }
@@ -382,29 +397,21 @@ async fn an_owners_lease_that_came_by_an_expiry_is_found_by_its_owner() {
     script.server.command(&["DEL", "s:a"]).await.expect("answered");
     let granted = script.call("acquire", &["s:a"], &ask("again")).await.expect("answered");
     assert_eq!(granted.word(), "granted");
-    let freed = script.call("free_owned", &[], &["9999999999999999", "owner", "0", "500"]).await;
-    assert_eq!(freed.expect("done").unsigned().expect("a number"), 1, "the owner's index has it");
+    assert_eq!(script.free_owned().await, 1, "the owner's index has it");
 }
 
 #[tokio::test]
 async fn an_owners_leases_are_found_and_forgotten_with_and_without_an_end() {
     let script = Script::start().await;
-    let acquire = async |number: u8, keys: &[&str], ms: &str| {
-        let request = format!("{CLIENT}{number}");
-        let args = ["once", &request, ms, "o", "0", "owner"];
-        let mut reply = script.call("acquire", keys, &args).await.expect("answered");
-        assert_eq!(reply.word(), "taken");
-        reply.text().expect("a token")
-    };
     let indexes = async || script.server.command(&["KEYS", "s:\0?owner"]).await.expect("answered");
     let index = async |kind: &str| {
         let name = format!("s:\0{kind}owner");
         let found = script.server.command(&["ZRANGE", &name, "0", "-1"]).await.expect("answered");
         found.split_whitespace().map(str::to_owned).collect::<Vec<_>>()
     };
-    let endless = acquire(1, &["s:a"], "").await;
-    acquire(2, &["s:b", "s:c"], "30000").await;
-    acquire(3, &["s:d", "s:e"], "").await;
+    let endless = script.lease(1, &["s:a"], "").await;
+    script.lease(2, &["s:b", "s:c"], "30000").await;
+    script.lease(3, &["s:d", "s:e"], "").await;
     assert_eq!(index("o").await, ["s:b", "s:c"]);
     assert_eq!(index("p").await, ["s:a", "s:d", "s:e"]);
 
@@ -418,9 +425,9 @@ async fn an_owners_leases_are_found_and_forgotten_with_and_without_an_end() {
     assert_eq!((index("o").await, index("p").await), (words(&["s:c", "s:a"]), words(&["s:e"])));
 
     // What was granted after `limit` stays, and is skipped; a page may have some of both.
-    acquire(4, &["s:f"], "10000").await;
-    let limit = after(&acquire(5, &["s:g"], "").await, 0);
-    acquire(6, &["s:h"], "20000").await;
+    script.lease(4, &["s:f"], "10000").await;
+    let limit = after(&script.lease(5, &["s:g"], "").await, 0);
+    script.lease(6, &["s:h"], "20000").await;
     let (mut freed, mut skip) = (0, 0);
     loop {
         let args = [&limit, "owner", &skip.to_string(), "2"];
@@ -434,9 +441,9 @@ async fn an_owners_leases_are_found_and_forgotten_with_and_without_an_end() {
     assert_eq!(freed, 5);
     assert_eq!((index("o").await, index("p").await), (words(&["s:h"]), words(&[])));
     // Taken without an end after one that has ended, and is still in the index of the other.
-    acquire(7, &["s:i"], "1").await;
+    script.lease(7, &["s:i"], "1").await;
     tokio::time::sleep(Duration::from_millis(20)).await;
-    acquire(8, &["s:i"], "").await;
+    script.lease(8, &["s:i"], "").await;
     assert_eq!((index("o").await, index("p").await), (words(&["s:h"]), words(&["s:i"])));
     script.call("release", &["s:h", "s:i"], &["owner"]).await.expect("done");
     assert_eq!(indexes().await.trim(), "", "nothing is left of them");
@@ -445,12 +452,6 @@ async fn an_owners_leases_are_found_and_forgotten_with_and_without_an_end() {
 #[tokio::test]
 async fn the_index_of_an_owners_one_lease_is_its_name_and_becomes_a_list_with_the_next() {
     let script = Script::start().await;
-    let acquire = async |number: u8, key: &str, ms: &str| {
-        let request = format!("{CLIENT}{number}");
-        let args = ["once", &request, ms, "o", "0", "owner"];
-        let mut reply = script.call("acquire", &[key], &args).await.expect("answered");
-        matches!(reply.word(), "taken").then(|| reply.text().expect("a token"))
-    };
     let release = async |key: &str| {
         let mut done = script.call("release", &[key], &["owner"]).await.expect("done");
         assert_eq!(done.integer().expect("a number"), 1);
@@ -464,7 +465,7 @@ async fn the_index_of_an_owners_one_lease_is_its_name_and_becomes_a_list_with_th
         words(&found.expect("a list").split_whitespace().collect::<Vec<_>>())
     };
 
-    let token = acquire(1, "s:a", "30000").await.expect("free");
+    let token = script.lease(1, &["s:a"], "30000").await;
     assert_eq!(script.value("s:\0oowner").await, "s:a");
     assert!((29_000..=30_000).contains(&ends("s:\0oowner").await));
     script.call("extend", &["s:a"], &["60000", "owner", &token, ""]).await.expect("done");
@@ -477,7 +478,7 @@ async fn the_index_of_an_owners_one_lease_is_its_name_and_becomes_a_list_with_th
     assert_eq!(script.value("s:\0oowner").await, "s:a");
     assert!(ends("s:\0oowner").await > 80_000, "it ends no earlier than the lease");
 
-    acquire(2, "s:b", "20000").await.expect("free");
+    script.lease(2, &["s:b"], "20000").await;
     assert_eq!(listed().await, ["s:b", "s:a"]);
     assert!(ends("s:\0oowner").await > 80_000, "it ends with the last of them");
     release("s:a").await;
@@ -486,24 +487,22 @@ async fn the_index_of_an_owners_one_lease_is_its_name_and_becomes_a_list_with_th
     assert_eq!(ends("s:\0oowner").await, -2, "nothing is left");
 
     // Without an end, the one lease is in the other list.
-    acquire(3, "s:c", "").await.expect("free");
+    script.lease(3, &["s:c"], "").await;
     assert_eq!(ends("s:\0oowner").await, -2);
-    acquire(4, "s:d", "30000").await.expect("free");
+    script.lease(4, &["s:d"], "30000").await;
     assert_eq!(script.value("s:\0oowner").await, "s:d");
     release("s:c").await;
     assert_eq!(script.value("s:\0oowner").await, "s:d");
     // What somebody else removed is named still, until its time is over.
     script.server.command(&["DEL", "s:d"]).await.expect("answered");
-    acquire(5, "s:e", "40000").await.expect("free");
+    script.lease(5, &["s:e"], "40000").await;
     assert_eq!(listed().await, ["s:d", "s:e"]);
-    let freed = script.call("free_owned", &[], &["9999999999999999", "owner", "0", "500"]).await;
-    assert_eq!(freed.expect("done").unsigned().expect("a number"), 1);
+    assert_eq!(script.free_owned().await, 1);
     assert_eq!(script.server.command(&["KEYS", "s:*owner"]).await.expect("answered").trim(), "");
 
     // One page of an owner that has one lease.
-    acquire(6, "s:f", "40000").await.expect("free");
-    let freed = script.call("free_owned", &[], &["9999999999999999", "owner", "0", "500"]).await;
-    assert_eq!(freed.expect("done").unsigned().expect("a number"), 1);
+    script.lease(6, &["s:f"], "40000").await;
+    assert_eq!(script.free_owned().await, 1);
     assert_eq!(script.server.command(&["KEYS", "s:*owner"]).await.expect("answered").trim(), "");
 }
 
@@ -567,8 +566,7 @@ async fn an_ask_that_is_repeated_leaves_its_owner_what_it_entered_for_longer_mea
         .parse()
         .expect("ms");
     assert!(left > 50_000, "{left}");
-    let freed = script.call("free_owned", &[], &["9999999999999999", "owner", "0", "500"]).await;
-    assert_eq!(freed.expect("done").unsigned().expect("a number"), 1, "the owner's index has it");
+    assert_eq!(script.free_owned().await, 1, "the owner's index has it");
 }
 
 #[tokio::test]

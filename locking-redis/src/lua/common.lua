@@ -93,7 +93,7 @@ local function note_owner(owner, keys, ms)
   else
     if #keys == 1 and call('SET', name, keys[1], 'NX', 'PX', ms) then return end
     local only = only_of(name)
-    if only and only == keys[1] and #keys == 1 then return call('PEXPIRE', name, ms, 'GT') end
+    if only == keys[1] and #keys == 1 then return call('PEXPIRE', name, ms, 'GT') end
     if only then spread(name, only) end
     ends = string.format('%d', math.ceil(now() / 1000) + ms)
   end

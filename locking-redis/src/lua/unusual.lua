@@ -1,3 +1,5 @@
+-- Where it isn't the usual case: an operation is carried out by the first of these that has its case; the last,
+-- `others`, has them all.
 local operations
 local function carry_out(name, keys, ...)
   local reply, freed, args
