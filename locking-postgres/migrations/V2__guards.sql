@@ -57,10 +57,8 @@ END $$;
 -- Whether a client's session has ended, and with it the lock that it held. Numbers aren't given twice. The
 -- client may not know it yet.
 CREATE FUNCTION locking_is_gone(p_client integer) RETURNS boolean
-    LANGUAGE plpgsql AS $$
-BEGIN
+    LANGUAGE sql VOLATILE
     RETURN p_client <> 0 AND pg_try_advisory_xact_lock_shared(1819239275, p_client);
-END $$;
 
 -- Whether a client believes in none of its guards any more: its session has ended, and it either said that it
 -- knows, or has heard nothing for so long that it has given them up.

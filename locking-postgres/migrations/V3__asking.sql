@@ -64,6 +64,32 @@ BEGIN
     END IF;
 END $$;
 
+-- The same in one statement where it is plain: the first in the queue wants a guard on this key alone, and lives.
+-- Answers whether; if not, nothing was changed.
+CREATE FUNCTION locking_hand_on_plainly(p_key text) RETURNS boolean
+    LANGUAGE plpgsql AS $$
+DECLARE
+    v_told text;
+BEGIN
+    WITH first AS (
+        DELETE FROM locking_queue q USING locking_epoch e
+            WHERE q.key = p_key
+                AND q.seat = (SELECT f.seat FROM locking_queue f WHERE f.key = p_key AND NOT f.told
+                                  ORDER BY f.seat LIMIT 1)
+                AND q.keys IS NULL AND NOT q.logged AND q.client <> 0 AND NOT locking_is_gone(q.client)
+                AND e.one AND e.grants_from <= clock_timestamp()
+            RETURNING q.kind, q.request, q.owner, least(q.ms, 300) AS ms, q.client, e.least_token
+    ), granted AS (
+        INSERT INTO locking_guard
+            SELECT p_key, locking_draw(f.least_token), f.kind, f.request, f.owner, locking_expiry(f.ms), f.client
+                FROM first f
+            RETURNING token
+    )
+    SELECT pg_notify('locking_' || f.client, concat_ws(' ', 'grant', g.token, f.ms, f.request, p_key)) INTO v_told
+        FROM first f, granted g;
+    RETURN FOUND;
+END $$;
+
 -- Tells a request that its key is its own, for so many ms; token 0: that it should ask again.
 CREATE FUNCTION locking_tell(p_first locking_queue, p_token bigint, p_ms bigint) RETURNS void
     LANGUAGE plpgsql AS $$

@@ -69,7 +69,9 @@ BEGIN
         IF v_is_guard THEN
             PERFORM locking_commit_release(NULL, false);
         END IF;
-        PERFORM locking_hand_on_all(ARRAY[p_key]);
+        IF NOT locking_hand_on_plainly(p_key) THEN
+            PERFORM locking_hand_on_all(ARRAY[p_key]);
+        END IF;
     END IF;
     RETURN coalesce(v_expires > clock_timestamp(), false);
 END $$;
