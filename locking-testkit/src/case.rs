@@ -138,7 +138,7 @@ pub const CASES: &[Case] = cases! {
     inspection::an_anonymous_hold_has_no_owner_and_no_end [12] Lists;
     inspection::a_key_that_nobody_holds_is_not_told [15] Lists;
     inspection::the_list_has_every_hold_in_byte_order [12] Lists;
-    inspection::those_who_wait_are_counted_where_the_store_knows [25] Lists;
+    inspection::those_who_wait_are_counted [25] Lists + WaiterCounts;
 
     guard::a_guard_outlives_its_lease_while_it_is_in_use [7];
     guard::a_dropped_guard_gives_its_keys_back [8];
@@ -182,7 +182,8 @@ pub const CASES: &[Case] = cases! {
     waiting::waiters_are_served_in_the_order_in_which_they_came [18] Fair;
     waiting::those_who_gave_up_leave_the_order_as_it_was [18, 25] Fair;
     waiting::a_waiter_that_timed_out_is_not_granted_later [1, 25];
-    waiting::every_one_of_many_waiters_has_its_turn [17, 19] Notified;
+    waiting::every_one_of_many_waiters_has_its_turn [17] Notified;
+    waiting::a_waiter_is_told_at_once_however_long_it_has_waited [17, 19] Notified;
     waiting::a_waiter_among_polling_clients_has_its_turn [18] Fair;
 
     cancellation::acquire_of_a_free_key [1, 25];
@@ -192,12 +193,14 @@ pub const CASES: &[Case] = cases! {
     cancellation::lock [8, 25];
     cancellation::lock_that_waits [8, 25];
     cancellation::execute [8, 25];
+    cancellation::execute_that_waits [7, 8, 25];
     cancellation::release_of_a_guard [8, 25];
     cancellation::release [25];
     cancellation::release_of_a_lease [25];
     cancellation::extend [25];
     cancellation::release_all [25];
     cancellation::inspect_and_list [25] Lists;
+    cancellation::migrate [25];
     cancellation::close_goes_on_where_it_was_dropped [25];
     cancellation::waits_cancelled_at_any_moment_leave_nothing [25];
 
@@ -218,9 +221,9 @@ pub const CASES: &[Case] = cases! {
 
     resources::many_keys_are_held_at_once [28];
     resources::an_owner_with_few_keys_among_many_frees_just_those [12];
-    resources::nothing_is_left_behind [27];
-    resources::many_waiters_of_one_key_leave_nothing_when_they_go [25, 27];
-    resources::mixed_work_of_many_clients_leaves_nothing [25, 27];
+    resources::nothing_is_left_behind [27] + Entries;
+    resources::many_waiters_of_one_key_leave_nothing_when_they_go [25, 27] + Entries;
+    resources::mixed_work_of_many_clients_leaves_nothing [25, 27] + Entries;
     resources::connections_do_not_grow_with_holds_and_waiters [28] + OwnServer;
 
     processes::processes_exclude_each_other [10] SharedBetweenProcesses + Processes;

@@ -8,6 +8,10 @@ pub enum Facility {
     /// A server that the case may disturb: [`Harness::own_server`](crate::Harness::own_server) has
     /// one. The clients of such a case are connected to it.
     OwnServer,
+    /// A count of what the store keeps: [`Harness::entries`](crate::Harness::entries) answers one.
+    Entries,
+    /// A store that knows how many wait for a key, and tells.
+    WaiterCounts,
     /// Clients in processes of their own, which are killed and stopped. There are some on Unix, in
     /// the programs that call [`main`](crate::main).
     Processes,
@@ -21,6 +25,8 @@ impl Facility {
     pub(crate) const fn lacking(self) -> &'static str {
         match self {
             Self::OwnServer => "the harness has no server of its own",
+            Self::Entries => "the harness can't count the store's entries",
+            Self::WaiterCounts => "the store doesn't tell how many wait",
             Self::Processes => "this program can't start clients as processes",
             Self::WrongClocks => {
                 "there is no `libfaketime` that this program can load \
@@ -34,6 +40,8 @@ impl fmt::Display for Facility {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
         f.write_str(match self {
             Self::OwnServer => "own server",
+            Self::Entries => "entries",
+            Self::WaiterCounts => "waiter counts",
             Self::Processes => "processes",
             Self::WrongClocks => "wrong clocks",
         })

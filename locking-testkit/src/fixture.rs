@@ -48,6 +48,8 @@ impl Fixture {
                     server = surroundings.harness.own_server().await;
                     server.as_ref().ok_or(*facility)?;
                 }
+                // Looked at below, with the clients.
+                Facility::Entries | Facility::WaiterCounts => {}
                 Facility::Processes if surroundings.processes => {}
                 Facility::WrongClocks if faketime().is_some() => {}
                 Facility::Processes | Facility::WrongClocks => return Err(*facility),
@@ -65,7 +67,23 @@ impl Fixture {
             ),
         };
         let (a, b) = (LockingModule::with_provider(a), LockingModule::with_provider(b));
-        Ok(Self { a, b, surroundings, server, space })
+        let fixture = Self { a, b, surroundings, server, space };
+        if uses.contains(&Facility::Entries) && fixture.entries().await.is_none() {
+            return Err(Facility::Entries);
+        }
+        if uses.contains(&Facility::WaiterCounts) && !fixture.counts_waiters().await {
+            return Err(Facility::WaiterCounts);
+        }
+        Ok(fixture)
+    }
+
+    /// Whether the store tells how many wait. What fails here is left to the case to find.
+    async fn counts_waiters(&self) -> bool {
+        let key = self.key("counted");
+        let Ok(lease) = self.a.acquire(&key).await else { return true };
+        let told = self.b.inspect(&key).await;
+        let is_released = self.a.release_lease(&lease).await;
+        !matches!((told, is_released), (Ok(Some(info)), Ok(true)) if info.waiters.is_none())
     }
 
     /// One more independent client.

@@ -24,8 +24,8 @@ pub trait Harness: Send + Sync + 'static {
     async fn connect(&self, space: &str) -> Arc<dyn LockingProvider>;
 
     /// How many entries of any kind (keys, rows, queues, indexes) the store keeps for this space,
-    /// besides one token counter. `None`, the default: the harness can't tell, and the case that
-    /// looks for leftovers goes by `list` alone.
+    /// besides one token counter. `None`, the default: the harness can't tell, and the cases that
+    /// look for leftovers are shown as ignored, with that reason.
     async fn entries(&self, space: &str) -> Option<u64> {
         let _ = space;
         None

@@ -45,14 +45,17 @@ pub(crate) async fn acquire_that_waits(f: Fixture) {
 }
 
 pub(crate) async fn acquire_that_is_granted_while_it_waits(f: Fixture) {
-    for polls in 1..=8 {
+    for polls in 1..=POLLS {
         let key = f.key(&polls.to_string());
         let held = f.b.acquire(&key).await.expect("free");
         let mut waiting = Box::pin(f.a.acquire(&key).wait(LONG).into_future());
-        for _ in 0..polls {
+        for poll in 0..polls {
             let answer = poll_once(waiting.as_mut()).await;
             assert!(answer.is_pending(), "it is held: {answer:?}");
-            tokio::time::sleep(ms(1)).await;
+            // What it asked for has the time to arrive, or, further on, hasn't.
+            if poll < 8 {
+                tokio::time::sleep(ms(1)).await;
+            }
         }
         assert!(f.b.release_lease(&held).await.expect("answered"));
         a_moment().await;
@@ -115,6 +118,39 @@ pub(crate) async fn execute(f: Fixture) {
             return answer.expect("the job ran");
         }
     }
+}
+
+pub(crate) async fn execute_that_waits(f: Fixture) {
+    for polls in 1..=POLLS {
+        let key = f.key(&polls.to_string());
+        let held = f.b.acquire(&key).await.expect("free");
+        let job = |_| async { panic!("the key is held") };
+        let answer: Option<Result<(), _>> =
+            polled(polls, f.a.execute(&key, job).timeout(ms(30))).await;
+        assert!(f.b.release_lease(&held).await.expect("answered"));
+        until_free(&f.b, &key).await;
+        if let Some(answer) = answer {
+            assert_answer!(answer, Err(Error::TimedOut { .. }), "it was held");
+            return;
+        }
+    }
+}
+
+pub(crate) async fn migrate(f: Fixture) {
+    let key = f.key("k");
+    let lease = f.a.acquire(&key).await.expect("free");
+    for polls in 1..=POLLS {
+        let answer = polled(polls, f.a.migrate()).await;
+        // Nothing is half done: another one can run, and what is held stays.
+        soon("another migration", f.b.migrate()).await.expect("answered");
+        assert!(!is_free(&f.b, &key).await, "dropped after {polls} polls");
+        if let Some(answer) = answer {
+            answer.expect("migrated");
+            break;
+        }
+    }
+    assert!(f.a.release_lease(&lease).await.expect("answered"));
+    until_free(&f.b, &key).await;
 }
 
 pub(crate) async fn release_of_a_guard(f: Fixture) {

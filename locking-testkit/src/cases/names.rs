@@ -54,6 +54,13 @@ const TEXTS: &[&str] = &[
     "%s",
     "\u{feff}a",
     "\u{200b}a",
+    // The same for hashes of 32 bits: CRC-32, those that multiply by 31, and by 33.
+    "plumless",
+    "buckeroo",
+    "Aa",
+    "BB",
+    "Ab",
+    "BA",
 ];
 
 pub(crate) async fn different_keys_never_meet(f: Fixture) {

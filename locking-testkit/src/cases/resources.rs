@@ -57,12 +57,6 @@ pub(crate) async fn nothing_is_left_behind(f: Fixture) {
         }
     }
     let limit = Duration::from_secs(20);
-    if f.capabilities().has(locking_core::Capability::Lists) {
-        until_within(limit, "nothing is listed", || async {
-            f.b.list().await.expect("answered").is_empty()
-        })
-        .await;
-    }
     back_at(&f, baseline, limit).await;
 }
 

@@ -6,7 +6,7 @@ use std::time::Duration;
 use locking_core::{Error, Wait};
 use tokio::sync::Mutex;
 use tokio::task::JoinHandle;
-use tokio::time::{Instant, sleep_until};
+use tokio::time::{Instant, sleep, sleep_until};
 
 use crate::fixture::Fixture;
 use crate::support::{
@@ -209,6 +209,30 @@ pub(crate) async fn every_one_of_many_waiters_has_its_turn(f: Fixture) {
         waiter.await.expect("no panic").expect("its turn comes");
     }
     until_free(&f.a, &key).await;
+}
+
+pub(crate) async fn a_waiter_is_told_at_once_however_long_it_has_waited(f: Fixture) {
+    // One that asks every now and then, and less often with time, may be lucky once; hardly each time.
+    for round in 0..6 {
+        let key = f.key(&round.to_string());
+        let lease = f.a.acquire(&key).await.expect("free");
+        let (module, wanted) = (f.b.clone(), key.clone());
+        let waiting = tokio::spawn(async move {
+            let granted = module.acquire(wanted).wait(LONG).await;
+            granted.map(|_| Instant::now())
+        });
+        sleep(ms(450) + ms(37) * round).await;
+        let released = Instant::now();
+        // What this machine can do: a task that a timer wakes.
+        let control = tokio::spawn(async move {
+            sleep_until(released + ms(1)).await;
+            released.elapsed()
+        });
+        assert!(f.a.release_lease(&lease).await.expect("answered"));
+        let granted = soon("the waiter", waiting).await.expect("no panic").expect("granted");
+        let (took, allowed) = (granted - released, ms(50) + control.await.expect("no panic"));
+        assert!(took <= allowed, "told after {took:?}, {allowed:?} allowed");
+    }
 }
 
 pub(crate) async fn a_waiter_among_polling_clients_has_its_turn(f: Fixture) {

@@ -7,9 +7,9 @@ use std::sync::{Arc, Mutex, MutexGuard};
 use std::time::Duration;
 
 use locking_core::{
-    AcquireRequest, Capabilities, Capability, Error, Expiry, Grant, KeySet, Lease, LeasedKey,
-    LockInfo, LockKey, LockingProvider, LossReason, OwnerId, ProviderId, ReleaseScope, Result,
-    WaitUntil, async_trait,
+    AcquireRequest, Backoff, Capabilities, Capability, Error, Expiry, Grant, KeySet, Lease,
+    LeasedKey, LockInfo, LockKey, LockingProvider, LossReason, OwnerId, ProviderId, ReleaseScope,
+    Result, WaitUntil, async_trait,
 };
 use locking_testkit::Harness;
 use tokio::task::yield_now;
@@ -168,7 +168,11 @@ impl Model {
 
     async fn wait(&self, queued: Queued<'_>) -> Result<Vec<LeasedKey>> {
         let waiter = Arc::clone(&queued.waiter);
+        let mut backoff = Backoff::new(Duration::from_millis(5), Duration::from_millis(200));
         loop {
+            if self.has(Fault::Polls) {
+                sleep(backoff.next_delay()).await;
+            }
             let outcome = self.table().outcome(&waiter);
             if let Some(outcome) = outcome {
                 queued.forget();
@@ -176,7 +180,8 @@ impl Model {
             }
             let deadline = waiter.request.wait.instant();
             let expiry = self.table().next_look(&waiter);
-            let wakes_at = [deadline, expiry].into_iter().flatten().min();
+            let polls = self.has(Fault::Polls).then(Instant::now);
+            let wakes_at = [deadline, expiry, polls].into_iter().flatten().min();
             let told = waiter.changed.notified();
             let is_told = match wakes_at {
                 None => {

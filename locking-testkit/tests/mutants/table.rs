@@ -108,6 +108,10 @@ impl Table {
     fn place(&self, key: &str) -> String {
         match self.fault {
             Fault::FoldsCaseOfKeys => key.to_lowercase(),
+            Fault::KnowsKeysByAHash => key
+                .bytes()
+                .fold(0_u32, |hash, byte| hash.wrapping_mul(31).wrapping_add(u32::from(byte)))
+                .to_string(),
             Fault::CutsLongKeys => key.chars().take(255).collect(),
             _ => key.to_owned(),
         }
