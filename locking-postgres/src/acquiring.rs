@@ -1,13 +1,12 @@
 use std::collections::HashMap;
 use std::sync::Arc;
 
-use deadpool_postgres::Object;
 use locking_core::Session;
 use locking_core::line::{Ask, Manner};
 use locking_core::{Expiry, HoldKind, OwnerId};
 use tokio_postgres::{Error as DriverError, Row};
 
-use crate::database::Database;
+use crate::database::{Database, Lent};
 use crate::failure::Failure;
 use crate::lane::Batch;
 use crate::sessions::{Joined, Sessions};
@@ -99,7 +98,7 @@ impl Batch for Acquiring {
         operation.keys.len() > 1
     }
 
-    type Way = (Object, Option<Joined>);
+    type Way = (Lent, Option<Joined>);
 
     async fn way(&self) -> Result<Self::Way, Failure> {
         let joined = if self.logged {

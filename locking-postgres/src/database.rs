@@ -1,9 +1,11 @@
+use std::ops::Deref;
 use std::sync::Arc;
 use std::time::Duration;
 
-use deadpool_postgres::{Object, Pool};
+use deadpool_postgres::{ClientWrapper, Object, Pool};
 use locking_core::{OwnerId, ProviderId, Result};
 use tokio::runtime::Handle;
+use tokio::sync::{OwnedSemaphorePermit, Semaphore};
 use tokio::task::JoinSet;
 use tokio::time::timeout;
 use tokio_postgres::types::ToSql;
@@ -21,8 +23,11 @@ use crate::statement::{Statement, Statements, Values};
 /// every call runs in a task of its own.
 pub(crate) struct Database {
     pool: Pool,
-    /// Opens what the pool opens; none for a pool of the application's own.
-    connector: Option<Connector>,
+    /// Half the connections of a pool that is the application's: more are never asked for, however much there
+    /// is to do. `None` for a pool of our own.
+    share: Option<Arc<Semaphore>>,
+    /// Reaches the same server.
+    connector: Connector,
     pub(crate) statements: Statements,
     /// Whether a pooler lies between, which keeps no prepared statements.
     pooled: bool,
@@ -34,14 +39,21 @@ pub(crate) struct Database {
 
 impl Database {
     pub(crate) fn new(
-        pool: Pool,
-        connector: Option<Connector>,
+        pool: OurPool,
+        connector: Connector,
         statements: Statements,
         pooled: bool,
         command_timeout: Duration,
     ) -> Self {
         let runtime = Handle::current();
-        Self { pool, connector, statements, pooled, command_timeout, most: LEAST_GUARDS, runtime }
+        let (pool, share) = match pool {
+            OurPool::Own => (connector.pool(), None),
+            OurPool::Of(application) => {
+                let half = (application.status().max_size / 2).max(1);
+                (application, Some(Arc::new(Semaphore::new(half))))
+            }
+        };
+        Self { pool, share, connector, statements, pooled, command_timeout, most: 1, runtime }
     }
 
     /// The same, for the server that there is.
@@ -52,7 +64,7 @@ impl Database {
         let connection = self.connection().await.map_err(|failure| failure.into_error(id))?;
         let settings = Settings::of(&connection, id).await?;
         drop(connection);
-        let most = (settings.locks_per_connection / 2).max(LEAST_GUARDS);
+        let most = (settings.locks_per_connection / 2).max(1);
         Ok((Self { most, ..self }, settings))
     }
 
@@ -65,7 +77,7 @@ impl Database {
     /// Opens the connections of an own pool, and has the server compile on each what is called there: what
     /// is asked for first needn't wait for that.
     pub(crate) async fn rehearse(self: &Arc<Self>) {
-        if self.connector.is_none() {
+        if self.share.is_some() {
             return;
         }
         let mut opening = JoinSet::new();
@@ -131,9 +143,16 @@ impl Database {
     }
 
     /// A connection of the pool.
-    pub(crate) async fn connection(&self) -> Result<Object, Failure> {
-        match timeout(self.command_timeout, self.pool.get()).await {
-            Ok(connection) => Ok(connection?),
+    pub(crate) async fn connection(&self) -> Result<Lent, Failure> {
+        let connection = async {
+            let share = match &self.share {
+                Some(share) => Arc::clone(share).acquire_owned().await.ok(),
+                None => None,
+            };
+            Ok(Lent { connection: self.pool.get().await?, _share: share })
+        };
+        match timeout(self.command_timeout, connection).await {
+            Ok(connection) => connection,
             Err(_) => Err(Failure::not_connected_in_time()),
         }
     }
@@ -141,7 +160,7 @@ impl Database {
     /// Calls a function, in a task that nobody drops.
     pub(crate) async fn run(
         &self,
-        connection: Object,
+        connection: Lent,
         statement: &Statement,
         values: Values,
     ) -> Result<Vec<Row>, Failure> {
@@ -149,7 +168,7 @@ impl Database {
             Ok(answer) => {
                 let is_spoiled = answer.as_ref().is_err_and(Failure::is_of_the_session);
                 if is_spoiled || connection.is_closed() {
-                    drop(Object::take(connection));
+                    drop(connection.take());
                 }
                 answer
             }
@@ -184,12 +203,12 @@ impl Database {
 
     /// Ends a connection on which something is under way for too long: it must not go on holding guards.
     /// A pooler ends what its client left; it isn't asked to cancel, of which PgBouncer 1.18 can crash.
-    fn abandon(&self, connection: Object) {
-        let client = Object::take(connection);
+    fn abandon(&self, connection: Lent) {
+        let client = connection.take();
         if self.pooled {
             return;
         }
-        let Some(connector) = self.connector.clone() else { return };
+        let connector = self.connector.clone();
         self.runtime.spawn(async move {
             if let Err(error) = connector.cancel(&client).await {
                 tracing::debug!(%error, "a statement that takes too long couldn't be cancelled");
@@ -198,11 +217,37 @@ impl Database {
     }
 
     pub(crate) fn close(&self) {
-        if self.connector.is_some() {
+        if self.share.is_none() {
             self.pool.close();
         }
     }
 }
 
-/// A statement takes the guards of so many keys in any case.
-const LEAST_GUARDS: i32 = 16;
+/// Whose pool it is over which statements go.
+pub(crate) enum OurPool {
+    /// Ours alone.
+    Own,
+    /// This one of the application's.
+    Of(Pool),
+}
+
+/// A connection of the pool, until it is dropped.
+pub(crate) struct Lent {
+    connection: Object,
+    _share: Option<OwnedSemaphorePermit>,
+}
+
+impl Lent {
+    /// Takes it out of the pool.
+    fn take(self) -> ClientWrapper {
+        Object::take(self.connection)
+    }
+}
+
+impl Deref for Lent {
+    type Target = Object;
+
+    fn deref(&self) -> &Object {
+        &self.connection
+    }
+}

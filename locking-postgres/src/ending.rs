@@ -1,11 +1,10 @@
 use std::sync::Arc;
 
-use deadpool_postgres::Object;
 use locking_core::line::AskId;
 use locking_core::{Expiry, KeySet, Lease, LeasedKey, OwnerId};
 
 use crate::acquiring::{millis, owner};
-use crate::database::Database;
+use crate::database::{Database, Lent};
 use crate::failure::Failure;
 use crate::lane::Batch;
 use crate::statement::Values;
@@ -79,13 +78,13 @@ impl Batch for Releasing {
         false
     }
 
-    type Way = Object;
+    type Way = Lent;
 
-    async fn way(&self) -> Result<Object, Failure> {
+    async fn way(&self) -> Result<Lent, Failure> {
         self.database.connection().await
     }
 
-    async fn send(&self, connection: Object, asked: &[Release]) -> Result<Vec<Vec<bool>>, Failure> {
+    async fn send(&self, connection: Lent, asked: &[Release]) -> Result<Vec<Vec<bool>>, Failure> {
         let database = &self.database;
         if let [Release(meant)] = asked
             && let [one] = meant.as_slice()
@@ -151,13 +150,13 @@ impl Batch for Extending {
         false
     }
 
-    type Way = Object;
+    type Way = Lent;
 
-    async fn way(&self) -> Result<Object, Failure> {
+    async fn way(&self) -> Result<Lent, Failure> {
         self.database.connection().await
     }
 
-    async fn send(&self, connection: Object, asked: &[Extend]) -> Result<Vec<Vec<bool>>, Failure> {
+    async fn send(&self, connection: Lent, asked: &[Extend]) -> Result<Vec<Vec<bool>>, Failure> {
         let database = &self.database;
         let all = || {
             (1..).zip(asked).flat_map(|(number, extend)| {

@@ -34,6 +34,8 @@ pub(crate) enum Cause {
     Closed,
     #[error("the PostgreSQL server answered `{}` ({})", .said.message(), .said.code().code())]
     Answered { said: Box<DbError>, source: DriverError },
+    #[error("the connections to the PostgreSQL server are shared between transactions")]
+    Shared,
     #[error("unexpected answer of the PostgreSQL server")]
     Unexpected,
     #[error(transparent)]
@@ -57,6 +59,11 @@ impl Failure {
     /// Nothing was sent: the connection is closed.
     pub(crate) fn closed() -> Self {
         Self::Refused(Arc::new(Cause::Closed))
+    }
+
+    /// A pooler gives each transaction another backend: what one of them sets up isn't there for the next.
+    pub(crate) fn shared() -> Self {
+        Self::Refused(Arc::new(Cause::Shared))
     }
 
     /// Whoever was to answer is gone: it may have been sent.
@@ -131,10 +138,15 @@ impl From<PoolError> for Failure {
 }
 
 impl Cause {
-    /// What PgBouncer says to a session that is set up at its start: it would be another client's next.
+    /// Also what PgBouncer says to a session that is set up at its start: it would be another client's next.
     fn is_of_a_pooler(&self) -> bool {
-        matches!(self, Self::Answered { said, .. }
-            if said.message().starts_with("unsupported startup parameter"))
+        match self {
+            Self::Shared => true,
+            Self::Answered { said, .. } => {
+                said.message().starts_with("unsupported startup parameter")
+            }
+            _ => false,
+        }
     }
 
     fn of(error: DriverError) -> Self {

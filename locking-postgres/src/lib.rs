@@ -1,8 +1,8 @@
 //! The PostgreSQL provider of `locking`: locks from the database you already have.
 //!
-//! One statement per call, several keys included; leases are durable rows; waiting in a queue in the database,
-//! first come, first served, handed on in the very statement that releases; fencing tokens that grow over
-//! crashes. PostgreSQL 14 and up. It registers itself as `locking-postgres`.
+//! One statement to acquire, extend or release where nobody waits, several keys included; leases are durable rows;
+//! waiting in a queue in the database, first come, first served, handed on in the very statement that releases;
+//! fencing tokens that grow over crashes. PostgreSQL 14 and up. It registers itself as `locking-postgres`.
 //!
 //! ```no_run
 //! use std::sync::Arc;

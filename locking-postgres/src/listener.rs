@@ -66,14 +66,18 @@ impl Listener {
     async fn join(&self, client: &Client) -> Result<(Joined, String), Failure> {
         let bound = self.bound();
         let asked = Moment::now();
-        client.batch_execute(&self.settings()).await?;
-        let backend = pooler::backend(client, BACKEND).await?;
+        let set_up = pooler::backend(client, &format!("{BACKEND}; {}", self.settings())).await?;
         let join = &self.database.statements.join;
         let values: &[&(dyn ToSql + Sync)] = &[&self.kept_ms(), &self.sessions.given_up()];
-        let number: i32 = client.query_one(&join.text, values).await?.try_get(0)?;
-        client.batch_execute(&format!("LISTEN locking_{number}")).await?;
+        let row = client.query_one(&join.text, values).await?;
+        let (number, joined): (i32, i32) = (row.try_get(0)?, row.try_get(1)?);
+        let listening = format!("{BACKEND}; LISTEN locking_{number}");
+        let listens = pooler::backend(client, &listening).await?;
+        if set_up != listens || joined.to_string() != listens {
+            return Err(Failure::shared());
+        }
         let session = Session::new(asked.saturating_add(bound));
-        Ok((Joined { number, session }, backend))
+        Ok((Joined { number, session }, listens))
     }
 
     /// For how long after an answered heartbeat the session is believed in: less than the server keeps it.

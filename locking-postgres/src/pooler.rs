@@ -3,6 +3,7 @@
 
 use std::time::Duration;
 
+use deadpool_postgres::{Object, Pool, Timeouts};
 use locking_core::{ConfigurationError, ProviderId, Result};
 use tokio::time::timeout;
 use tokio_postgres::{Client, SimpleQueryMessage};
@@ -34,6 +35,45 @@ pub(crate) async fn refuse(connector: &Connector, limit: Duration, id: &Provider
     }
 }
 
+/// The same for two connections of an application's pool, where two are free.
+pub(crate) async fn refuse_within(pool: &Pool, limit: Duration) -> Result<(), ConfigurationError> {
+    let looked = timeout(limit, async {
+        let (one, other) = (Looked::at(pool).await?, Looked::at(pool).await?);
+        let shared = share_backends(one.client(), other.client()).await.ok()?;
+        one.is_clean();
+        other.is_clean();
+        Some(shared)
+    });
+    if looked.await.ok().flatten() == Some(true) { Err(advice()) } else { Ok(()) }
+}
+
+/// A connection of a pool, which goes back only if nothing is under way on it.
+struct Looked(Option<Object>);
+
+impl Looked {
+    async fn at(pool: &Pool) -> Option<Self> {
+        // One that is free now: the application doesn't wait for this.
+        let now = Timeouts { wait: Some(Duration::ZERO), ..Timeouts::default() };
+        pool.timeout_get(&now).await.ok().map(|connection| Self(Some(connection)))
+    }
+
+    fn client(&self) -> &Client {
+        self.0.as_ref().expect("it is there until it is clean")
+    }
+
+    fn is_clean(mut self) {
+        drop(self.0.take());
+    }
+}
+
+impl Drop for Looked {
+    fn drop(&mut self) {
+        if let Some(connection) = self.0.take() {
+            drop(Object::take(connection));
+        }
+    }
+}
+
 pub(crate) fn advice() -> ConfigurationError {
     ConfigurationError::option("pgbouncer", ADVICE)
 }
@@ -45,23 +85,23 @@ async fn is_there(connector: &Connector) -> Result<bool, Failure> {
     of_one
         .during(async move {
             let (other, of_other) = connector.session().await?;
-            of_other.during(share_backends(&one, other)).await
+            of_other.during(share_backends(&one, &other)).await
         })
         .await
 }
 
-async fn share_backends(one: &Client, other: Client) -> Result<bool, Failure> {
-    let (first, second) = (backend(one, BACKEND).await?, backend(&other, BACKEND).await?);
+async fn share_backends(one: &Client, other: &Client) -> Result<bool, Failure> {
+    let (first, second) = (backend(one, BACKEND).await?, backend(other, BACKEND).await?);
     if first == second {
         return Ok(true);
     }
     for _ in 0..ROUNDS {
         // At the same time, and the one that is given back last is the second's.
         let within = format!("BEGIN; {BACKEND}");
-        let found = (backend(one, &within).await?, backend(&other, &within).await?);
+        let found = (backend(one, &within).await?, backend(other, &within).await?);
         one.batch_execute("COMMIT").await?;
         other.batch_execute("COMMIT").await?;
-        let after = (backend(one, BACKEND).await?, backend(&other, BACKEND).await?);
+        let after = (backend(one, BACKEND).await?, backend(other, BACKEND).await?);
         if [found, after].iter().any(|seen| (&seen.0, &seen.1) != (&first, &second)) {
             return Ok(true);
         }

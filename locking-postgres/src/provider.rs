@@ -14,7 +14,7 @@ use tokio::task::JoinHandle;
 use tokio::time::{interval, timeout};
 
 use crate::connect::Connector;
-use crate::database::Database;
+use crate::database::{Database, OurPool};
 use crate::failure::Failure;
 use crate::listener::Listener;
 use crate::options::{PostgresOptions, TakeoverOptions};
@@ -75,14 +75,13 @@ impl PostgresProvider {
     /// Dropped at any await point, the connections that were made end. With `migrate_at_start`, the tables
     /// are up to date or as they were.
     pub async fn connect(id: ProviderId, options: PostgresOptions) -> Result<Self> {
-        let connector = Connector::new(&options)?;
-        let pool = connector.pool();
-        Self::begin(id, options, connector.clone(), pool, Some(connector)).await
+        Self::begin(id, options, OurPool::Own).await
     }
 
-    /// The same on the application's own pool: statements go over its connections, a few at a time and never
-    /// for long. The options say how to reach the same database for the one session beside it, and for
-    /// migrations.
+    /// The same on the application's own pool: statements go over its connections, over half of them at once
+    /// at most, each for as long as one statement takes, and `command_timeout` at the longest. The options say
+    /// how to reach the same database for the one session beside it, for migrations, and to cancel a statement
+    /// that takes too long.
     ///
     /// # Errors
     ///
@@ -96,28 +95,25 @@ impl PostgresProvider {
     ///
     /// That of [`connect`](Self::connect); the pool's connections stay the application's.
     pub async fn with_pool(id: ProviderId, pool: Pool, options: PostgresOptions) -> Result<Self> {
-        let connector = Connector::new(&options)?;
-        Self::begin(id, options, connector, pool, None).await
+        Self::begin(id, options, OurPool::Of(pool)).await
     }
 
-    async fn begin(
-        id: ProviderId,
-        options: PostgresOptions,
-        connector: Connector,
-        pool: Pool,
-        of_pool: Option<Connector>,
-    ) -> Result<Self> {
+    async fn begin(id: ProviderId, options: PostgresOptions, pool: OurPool) -> Result<Self> {
         let runtime = Handle::current();
+        let connector = Connector::new(&options)?;
         let schema = options.schema().to_owned();
         if !options.pgbouncer {
             pooler::refuse(&connector, options.command_timeout, &id).await?;
+            if let OurPool::Of(pool) = &pool {
+                pooler::refuse_within(pool, options.command_timeout).await?;
+            }
         }
         if options.migrate_at_start {
             migrate::migrate(&id, &connector, &schema).await?;
         }
         let statements = Statements::new(&schema);
         let (pooled, limit) = (options.pgbouncer, options.command_timeout);
-        let database = Database::new(pool, of_pool, statements, pooled, limit);
+        let database = Database::new(pool, connector.clone(), statements, pooled, limit);
         let (database, settings) = database.prepare(&id).await?;
         let database = Arc::new(database);
         let sessions = Arc::new(Sessions::none());
@@ -157,6 +153,11 @@ impl PostgresProvider {
     /// What needs the tables: done once, before the first call that needs them too.
     async fn ready(&self) -> Result<()> {
         self.open()?;
+        self.made().await
+    }
+
+    /// The same, also while it is closed: what is held is given back then.
+    async fn made(&self) -> Result<()> {
         let start = || async {
             self.database.check(&self.id, &self.schema).await?;
             self.start().await
@@ -232,6 +233,7 @@ impl LockingProvider for PostgresProvider {
     }
 
     async fn release_lease(&self, lease: &Lease) -> Result<()> {
+        self.made().await?;
         self.lines.release_lease(lease).await
     }
 

@@ -59,7 +59,11 @@ impl Statements {
             newest: call("locking_newest", &[]),
             release_all: call("locking_release_all", RELEASE_ALL),
             sweep: call("locking_sweep", &[Type::INT4, Type::INT4, Type::INT8]),
-            join: call("locking_join", &[Type::INT8, Type::INT4]),
+            // Also which of the server's processes has taken the number.
+            join: {
+                let Statement { text, types } = value("locking_join", &[Type::INT8, Type::INT4]);
+                Statement { text: format!("{text}, pg_backend_pid()"), types }
+            },
             leave: value("locking_leave", &[Type::INT4]),
             is_gone: value("locking_is_gone", &[Type::INT4]),
             beat: format!("\"{schema}\".locking_beat"),

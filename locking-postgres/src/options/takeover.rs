@@ -8,7 +8,7 @@ use serde::Deserialize;
 #[serde(default, deny_unknown_fields)]
 #[non_exhaustive]
 pub struct TakeoverOptions {
-    /// How often a process that holds something says that it lives; longer than zero. Default: 1 s.
+    /// How often a process says that it lives; longer than zero. Default: 1 s.
     #[serde(with = "config::duration")]
     pub heartbeat: Duration,
     /// How long the server keeps the session of a process that says nothing. At least 1 s, and three

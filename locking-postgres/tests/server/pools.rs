@@ -105,6 +105,42 @@ pub(crate) fn applications_pool(url: &str, size: usize) -> Pool {
 }
 
 #[tokio::test(flavor = "multi_thread", worker_threads = 4)]
+async fn many_waits_that_end_at_once_take_half_of_an_applications_pool() {
+    let server = crate::server().await;
+    let pool = applications_pool(&server.url(), 4);
+    let provider = PostgresProvider::with_pool(id(), pool.clone(), options(&server.url())).await;
+    let module = LockingModule::with_provider(Arc::new(provider.expect("connected")));
+    let other =
+        LockingModule::with_provider(connect(options(&server.url())).await.expect("connected"));
+    let keys: Vec<String> = (0..300).map(|n| format!("k{n}")).collect();
+    let held = other.acquire(&keys).await.expect("free");
+    let mut waiting = JoinSet::new();
+    for key in &keys {
+        let (module, key) = (module.clone(), key.clone());
+        // Each asks for itself, and each is taken back.
+        waiting.spawn(async move { module.acquire(key).wait(ms(300)).await.map(drop) });
+    }
+    for pair in keys.chunks(2) {
+        let (module, pair) = (module.clone(), pair.to_vec());
+        waiting.spawn(async move {
+            let waits = module.lock(&pair).timeout(LONG).into_future();
+            timeout(ms(300), waits).await.expect_err("it is held");
+            Ok(())
+        });
+    }
+    let mut ended = 0;
+    while ended < 450 {
+        let one = timeout(ms(1), waiting.join_next()).await;
+        ended += usize::from(one.is_ok());
+        let status = pool.status();
+        assert_eq!(status.waiting, 0, "somebody waits for a connection of the pool: {status:?}");
+        assert!(status.size - status.available <= 2, "more than half is in use: {status:?}");
+    }
+    assert!(other.release_lease(&held).await.expect("answered"));
+    until_nothing_is_left(&server).await;
+}
+
+#[tokio::test(flavor = "multi_thread", worker_threads = 4)]
 async fn an_applications_own_queries_go_on_over_the_pool_that_it_shares() {
     let server = crate::server().await;
     let pool = applications_pool(&server.url(), 6);
