@@ -1,8 +1,8 @@
 //! The Redis provider of `locking`: locks between processes and machines.
 //!
-//! One command per call, several keys included; waiting in a queue at the server, first come, first
-//! served, handed on in the very command that releases; fencing tokens that grow over restarts. Redis
-//! 7.0 and up, Valkey alike. It registers itself as `locking-redis`.
+//! One command to acquire, extend or release where nobody waits, several keys included; waiting in a
+//! queue at the server, first come, first served, handed on in the very command that releases; fencing
+//! tokens that grow over restarts. Redis 7.0 and up. It registers itself as `locking-redis`.
 //!
 //! ```no_run
 //! use std::sync::Arc;

@@ -44,7 +44,7 @@ pub enum Outcome {
     Passed,
     /// It doesn't: the message says what was seen.
     Failed(String),
-    /// The case needs a capability that the provider doesn't claim.
+    /// The case needs a capability that the provider doesn't claim, or a facility that the run doesn't have.
     Ignored(String),
 }
 

@@ -6,9 +6,10 @@
 //! back to the store, where other processes have their turn, unless nobody else waits there.
 //!
 //! A provider brings the store's side, a [`LineStore`]: one command to ask, one to withdraw, one each to
-//! extend and to release, and a call of [`Lines::notice`] for what the store tells it. [`Lines`] does the
-//! rest: waiting, deadlines, lost notices and lost answers, cancellation at any await point, hand-off inside
-//! the process.
+//! extend and to release, and one to rename a hold that was passed on; if it likes,
+//! [`release_or_keep`](LineStore::release_or_keep); and a call of [`Lines::notice`] for what the store tells
+//! it. [`Lines`] does the rest: waiting, deadlines, lost notices and lost answers, cancellation at any await
+//! point, hand-off inside the process.
 //!
 //! # Example
 //!
