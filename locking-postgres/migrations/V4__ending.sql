@@ -69,7 +69,9 @@ BEGIN
         IF v_is_guard THEN
             PERFORM locking_commit_release(NULL, false);
         END IF;
-        IF NOT locking_hand_on_plainly(p_key) THEN
+        v_client := CASE WHEN v_request = p_origin THEN v_client ELSE 0 END;
+        IF NOT locking_hand_on_plainly(p_key, v_client) THEN
+            PERFORM locking_step_back(p_key, v_client);
             PERFORM locking_hand_on_all(ARRAY[p_key]);
         END IF;
     END IF;
@@ -93,6 +95,8 @@ DECLARE
     v_waits  boolean;
     v_last   timestamptz;
     v_owned  boolean;
+    v_awaited text[];
+    v_clients integer[];
     v_at     bigint[];
     v_logged text[];
     v_guards text[];
@@ -124,8 +128,13 @@ BEGIN
                         AND p_owners[array_position(p_keys, g.key)] IS NULL
                         AND g.request = p_origins[array_position(p_keys, g.key)]
                         AND g.token <= p_tokens[array_position(p_keys, g.key)]
-                    RETURNING g.key, (SELECT true FROM locking_queue q WHERE q.key = g.key LIMIT 1) AS waits
-            ) SELECT array_agg(f.key), bool_or(f.waits) INTO v_freed, v_waits FROM freed f;
+                    RETURNING g.key, g.client, (SELECT true FROM locking_queue q WHERE q.key = g.key LIMIT 1) AS waits
+            ) SELECT array_agg(f.key), bool_or(f.waits), array_agg(f.key) FILTER (WHERE f.waits),
+                     array_agg(f.client) FILTER (WHERE f.waits)
+                INTO v_freed, v_waits, v_awaited, v_clients FROM freed f;
+            IF v_waits THEN
+                PERFORM locking_step_back(a.key, a.client) FROM unnest(v_awaited, v_clients) AS a (key, client);
+            END IF;
         END IF;
     END IF;
     IF cardinality(v_freed) = cardinality(p_keys) THEN

@@ -185,6 +185,7 @@ pub const CASES: &[Case] = cases! {
     waiting::every_one_of_many_waiters_has_its_turn [17] Notified;
     waiting::a_waiter_is_told_at_once_however_long_it_has_waited [17, 19] Notified;
     waiting::a_waiter_among_polling_clients_has_its_turn [18] Fair;
+    waiting::an_occasional_waiter_waits_for_one_turn_of_a_busy_client [18] Fair;
 
     cancellation::acquire_of_a_free_key [1, 25];
     cancellation::acquire_that_waits [1, 25];

@@ -22,23 +22,41 @@ local function refuse(key, manner, request, ms, kind, spare, owner, repeated)
   return { 'blocked', 1, call('PTTL', key), blocking_owner, 0, newest_of(values[3]) }
 end
 
+-- The client of a request.
+local function client_of(request) return string.sub(request, 1, 16) end
+
+-- The first two who wait for a key, and whether the second comes first: a client whose guard ends has had its turn,
+-- and all who wait come before what it asked for meanwhile. `origin`: the request of that guard.
+local function first_two(key, origin)
+  local waiting = call('LRANGE', queue_of(key), 0, 1)
+  local first, second = waiting[1], waiting[2]
+  local is_last = origin and second and client_of(first) == client_of(origin)
+    and client_of(second) ~= client_of(origin)
+  return first, second, is_last
+end
+
 -- Frees a key that was just read, or sets it for the first who waits for it. `of`: the owner whose lease it
--- was, if it was one's. Answers with the reply, and the key where the client of that first one is gone: it is
--- free, and goes to the next one who waits.
-local function free_one(key, of, freed)
+-- was, if it was one's; `origin`: the request of its client's own guard, if it was that. Answers with the reply,
+-- and the key where the client of that first one is gone: it is free, and goes to the next one who waits.
+local function free_one(key, of, freed, origin)
   local queue, reply = queue_of(key), { 'done', freed }
-  if call('EXISTS', queue) == 0 then
+  local first, second, is_last = first_two(key, origin)
+  if not first then
     call('DEL', key)
     if of then forget_owner(of, { key }) end
     return reply
   end
 
   local request, ms, kind, spare, owner, wanted = string.match(
-    call('LINDEX', queue, 0), '^(%Z*)%z(%Z*)%z(%a)%z(%d+)%z(%Z*)%z(%Z+)$'
+    is_last and second or first, '^(%Z*)%z(%Z*)%z(%a)%z(%d+)%z(%Z*)%z(%Z+)$'
   )
   if wanted ~= key then return nil end
   -- First, because it needs no memory: from there on a server that is full refuses none.
-  call('LPOP', queue)
+  call('LPOP', queue, is_last and 2 or 1)
+  if is_last then
+    call('RPUSH', queue, first)
+    call('PEXPIRE', queue, QUEUE_TERM)
+  end
   if of then forget_owner(of, { key }) end
   -- In place of who held it.
   ms = short(ms)
@@ -64,14 +82,14 @@ local function release_lease_one(key, or_keep, wanted, origin, spare, ms, holder
   if token > wanted then return nil end
   if not is_own and (token < wanted or or_keep or kind == 'g') then return nil end
   if or_keep then
-    local waiting = call('LRANGE', queue_of(key), 0, 1)
-    if #waiting == 0 or #waiting == 1 and string.sub(waiting[1], 1, 16) == string.sub(origin, 1, 16) then
+    local one, other = first_two(key)
+    if not one or not other and client_of(one) == client_of(origin) then
       local first = draw(spare)
       set(key, lock_value(wanted, 'g', origin, holder), ms)
       return { 'kept', first }
     end
   end
-  return free_one(key, kind == 'o' and owner, 0)
+  return free_one(key, kind == 'o' and owner, 0, is_own and origin)
 end
 
 local function contended(key, name, ...)

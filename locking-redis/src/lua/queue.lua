@@ -146,6 +146,16 @@ local function hand_on(key, asking)
   end
 end
 
+-- A client whose guard ended has had its turn: what it asked for meanwhile comes after all who wait, if it came
+-- first.
+local function step_back(key, origin)
+  local first, _, is_last = first_two(key, origin)
+  if not is_last then return end
+  local queue = queue_of(key)
+  call('LPOP', queue)
+  call('RPUSH', queue, first)
+end
+
 -- Hands on keys that were just freed, all of them: who waits for several finds them free.
 local function hand_on_all(keys)
   if #keys > 1 then

@@ -39,6 +39,7 @@ local function release_lease(keys, args)
     local token, kind, request, owner = read(values[i])
     if is_meant(token, request, args[2 * i - 1], args[2 * i]) then
       free({ keys[i] }, kind == 'o' and owner or nil)
+      if kind == 'g' and #keys == 1 and request == args[2] then step_back(keys[1], request) end
       if kind == 'g' and #keys == 1 and args[2] == '' then tell(request, 'revoked\0' .. request .. '\0' .. keys[i]) end
       freed[#freed + 1] = keys[i]
     elseif lost == 0 then

@@ -1,11 +1,12 @@
 //! Waiting for keys that others hold.
 
 use std::sync::Arc;
+use std::sync::atomic::{AtomicU64, Ordering};
 use std::time::Duration;
 
 use locking_core::{Error, Wait};
 use tokio::sync::Mutex;
-use tokio::task::JoinHandle;
+use tokio::task::{JoinHandle, JoinSet};
 use tokio::time::{Instant, sleep, sleep_until};
 
 use crate::fixture::Fixture;
@@ -233,6 +234,37 @@ pub(crate) async fn a_waiter_is_told_at_once_however_long_it_has_waited(f: Fixtu
         let (took, allowed) = (granted - released, ms(50) + control.await.expect("no panic"));
         assert!(took <= allowed, "told after {took:?}, {allowed:?} allowed");
     }
+}
+
+pub(crate) async fn an_occasional_waiter_waits_for_one_turn_of_a_busy_client(f: Fixture) {
+    const ROUNDS: u64 = 40;
+    let (key, begun) = (f.key("k"), Arc::new(AtomicU64::new(0)));
+    let mut busy = JoinSet::new();
+    for _ in 0..3 {
+        let (module, key, begun) = (f.a.clone(), key.clone(), Arc::clone(&begun));
+        busy.spawn(async move {
+            loop {
+                let job = |_| async {
+                    begun.fetch_add(1, Ordering::SeqCst);
+                    sleep(ms(1)).await;
+                };
+                module.execute(&key, job).timeout(LONG).await.expect("its turn comes");
+            }
+        });
+    }
+    let mut overtaken = 0;
+    for _ in 0..ROUNDS {
+        sleep(ms(fastrand::u64(5..25))).await;
+        let before = begun.load(Ordering::SeqCst);
+        let guard = f.b.lock(&key).timeout(LONG).await.expect("its turn comes");
+        overtaken += begun.load(Ordering::SeqCst) - before;
+        guard.release().await.expect("held to the end");
+    }
+    drop(busy);
+    // A timer of a millisecond takes two: five holders are a turn of 10 ms, and half of one is left when somebody
+    // comes. What the busy client asked for before that is for its next turn, after his.
+    assert!(overtaken <= 5 * ROUNDS, "overtaken by {overtaken} holders in {ROUNDS} rounds");
+    until_free(&f.b, &key).await;
 }
 
 pub(crate) async fn a_waiter_among_polling_clients_has_its_turn(f: Fixture) {

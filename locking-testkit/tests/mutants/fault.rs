@@ -87,6 +87,7 @@ pub(crate) enum Fault {
     SaysReenteredOfTakenKeys,
     SaysTrueToAnyRelease,
     ServesNarrowCallsFirst,
+    ServesOneClientFirst,
     ServesTheLastFirst,
     ServesWaitersWhenNobodyElseAsks,
     ShortensOnReentry,
@@ -119,6 +120,10 @@ pub(crate) const MUTANTS: &[(Fault, &[&str])] = &[
     (Fault::CountsHolds, &["reentry::there_is_no_hold_count"]),
     (Fault::CountsTheDeadlinePerKey, &["several::several_busy_keys_share_one_deadline"]),
     (Fault::KnowsKeysByAHash, &["names::different_keys_never_meet"]),
+    (
+        Fault::ServesOneClientFirst,
+        &["waiting::an_occasional_waiter_waits_for_one_turn_of_a_busy_client"],
+    ),
     (Fault::Polls, &["waiting::a_waiter_is_told_at_once_however_long_it_has_waited"]),
     (Fault::CutsLongKeys, &["names::keys_of_every_length_are_kept_apart"]),
     (

@@ -343,6 +343,9 @@ impl Table {
         if self.has(Fault::ServesTheLastFirst) {
             waiting.reverse();
         }
+        if self.has(Fault::ServesOneClientFirst) {
+            waiting.sort_by_key(|waiter| waiter.client);
+        }
         let before = waiting.len();
         self.kept.clear();
         for waiter in &waiting {
