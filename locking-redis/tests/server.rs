@@ -81,6 +81,42 @@ async fn a_lock_of_the_original_module_blocks_until_it_is_deleted() {
 }
 
 #[tokio::test]
+async fn a_waiter_whose_process_is_gone_keeps_nobody_from_looking_at_such_a_lock() {
+    let server = server().await;
+    let (url, module) = (server.url(), module(&server).await);
+    let mut took = Vec::new();
+    for _ in 0..3 {
+        asked(&server, &["SET", "medusa_lock:k", "user_1", "EX", "60"]).await;
+        let gone = tokio::runtime::Runtime::new().expect("a runtime");
+        let first = {
+            let url = url.clone();
+            async move {
+                let module = configured(&url, &[]).await.expect("the server can be reached");
+                let _ = module.acquire("k").wait(SOON * 30).await;
+            }
+        };
+        gone.spawn(first);
+        tokio::time::sleep(Duration::from_millis(200)).await;
+        let waiting = {
+            let module = module.clone();
+            tokio::spawn(async move { module.acquire("k").wait(SOON * 30).await })
+        };
+        tokio::time::sleep(Duration::from_millis(100)).await;
+        gone.shutdown_background();
+        // It looks twice a second in any case: it has just looked.
+        tokio::time::sleep(Duration::from_millis(450)).await;
+        assert!(!waiting.is_finished());
+        let deleted = Instant::now();
+        asked(&server, &["DEL", "medusa_lock:k"]).await;
+        waiting.await.expect("no panic").expect("granted");
+        took.push(deleted.elapsed());
+        module.release("k").await.expect("answered");
+    }
+    let least = took.iter().min().expect("there are some");
+    assert!(*least < Duration::from_millis(300), "within `maximum_retry_interval`: {took:?}");
+}
+
+#[tokio::test]
 async fn an_expired_lock_of_the_original_module_is_free() {
     let server = server().await;
     let module = module(&server).await;

@@ -10,7 +10,7 @@
 -- Answers granted, and per key its token and how it was got ('t' taken, 'r' re-entered); or taken, and the
 -- token that all keys were taken with (in the usual case); or blocked, with the number of the first key
 -- that blocks, its remaining ms (-1: no expiry), the owner whose lease blocks, whether the holder is
--- somebody else's software and this request the one to look after it, and the greatest token given so far.
+-- somebody else's software and this request one of those to look after it, and the greatest token given so far.
 --
 -- Asking twice is asking once: what the request holds already is answered as taken. A request that was
 -- taken back is never granted, also when it arrives after that. repeated '1': the answer to an earlier
@@ -95,7 +95,7 @@ local function acquire(keys, args)
         call('LPUSH', queue, text)
       end
       call('PEXPIRE', queue, QUEUE_TERM)
-      head = value and not token and call('LINDEX', queue, 0) == text
+      head = value and not token and is_near_head(queue, text)
     end
     return {
       'blocked', blocking, call('PTTL', keys[blocking]), kind == 'o' and owner or '',

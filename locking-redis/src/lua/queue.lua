@@ -166,6 +166,16 @@ local function hand_on_all(keys)
   for i = 1, #keys do hand_on(keys[i]) end
 end
 
+-- Whether a request is among the first who wait. The very first may be gone: nobody finds that out before the key
+-- is free.
+local function is_near_head(queue, text)
+  local first = call('LRANGE', queue, 0, 3)
+  for i = 1, #first do
+    if first[i] == text then return true end
+  end
+  return false
+end
+
 -- Whether a request stands in the queue of one of its keys.
 local function is_queued(e, text)
   for i = 1, #e.keys do
