@@ -93,7 +93,11 @@ async fn a_release_tells_provider_keys_owner_and_outcome() {
     let (_store, module) = FakeStore::with_module();
     let capture = Capture::start();
     module.release(["a", "b"]).owner("me").await.expect("it answers");
-    assert_told(&span(&capture, "locking.release"), r#"["a", "b"]"#, "me", "done");
+    module.acquire(["a", "b"]).owner("me").await.expect("free");
+    module.release(["a", "b"]).owner("me").await.expect("it answers");
+    let spans = capture.spans("locking.release");
+    assert_told(&spans[0], r#"["a", "b"]"#, "me", "not held");
+    assert_told(&spans[1], r#"["a", "b"]"#, "me", "done");
 }
 
 #[tokio::test(start_paused = true)]
@@ -129,6 +133,44 @@ async fn questions_tell_that_they_are_not_supported() {
     module.list().await.expect_err("the fake can't");
     assert_told(&span(&capture, "locking.inspect"), "\"a\"", "", "unsupported");
     assert_told(&span(&capture, "locking.list"), "", "", "unsupported");
+}
+
+#[tokio::test(start_paused = true)]
+async fn a_migration_and_a_close_tell_what_came_of_them() {
+    let (_store, module) = FakeStore::with_module();
+    let capture = Capture::start();
+    module.migrate().await.expect("nothing to do");
+    assert_told(&span(&capture, "locking.migrate"), "", "", "done");
+    let _guard = module.lock("a").await.expect("free");
+    assert_eq!(module.close(Duration::ZERO).await.expect("closed"), 1);
+    let closing = span(&capture, "locking.close");
+    assert_eq!((closing.field("broken"), closing.field("outcome")), ("1", "done"));
+}
+
+#[tokio::test(start_paused = true)]
+async fn a_call_that_is_refused_before_anything_is_asked_tells_why() {
+    let (_store, module) = FakeStore::with_module();
+    let lease = module.acquire("a").await.expect("free");
+    let capture = Capture::start();
+    module.acquire("").await.expect_err("no key");
+    module.release("b").owner("*").await.expect_err("no owner");
+    module.release_all().provider("else").await.expect_err("not configured");
+    module.extend(&lease, Duration::ZERO).await.expect_err("no time");
+    module.inspect("").await.expect_err("no key");
+    module.close(seconds(1)).await.expect("closed");
+    module.acquire("a").await.expect_err("closed");
+    let events = capture.events(Level::DEBUG, "refused");
+    let told: Vec<_> =
+        events.iter().map(|event| (event.field("operation"), event.field("outcome"))).collect();
+    let expected = [
+        ("acquire", "invalid input"),
+        ("release", "invalid input"),
+        ("release_all", "configuration"),
+        ("extend", "invalid input"),
+        ("inspect", "invalid input"),
+        ("acquire", "closed"),
+    ];
+    assert_eq!(told, expected);
 }
 
 #[tokio::test(start_paused = true)]

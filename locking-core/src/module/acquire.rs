@@ -6,6 +6,7 @@ use std::time::Duration;
 use tokio::time::Instant;
 use tracing::Span;
 
+use super::call::tell_refused;
 use super::target::Target;
 use super::{CallFuture, LockingModule};
 use crate::closing::{Closing, Unanswered, UnlessClosed};
@@ -111,7 +112,10 @@ impl<'a> IntoFuture for Acquire<'a> {
     fn into_future(self) -> AcquireFuture<'a> {
         AcquireFuture(match self.start() {
             Ok(granting) => State::Asked(granting),
-            Err(error) => State::Refused(Some(error)),
+            Err(error) => {
+                tell_refused("acquire", &error);
+                State::Refused(Some(error))
+            }
         })
     }
 }

@@ -56,6 +56,6 @@ impl<'a> IntoFuture for Extend<'a> {
     type IntoFuture = CallFuture<'a, ()>;
 
     fn into_future(self) -> CallFuture<'a, ()> {
-        self.start().unwrap_or_else(refused)
+        self.start().unwrap_or_else(|error| refused("extend", error))
     }
 }

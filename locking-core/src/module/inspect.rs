@@ -57,7 +57,7 @@ impl<'a> IntoFuture for Inspect<'a> {
     type IntoFuture = CallFuture<'a, Option<LockInfo>>;
 
     fn into_future(self) -> Self::IntoFuture {
-        self.start().unwrap_or_else(refused)
+        self.start().unwrap_or_else(|error| refused("inspect", error))
     }
 }
 
@@ -108,7 +108,7 @@ impl<'a> IntoFuture for List<'a> {
     type IntoFuture = CallFuture<'a, Vec<LockInfo>>;
 
     fn into_future(self) -> Self::IntoFuture {
-        self.start().unwrap_or_else(refused)
+        self.start().unwrap_or_else(|error| refused("list", error))
     }
 }
 

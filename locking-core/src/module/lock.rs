@@ -6,7 +6,7 @@ use tracing::Span;
 use tracing::field::Empty;
 
 use super::acquire::Granting;
-use super::call::{refused, traced};
+use super::call::{failed, traced};
 use super::target::Target;
 use super::{CallFuture, LockingModule};
 use crate::error::{Error, Result};
@@ -166,7 +166,7 @@ impl<'a> IntoFuture for Lock<'a> {
         let span = self.described(span);
         let call = match self.start() {
             Ok(asking) => Box::pin(asking.guard()),
-            Err(error) => refused(error),
+            Err(error) => failed(error),
         };
         traced(span, call)
     }

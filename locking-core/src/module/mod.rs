@@ -18,9 +18,11 @@ use std::time::Duration;
 
 use tokio::task::JoinSet;
 use tokio::time::timeout;
+use tracing::field::Empty;
 
 pub use self::acquire::{Acquire, AcquireFuture};
 pub use self::builder::LockingModuleBuilder;
+use self::call::traced;
 pub use self::execute::Execute;
 pub use self::extend::Extend;
 pub use self::inspect::{Inspect, List};
@@ -210,7 +212,9 @@ impl LockingModule {
     /// on.
     pub async fn migrate(&self) -> Result<()> {
         for target in self.0.targets.iter() {
-            target.provider().migrate().await?;
+            let span =
+                tracing::debug_span!("locking.migrate", provider = %target.id(), outcome = Empty);
+            traced(span, target.provider().migrate()).await?;
         }
         Ok(())
     }
@@ -230,6 +234,19 @@ impl LockingModule {
     ///
     /// [`Error::Unavailable`] if a provider's connections couldn't be ended in good order.
     pub async fn close(&self, within: Duration) -> Result<usize> {
+        let span = tracing::debug_span!("locking.close", ?within, broken = Empty, outcome = Empty);
+        let told = span.clone();
+        let closing = async move {
+            let closed = self.drain(within).await;
+            if let Ok(broken) = closed {
+                told.record("broken", broken);
+            }
+            closed
+        };
+        traced(span, Box::pin(closing)).await
+    }
+
+    async fn drain(&self, within: Duration) -> Result<usize> {
         let Inner { targets, keepers, closing } = &*self.0;
         closing.begin();
         targets.iter().for_each(|target| target.provider().end_waits());

@@ -5,7 +5,7 @@ use std::task::{Context, Poll, ready};
 use tokio::time::Instant;
 use tracing::Span;
 
-use super::call::{refused, tell, traced};
+use super::call::{outcome_of_release, refused, tell, tell_refused, traced_as};
 use super::target::Target;
 use super::{CallFuture, LockingModule};
 use crate::error::{Error, Result};
@@ -92,7 +92,8 @@ impl<'a> IntoFuture for Release<'a> {
     type IntoFuture = ReleaseFuture<'a>;
 
     fn into_future(self) -> ReleaseFuture<'a> {
-        ReleaseFuture(self.start().map_err(Some))
+        let started = self.start().inspect_err(|error| tell_refused("release", error));
+        ReleaseFuture(started.map_err(Some))
     }
 }
 
@@ -131,11 +132,14 @@ impl Asking<'_> {
             match self.target.provider().begin_release(keys, owner) {
                 Begun::Answered(result) => {
                     if let Some(asked) = asked {
-                        tell(&self.span, asked, &result);
+                        tell(&self.span, asked, outcome_of_release(&result));
                     }
                     return Poll::Ready(result);
                 }
-                Begun::Asked(call) => self.asked_for = Some(traced(self.span.clone(), call)),
+                Begun::Asked(call) => {
+                    let call = traced_as(self.span.clone(), call, outcome_of_release);
+                    self.asked_for = Some(call);
+                }
             }
         }
         let asked_for = self.asked_for.as_mut().expect("what isn't answered is asked for");
@@ -190,7 +194,7 @@ impl<'a> ReleaseLease<'a> {
                 Err(error) => Err(error),
             }
         });
-        Ok(traced(span, call))
+        Ok(traced_as(span, call, outcome_of_release))
     }
 }
 
@@ -199,6 +203,6 @@ impl<'a> IntoFuture for ReleaseLease<'a> {
     type IntoFuture = CallFuture<'a, bool>;
 
     fn into_future(self) -> CallFuture<'a, bool> {
-        self.start().unwrap_or_else(refused)
+        self.start().unwrap_or_else(|error| refused("release_lease", error))
     }
 }

@@ -71,6 +71,6 @@ impl<'a> IntoFuture for ReleaseAll<'a> {
     type IntoFuture = CallFuture<'a, u64>;
 
     fn into_future(self) -> CallFuture<'a, u64> {
-        self.start().unwrap_or_else(refused)
+        self.start().unwrap_or_else(|error| refused("release_all", error))
     }
 }
