@@ -2,6 +2,7 @@ use std::env;
 use std::path::PathBuf;
 
 use crate::command::{Result, answers, cargo, target};
+use crate::conformance::Conformance;
 use crate::containers;
 use crate::links;
 use crate::outsiders;
@@ -44,10 +45,23 @@ pub(crate) fn run(steps: &mut Steps) -> Result {
     dependencies(steps)?;
     test::run(steps)?;
     containers::run(steps)?;
+    steps.check("conformance", || Conformance::of_memory().run())?;
+    steps.run("bench", &mut bench())?;
     steps.run("documentation", &mut documentation())?;
     outsiders::document(steps)?;
     forget_unpacked();
-    steps.run("packages", &mut packages())
+    steps.run("packages", &mut packages())?;
+    // The others are built by the tests.
+    let all = &["package", "--workspace", "--allow-dirty", "--no-verify", "--quiet"];
+    steps.run("packages of all members", &mut cargo(all))
+}
+
+/// Whether it measures at all: without optimisation, and for a moment only, its figures say nothing.
+fn bench() -> std::process::Command {
+    let program = ["run", "--quiet", "--package", "bench", "--bin", "bench"];
+    let mut command = cargo(&program);
+    command.args(["--", "memory", "--seconds", "1"]);
+    command
 }
 
 fn clippy() -> std::process::Command {

@@ -1,9 +1,12 @@
 use clap::Args;
 
 use crate::command::{self, Result, cargo};
+use crate::test;
 
 /// The providers of this repository; `memory` is the crate `locking-memory`.
-const PROVIDERS: [&str; 3] = ["memory", "postgres", "redis"];
+const PROVIDERS: [&str; 3] = [MEMORY, "postgres", "redis"];
+
+const MEMORY: &str = "memory";
 
 #[derive(Debug, Args)]
 pub(crate) struct Conformance {
@@ -26,16 +29,23 @@ impl Conformance {
         if let Some(unknown) = providers.iter().find(|name| !PROVIDERS.contains(name)) {
             return Err(format!("no provider `{unknown}`; there are: {}", PROVIDERS.join(", ")));
         }
+        // Memory needs nothing.
+        let source = if providers == [MEMORY] { None } else { test::set_up()? };
         // Each is asked, whatever came of the others.
         let failures: Vec<_> =
-            providers.iter().filter_map(|provider| self.report(provider).err()).collect();
+            providers.iter().filter_map(|provider| self.report(provider, source).err()).collect();
         if failures.is_empty() { Ok(()) } else { Err(failures.join("\n")) }
     }
 
-    fn report(&self, provider: &str) -> Result {
+    /// That of the memory provider, as a table.
+    pub(crate) fn of_memory() -> Self {
+        Self { providers: vec![MEMORY.to_owned()], full: false, json: false }
+    }
+
+    fn report(&self, provider: &str, source: Option<(&str, &str)>) -> Result {
         let package = format!("locking-{provider}");
         let mut command = cargo(&["test", "--quiet", "--package", &package, "--test", "contract"]);
-        command.args(["--", "--report", if self.json { "json" } else { "table" }]);
+        command.args(["--", "--report", if self.json { "json" } else { "table" }]).envs(source);
         if self.full {
             command.arg("--full");
         }
