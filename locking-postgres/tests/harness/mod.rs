@@ -4,12 +4,21 @@ use std::net::SocketAddr;
 use std::sync::Arc;
 use std::time::Duration;
 
-use locking_core::{LockingProvider, ProviderId, async_trait};
+use locking_core::{Capabilities, Capability, LockingProvider, ProviderId, async_trait};
 use locking_postgres::{
     IDENTIFIER, MIGRATIONS, PostgresOptions, PostgresProvider, TakeoverOptions,
 };
 use locking_testkit::servers::{PgBouncer, PgBouncerSetup, Postgres, PostgresSetup, Server};
 use locking_testkit::{Harness, OwnServer, Stop};
+
+/// What is claimed behind a pooler: neither `Notified` nor `Takeover`, because both take a session.
+#[allow(dead_code, reason = "one of the suites is about it")]
+pub(crate) const BEHIND_A_POOLER: Capabilities = Capabilities::none()
+    .with(Capability::Fencing)
+    .with(Capability::Fair)
+    .with(Capability::SharedBetweenProcesses)
+    .with(Capability::AtomicMultiKey)
+    .with(Capability::Lists);
 
 /// A server that all cases share, each in a schema of its own.
 pub(crate) struct Shared {

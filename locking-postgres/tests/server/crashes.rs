@@ -136,6 +136,35 @@ async fn a_guard_that_is_told_of_the_servers_end_is_lost_and_its_key_is_free_aga
 }
 
 #[tokio::test]
+async fn tokens_grow_over_emptied_tables_and_a_sequence_that_was_set_back() {
+    let server = crate::server().await;
+    let module = LockingModule::with_provider(quick(&server.url()).await);
+    let next = async || {
+        let lease = module.acquire("k").wait(LONG).await.expect("granted when the wait is over");
+        assert!(module.release_lease(&lease).await.expect("answered"));
+        let guard = module.lock("k").timeout(LONG).await.expect("granted");
+        assert!(lease.token() < guard.token());
+        let token = guard.token();
+        guard.release().await.expect("held");
+        token
+    };
+    let mut last = next().await;
+    for damage in [
+        "SELECT setval('locking.locking_token', 1)",
+        // As the guide says for a dump that was restored.
+        "SELECT setval('locking.locking_token', 1);
+         TRUNCATE locking.locking_guard, locking.locking_session, locking.locking_queue,
+             locking.locking_withdrawn, locking.locking_epoch",
+        "TRUNCATE locking.locking_epoch",
+    ] {
+        server.command(damage).await.expect("done");
+        let after = next().await;
+        assert!(last < after, "{after} after {last}: {damage}");
+        last = after;
+    }
+}
+
+#[tokio::test]
 async fn a_crash_forgets_neither_a_sessions_number_nor_for_how_long_it_is_believed_in() {
     let server = PostgresSetup::new().durable().start().await.expect("a server");
     drop(crate::client(&server).await);

@@ -40,6 +40,43 @@ async fn a_client_that_knows_of_its_sessions_end_has_its_guards_freed_at_once() 
 }
 
 #[tokio::test]
+async fn the_end_of_a_session_is_known_at_once() {
+    let server = crate::server().await;
+    let (module, foreign) = (module(&server).await, crate::foreign(&server).await);
+    let end = "SELECT pg_terminate_backend(pid) FROM pg_stat_activity WHERE application_name LIKE '%locking session'";
+    let mut took = Vec::new();
+    for _ in 0..5 {
+        let guard = module.lock("k").lease(LONG).timeout(LONG).await.expect("free");
+        let ended = Instant::now();
+        foreign.batch_execute(end).await.expect("ended");
+        timeout(SOON, guard.lost()).await.expect("it hears of it");
+        took.push(ended.elapsed());
+    }
+    // From before the server was asked; the machine may stand still now and then.
+    took.sort_unstable();
+    assert!(took[2] < ms(50), "{took:?}");
+}
+
+#[tokio::test]
+async fn what_is_written_of_sessions_that_ended_goes() {
+    let server = crate::server().await;
+    let sessions = "SELECT count(*) FROM locking.locking_session";
+    let stays = quick(&server.url()).await;
+    // As those of processes that were killed.
+    let join = "SELECT locking.locking_join(1500, 0)";
+    for _ in 0..5 {
+        crate::foreign(&server).await.batch_execute(join).await.expect("joined");
+    }
+    assert_eq!(crate::number(&server, sessions).await, 6);
+    let give_up = Instant::now() + LONG;
+    while crate::number(&server, sessions).await > 1 {
+        assert!(Instant::now() < give_up, "rows of sessions are left");
+        tokio::time::sleep(ms(50)).await;
+    }
+    drop(stays);
+}
+
+#[tokio::test]
 async fn a_client_that_is_closed_leaves_no_guard_held() {
     let server = crate::server().await;
     let (client, other) = (crate::client(&server).await, module(&server).await);
