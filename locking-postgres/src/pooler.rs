@@ -40,8 +40,8 @@ pub(crate) async fn refuse_within(pool: &Pool, limit: Duration) -> Result<(), Co
     let looked = timeout(limit, async {
         let (one, other) = (Looked::at(pool).await?, Looked::at(pool).await?);
         let shared = share_backends(one.client(), other.client()).await.ok()?;
-        one.is_clean();
-        other.is_clean();
+        one.give_back();
+        other.give_back();
         Some(shared)
     });
     if looked.await.ok().flatten() == Some(true) { Err(advice()) } else { Ok(()) }
@@ -58,10 +58,10 @@ impl Looked {
     }
 
     fn client(&self) -> &Client {
-        self.0.as_ref().expect("it is there until it is clean")
+        self.0.as_ref().expect("it is there until it is given back")
     }
 
-    fn is_clean(mut self) {
+    fn give_back(mut self) {
         drop(self.0.take());
     }
 }
