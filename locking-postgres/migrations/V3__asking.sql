@@ -65,8 +65,9 @@ BEGIN
 END $$;
 
 -- The same in one statement where it is plain: the first in the queue wants a guard on this key alone, and lives.
--- Answers whether; if not, nothing was changed. p_after: a client that comes after others; 0 for none.
-CREATE FUNCTION locking_hand_on_plainly(p_key text, p_after integer) RETURNS boolean
+-- Answers whether; if not, nothing was changed. p_after: as for locking_step_back. The lower bounds of seats make
+-- the index their only way, however short the queue was when this was planned.
+CREATE FUNCTION locking_hand_on_plainly(p_key text, p_after text) RETURNS boolean
     LANGUAGE plpgsql AS $$
 DECLARE
     v_told text;
@@ -74,9 +75,11 @@ BEGIN
     WITH first AS (
         DELETE FROM locking_queue q USING locking_epoch e
             WHERE q.key = p_key
-                AND q.seat = (SELECT f.seat FROM locking_queue f WHERE f.key = p_key AND NOT f.told
+                AND q.seat = (SELECT f.seat FROM locking_queue f
+                                  WHERE f.key = p_key AND f.seat > -9223372036854775808 AND NOT f.told
                                   ORDER BY f.seat LIMIT 1)
-                AND q.keys IS NULL AND NOT q.logged AND q.client NOT IN (0, p_after) AND NOT locking_is_gone(q.client)
+                AND q.keys IS NULL AND NOT q.logged AND left(q.request, 16) <> p_after
+                AND q.client <> 0 AND NOT locking_is_gone(q.client)
                 AND e.one AND e.grants_from <= clock_timestamp()
             RETURNING q.kind, q.request, q.owner, least(q.ms, 300) AS ms, q.client, e.least_token
     ), granted AS (
@@ -90,17 +93,19 @@ BEGIN
     RETURN FOUND;
 END $$;
 
--- A client whose guard ended has had its turn: what it asked for meanwhile comes after all who wait, if it came
--- first. Under the key's guard.
-CREATE FUNCTION locking_step_back(p_key text, p_client integer) RETURNS void
+-- A client whose guard ended has had its turn: the key alone, which it asked for meanwhile, comes after all who
+-- wait, if it came first. What it asks for together with other keys keeps its place. p_after: the client, as its
+-- requests begin; '' for none. Under the key's guard.
+CREATE FUNCTION locking_step_back(p_key text, p_after text) RETURNS void
     LANGUAGE plpgsql AS $$
 BEGIN
     UPDATE locking_queue q SET seat = nextval('locking_seat')
-        WHERE q.key = p_key AND q.client = p_client AND q.client <> 0 AND q.keys IS NULL
-            AND q.seat = (SELECT f.seat FROM locking_queue f WHERE f.key = p_key AND NOT f.told
+        WHERE q.key = p_key AND left(q.request, 16) = p_after AND q.keys IS NULL
+            AND q.seat = (SELECT f.seat FROM locking_queue f
+                              WHERE f.key = p_key AND f.seat > -9223372036854775808 AND NOT f.told
                               ORDER BY f.seat LIMIT 1)
-            AND (SELECT s.client FROM locking_queue s WHERE s.key = p_key AND NOT s.told
-                     ORDER BY s.seat LIMIT 1 OFFSET 1) <> p_client;
+            AND (SELECT true FROM locking_queue s WHERE s.key = p_key AND s.seat > q.seat AND NOT s.told
+                     ORDER BY s.seat LIMIT 1);
 END $$;
 
 -- Tells a request that its key is its own, for so many ms; token 0: that it should ask again.

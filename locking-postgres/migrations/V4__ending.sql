@@ -38,6 +38,7 @@ DECLARE
     v_request  text;
     v_client   integer;
     v_safely   text;
+    v_after    text;
 BEGIN
     PERFORM locking_enter(ARRAY[p_key], p_most, p_patience);
     IF NOT p_logged AND p_owner IS NULL THEN
@@ -52,8 +53,8 @@ BEGIN
                 WHEN p_owner = '' THEN kind = 'a'
                 ELSE kind = 'o' AND owner = p_owner END
             RETURNING expires, EXISTS (SELECT FROM locking_queue q WHERE q.key = p_key),
-                      locking_commit_release(expires, kind = 'o')
-            INTO v_expires, v_waits, v_safely;
+                      CASE WHEN kind = 'g' THEN request END, locking_commit_release(expires, kind = 'o')
+            INTO v_expires, v_waits, v_request, v_safely;
     END IF;
     IF v_expires IS NULL AND p_logged AND p_owner IS NULL THEN
         DELETE FROM locking_guard
@@ -69,9 +70,9 @@ BEGIN
         IF v_is_guard THEN
             PERFORM locking_commit_release(NULL, false);
         END IF;
-        v_client := CASE WHEN v_request = p_origin THEN v_client ELSE 0 END;
-        IF NOT locking_hand_on_plainly(p_key, v_client) THEN
-            PERFORM locking_step_back(p_key, v_client);
+        v_after := CASE WHEN v_request = p_origin THEN left(p_origin, 16) ELSE '' END;
+        IF NOT locking_hand_on_plainly(p_key, v_after) THEN
+            PERFORM locking_step_back(p_key, v_after);
             PERFORM locking_hand_on_all(ARRAY[p_key]);
         END IF;
     END IF;
@@ -96,7 +97,7 @@ DECLARE
     v_last   timestamptz;
     v_owned  boolean;
     v_awaited text[];
-    v_clients integer[];
+    v_after  text[];
     v_at     bigint[];
     v_logged text[];
     v_guards text[];
@@ -118,9 +119,13 @@ BEGIN
                             WHEN p_owners[array_position(p_keys, l.key)] = '' THEN l.kind = 'a'
                             ELSE l.kind = 'o' AND l.owner = p_owners[array_position(p_keys, l.key)] END
                     RETURNING l.key, l.expires, l.kind,
+                              l.kind = 'g' AND l.request = p_origins[array_position(p_keys, l.key)] AS is_own,
+                              left(l.request, 16) AS client,
                               (SELECT true FROM locking_queue q WHERE q.key = l.key LIMIT 1) AS waits
-            ) SELECT array_agg(f.key), bool_or(f.waits), max(f.expires), bool_or(f.kind = 'o')
-                INTO v_freed, v_waits, v_last, v_owned FROM freed f;
+            ) SELECT array_agg(f.key), bool_or(f.waits), max(f.expires), bool_or(f.kind = 'o'),
+                     array_agg(f.key) FILTER (WHERE f.waits AND f.is_own),
+                     array_agg(f.client) FILTER (WHERE f.waits AND f.is_own)
+                INTO v_freed, v_waits, v_last, v_owned, v_awaited, v_after FROM freed f;
         ELSE
             WITH freed AS (
                 DELETE FROM locking_guard g
@@ -128,13 +133,13 @@ BEGIN
                         AND p_owners[array_position(p_keys, g.key)] IS NULL
                         AND g.request = p_origins[array_position(p_keys, g.key)]
                         AND g.token <= p_tokens[array_position(p_keys, g.key)]
-                    RETURNING g.key, g.client, (SELECT true FROM locking_queue q WHERE q.key = g.key LIMIT 1) AS waits
+                    RETURNING g.key, left(g.request, 16) AS client, (SELECT true FROM locking_queue q WHERE q.key = g.key LIMIT 1) AS waits
             ) SELECT array_agg(f.key), bool_or(f.waits), array_agg(f.key) FILTER (WHERE f.waits),
                      array_agg(f.client) FILTER (WHERE f.waits)
-                INTO v_freed, v_waits, v_awaited, v_clients FROM freed f;
-            IF v_waits THEN
-                PERFORM locking_step_back(a.key, a.client) FROM unnest(v_awaited, v_clients) AS a (key, client);
-            END IF;
+                INTO v_freed, v_waits, v_awaited, v_after FROM freed f;
+        END IF;
+        IF v_awaited IS NOT NULL THEN
+            PERFORM locking_step_back(a.key, a.after) FROM unnest(v_awaited, v_after) AS a (key, after);
         END IF;
     END IF;
     IF cardinality(v_freed) = cardinality(p_keys) THEN

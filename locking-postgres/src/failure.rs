@@ -66,6 +66,10 @@ impl Failure {
         Self::Refused(Arc::new(Cause::Shared))
     }
 
+    pub(crate) fn is_shared(&self) -> bool {
+        matches!(self, Self::Refused(cause) if matches!(**cause, Cause::Shared))
+    }
+
     /// Whoever was to answer is gone: it may have been sent.
     pub(crate) fn cut_off() -> Self {
         Self::Unknown(Arc::new(Cause::Closed))

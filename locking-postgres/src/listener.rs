@@ -128,6 +128,11 @@ impl Listener {
                     let Some(lines) = lines.upgrade() else { return };
                     lines.look();
                 }
+                Err(failure) if failure.is_shared() => {
+                    tracing::error!("{SHARED}");
+                    // Each attempt leaves something in a session that is somebody else's.
+                    backoff = Backoff::new(SHARED_AGAIN, SHARED_AGAIN);
+                }
                 Err(failure) => {
                     tracing::debug!(?failure, "the PostgreSQL server can't be reached");
                 }
@@ -175,6 +180,13 @@ impl Listener {
     }
 }
 
+/// Said of a session that turned out to be nobody's.
+const SHARED: &str =
+    "a pooler shares the connections to PostgreSQL between transactions: set `pgbouncer: true`";
+
+/// After how long another session is tried behind such a pooler.
+const SHARED_AGAIN: Duration = Duration::from_secs(10);
+
 /// What a heartbeat answers in a session that is given up.
 const GIVEN_UP: &str = "0";
 
@@ -196,9 +208,7 @@ async fn beat_once(
             if answered == GIVEN_UP {
                 tracing::warn!("the PostgreSQL server doesn't know the session any more");
             } else {
-                tracing::error!(
-                    "a pooler shares the connections to PostgreSQL between transactions: set `pgbouncer: true`"
-                );
+                tracing::error!("{SHARED}");
             }
             session.end();
         }

@@ -38,7 +38,8 @@ pub(crate) async fn refuse(connector: &Connector, limit: Duration, id: &Provider
 /// The same for two connections of an application's pool, where two are free.
 pub(crate) async fn refuse_within(pool: &Pool, limit: Duration) -> Result<(), ConfigurationError> {
     let looked = timeout(limit, async {
-        let (one, other) = (Looked::at(pool).await?, Looked::at(pool).await?);
+        let (one, other) = (free(pool).await?, free(pool).await?);
+        let (one, other) = (Looked(Some(one)), Looked(Some(other)));
         let shared = share_backends(one.client(), other.client()).await.ok()?;
         one.give_back();
         other.give_back();
@@ -47,16 +48,16 @@ pub(crate) async fn refuse_within(pool: &Pool, limit: Duration) -> Result<(), Co
     if looked.await.ok().flatten() == Some(true) { Err(advice()) } else { Ok(()) }
 }
 
+/// One that is free now: the application doesn't wait for this.
+async fn free(pool: &Pool) -> Option<Object> {
+    let now = Timeouts { wait: Some(Duration::ZERO), ..Timeouts::default() };
+    pool.timeout_get(&now).await.ok()
+}
+
 /// A connection of a pool, which goes back only if nothing is under way on it.
 struct Looked(Option<Object>);
 
 impl Looked {
-    async fn at(pool: &Pool) -> Option<Self> {
-        // One that is free now: the application doesn't wait for this.
-        let now = Timeouts { wait: Some(Duration::ZERO), ..Timeouts::default() };
-        pool.timeout_get(&now).await.ok().map(|connection| Self(Some(connection)))
-    }
-
     fn client(&self) -> &Client {
         self.0.as_ref().expect("it is there until it is given back")
     }

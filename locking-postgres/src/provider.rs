@@ -79,7 +79,7 @@ impl PostgresProvider {
     }
 
     /// The same on the application's own pool: statements go over its connections, over half of them at once
-    /// at most, each for as long as one statement takes, and `command_timeout` at the longest. The options say
+    /// at most (half of what the pool is allowed now, but one at least), each for as long as one statement takes, and `command_timeout` at the longest. The options say
     /// how to reach the same database for the one session beside it, for migrations, and to cancel a statement
     /// that takes too long.
     ///
@@ -156,8 +156,12 @@ impl PostgresProvider {
         self.made().await
     }
 
-    /// The same, also while it is closed: what is held is given back then.
+    /// The same, also once it is closed: what is held is given back then. A closed one that never needed the
+    /// tables doesn't begin to.
     async fn made(&self) -> Result<()> {
+        if !self.started.initialized() {
+            self.open()?;
+        }
         let start = || async {
             self.database.check(&self.id, &self.schema).await?;
             self.start().await

@@ -255,6 +255,24 @@ async fn a_migration_that_is_given_up_leaves_nothing() {
     wait_for(&server, 1).await;
 }
 
+#[tokio::test]
+async fn a_migration_that_is_given_up_at_any_moment_can_be_run_again() {
+    let server = server().await;
+    let connector = connector(&server.url());
+    for step in 0..100_u64 {
+        let schema = format!("step_{step}");
+        let moment = Duration::from_micros(50 * step * step);
+        let given_up = timeout(moment, migrate(&id(), &connector, &schema)).await;
+        let again = timeout(Duration::from_secs(5), migrate(&id(), &connector, &schema)).await;
+        again.expect("the gate is open").expect("migrated");
+        checked(&connector, &schema).await.expect("nothing is missing");
+        if let Ok(answer) = given_up {
+            return answer.expect("migrated");
+        }
+    }
+    panic!("it was given up each time");
+}
+
 /// Until there are as many sessions of clients.
 async fn wait_for(server: &Postgres, sessions: u64) {
     let reached = async {

@@ -118,22 +118,23 @@ async fn many_waits_that_end_at_once_take_half_of_an_applications_pool() {
     for key in &keys {
         let (module, key) = (module.clone(), key.clone());
         // Each asks for itself, and each is taken back.
-        waiting.spawn(async move { module.acquire(key).wait(ms(300)).await.map(drop) });
+        waiting.spawn(async move { module.acquire(key).wait(ms(300)).await.is_ok() });
     }
     for pair in keys.chunks(2) {
         let (module, pair) = (module.clone(), pair.to_vec());
         waiting.spawn(async move {
             let waits = module.lock(&pair).timeout(LONG).into_future();
-            timeout(ms(300), waits).await.expect_err("it is held");
-            Ok(())
+            timeout(ms(300), waits).await.is_ok_and(|answer| answer.is_ok())
         });
     }
     let mut ended = 0;
     while ended < 450 {
-        let one = timeout(ms(1), waiting.join_next()).await;
-        ended += usize::from(one.is_ok());
+        if let Ok(one) = timeout(ms(1), waiting.join_next()).await {
+            let is_granted = one.expect("there are more").expect("no panic");
+            assert!(!is_granted, "the key is held");
+            ended += 1;
+        }
         let status = pool.status();
-        assert_eq!(status.waiting, 0, "somebody waits for a connection of the pool: {status:?}");
         assert!(status.size - status.available <= 2, "more than half is in use: {status:?}");
     }
     assert!(other.release_lease(&held).await.expect("answered"));

@@ -25,13 +25,16 @@ end
 -- The client of a request.
 local function client_of(request) return string.sub(request, 1, 16) end
 
+-- A request for one key, as a queue has it.
+local ONE_KEY = '^(%Z*)%z(%Z*)%z(%a)%z(%d+)%z(%Z*)%z(%Z+)$'
+
 -- The first two who wait for a key, and whether the second comes first: a client whose guard ends has had its turn,
--- and all who wait come before what it asked for meanwhile. `origin`: the request of that guard.
+-- and all who wait come before the key alone, which it asked for meanwhile. What it asks for together with other
+-- keys keeps its place. `origin`: the request of that guard.
 local function first_two(key, origin)
   local waiting = call('LRANGE', queue_of(key), 0, 1)
   local first, second = waiting[1], waiting[2]
-  local is_last = origin and second and client_of(first) == client_of(origin)
-    and client_of(second) ~= client_of(origin)
+  local is_last = origin and second and client_of(first) == client_of(origin) and string.match(first, ONE_KEY)
   return first, second, is_last
 end
 
@@ -47,9 +50,7 @@ local function free_one(key, of, freed, origin)
     return reply
   end
 
-  local request, ms, kind, spare, owner, wanted = string.match(
-    is_last and second or first, '^(%Z*)%z(%Z*)%z(%a)%z(%d+)%z(%Z*)%z(%Z+)$'
-  )
+  local request, ms, kind, spare, owner, wanted = string.match(is_last and second or first, ONE_KEY)
   if wanted ~= key then return nil end
   -- First, because it needs no memory: from there on a server that is full refuses none.
   call('LPOP', queue, is_last and 2 or 1)

@@ -146,8 +146,8 @@ local function hand_on(key, asking)
   end
 end
 
--- A client whose guard ended has had its turn: what it asked for meanwhile comes after all who wait, if it came
--- first.
+-- A client whose guard ended has had its turn: the key alone, which it asked for meanwhile, comes after all who
+-- wait, if it came first.
 local function step_back(key, origin)
   local first, _, is_last = first_two(key, origin)
   if not is_last then return end
