@@ -88,6 +88,7 @@ pub const CASES: &[Case] = cases! {
     several::several_busy_keys_share_one_deadline [4];
     several::a_call_for_several_keys_gets_its_turn_among_calls_for_one [18] Fair;
     several::a_call_for_several_keys_gets_its_turn_among_long_holds [18] Fair;
+    several::a_call_for_several_keys_gets_its_turn_beside_two_busy_clients [18] Fair;
 
     reentry::the_same_owner_reenters_with_the_same_token [3];
     reentry::a_longer_expiry_extends_the_hold [3];
@@ -187,21 +188,21 @@ pub const CASES: &[Case] = cases! {
     waiting::a_waiter_among_polling_clients_has_its_turn [18] Fair;
     waiting::an_occasional_waiter_waits_for_one_turn_of_a_busy_client [18] Fair;
 
-    cancellation::acquire_of_a_free_key [1, 25];
-    cancellation::acquire_that_waits [1, 25];
-    cancellation::acquire_that_is_granted_while_it_waits [1, 25];
-    cancellation::acquire_that_reenters [1, 25];
-    cancellation::lock [8, 25];
-    cancellation::lock_that_waits [8, 25];
-    cancellation::execute [8, 25];
-    cancellation::execute_that_waits [7, 8, 25];
-    cancellation::release_of_a_guard [8, 25];
-    cancellation::release [25];
-    cancellation::release_of_a_lease [25];
-    cancellation::extend [25];
-    cancellation::release_all [25];
-    cancellation::inspect_and_list [25] Lists;
-    cancellation::migrate [25];
+    cancellation::a_dropped_acquire_holds_nothing [1, 25];
+    cancellation::a_dropped_wait_leaves_the_line [1, 25];
+    cancellation::a_wait_that_is_dropped_as_it_is_granted_holds_nothing [1, 25];
+    cancellation::a_dropped_reentry_leaves_the_lease_as_it_was [1, 25];
+    cancellation::a_dropped_lock_holds_nothing [8, 25];
+    cancellation::a_dropped_lock_that_waits_leaves_the_line [8, 25];
+    cancellation::a_dropped_execute_holds_nothing [8, 25];
+    cancellation::a_dropped_execute_that_waits_leaves_the_line [7, 8, 25];
+    cancellation::a_guard_whose_release_is_dropped_is_given_back [8, 25];
+    cancellation::a_dropped_release_frees_its_key_or_leaves_it [25];
+    cancellation::a_dropped_release_of_a_lease_can_be_repeated [25];
+    cancellation::a_dropped_extension_leaves_the_lease_held [25];
+    cancellation::a_dropped_release_all_can_be_repeated [25];
+    cancellation::a_dropped_question_changes_nothing [25] Lists;
+    cancellation::a_dropped_migration_can_be_run_again [25];
     cancellation::close_goes_on_where_it_was_dropped [25];
     cancellation::waits_cancelled_at_any_moment_leave_nothing [25];
 
@@ -261,29 +262,29 @@ pub const CASES: &[Case] = cases! {
     histories::random_work_under_short_leases_breaks_no_promise [2, 15, 22, 30];
     histories::a_crowd_in_one_process_breaks_no_promise [2, 10, 31];
 
-    lost_replies::acquire_of_a_free_key [1, 20] + OwnServer;
-    lost_replies::acquire_of_several_keys [1, 20] + OwnServer;
-    lost_replies::acquire_that_waits [1, 17, 20] + OwnServer;
-    lost_replies::acquire_that_reenters [1, 20] + OwnServer;
-    lost_replies::lock [1, 20] + OwnServer;
-    lost_replies::execute [7, 20] + OwnServer;
-    lost_replies::extend [20] + OwnServer;
-    lost_replies::release_of_a_lease [12, 20] + OwnServer;
-    lost_replies::release [11, 20] + OwnServer;
-    lost_replies::release_of_a_guard [8, 12, 20] + OwnServer;
-    lost_replies::release_all [12, 20] + OwnServer;
+    lost_replies::an_acquire_of_a_free_key_tells_the_truth [1, 20] + OwnServer;
+    lost_replies::an_acquire_of_several_keys_tells_the_truth [1, 20] + OwnServer;
+    lost_replies::an_acquire_that_waits_tells_the_truth [1, 17, 20] + OwnServer;
+    lost_replies::an_acquire_that_reenters_tells_the_truth [1, 20] + OwnServer;
+    lost_replies::a_lock_tells_the_truth [1, 20] + OwnServer;
+    lost_replies::an_execute_tells_the_truth [7, 20] + OwnServer;
+    lost_replies::an_extension_tells_the_truth [20] + OwnServer;
+    lost_replies::a_release_of_a_lease_tells_the_truth [12, 20] + OwnServer;
+    lost_replies::a_release_tells_the_truth [11, 20] + OwnServer;
+    lost_replies::a_release_of_a_guard_tells_the_truth [8, 12, 20] + OwnServer;
+    lost_replies::a_release_all_tells_the_truth [12, 20] + OwnServer;
 
-    resets::acquire_of_a_free_key [1, 20, 26] + OwnServer;
-    resets::acquire_of_several_keys [1, 20, 26] + OwnServer;
-    resets::acquire_that_waits [1, 17, 20, 26] + OwnServer;
-    resets::acquire_that_reenters [1, 20, 26] + OwnServer;
-    resets::lock [1, 20, 26] + OwnServer;
-    resets::execute [7, 20, 26] + OwnServer;
-    resets::extend [20, 26] + OwnServer;
-    resets::release_of_a_lease [12, 20, 26] + OwnServer;
-    resets::release [11, 20, 26] + OwnServer;
-    resets::release_of_a_guard [8, 12, 20, 26] + OwnServer;
-    resets::release_all [12, 20, 26] + OwnServer;
+    resets::an_acquire_of_a_free_key_tells_the_truth [1, 20, 26] + OwnServer;
+    resets::an_acquire_of_several_keys_tells_the_truth [1, 20, 26] + OwnServer;
+    resets::an_acquire_that_waits_tells_the_truth [1, 17, 20, 26] + OwnServer;
+    resets::an_acquire_that_reenters_tells_the_truth [1, 20, 26] + OwnServer;
+    resets::a_lock_tells_the_truth [1, 20, 26] + OwnServer;
+    resets::an_execute_tells_the_truth [7, 20, 26] + OwnServer;
+    resets::an_extension_tells_the_truth [20, 26] + OwnServer;
+    resets::a_release_of_a_lease_tells_the_truth [12, 20, 26] + OwnServer;
+    resets::a_release_tells_the_truth [11, 20, 26] + OwnServer;
+    resets::a_release_of_a_guard_tells_the_truth [8, 12, 20, 26] + OwnServer;
+    resets::a_release_all_tells_the_truth [12, 20, 26] + OwnServer;
 
     recovery::what_was_prepared_is_prepared_again [26] + OwnServer;
 
@@ -305,9 +306,12 @@ pub const CASES: &[Case] = cases! {
 
     black_holes::a_guard_is_lost_before_others_get_its_key [14, 22] + OwnServer;
     black_holes::its_calls_end_and_it_works_again [20, 26] + OwnServer;
+    black_holes::a_connection_that_only_one_end_lost_is_found_out [17, 20, 26] + OwnServer;
     black_holes::what_arrives_late_is_nobodys [1, 20] + OwnServer;
     black_holes::what_arrives_after_it_was_taken_back_is_nobodys [1, 20] + OwnServer;
     black_holes::futures_dropped_while_replies_are_slow_leave_nothing [25] + OwnServer;
+
+    secrets::they_are_in_no_log_no_error_and_no_debug_text [29] + OwnServer + Secrets;
 
     soak::random_work_under_random_faults_breaks_no_promise [1, 2, 10, 20, 22, 26, 27, 30] + OwnServer;
 };

@@ -12,6 +12,9 @@ pub enum Facility {
     Entries,
     /// A store that knows how many wait for a key, and tells.
     WaiterCounts,
+    /// A secret by which clients of the own server log in:
+    /// [`OwnServer::secrets`](crate::OwnServer::secrets) names it.
+    Secrets,
     /// Clients in processes of their own, which are killed and stopped. There are some on Unix, in
     /// the programs that call [`main`](crate::main).
     Processes,
@@ -27,6 +30,7 @@ impl Facility {
             Self::OwnServer => "the harness has no server of its own",
             Self::Entries => "the harness can't count the store's entries",
             Self::WaiterCounts => "the store doesn't tell how many wait",
+            Self::Secrets => "the harness names no secret of its own server",
             Self::Processes => "this program can't start clients as processes",
             Self::WrongClocks => {
                 "there is no `libfaketime` that this program can load \
@@ -42,6 +46,7 @@ impl fmt::Display for Facility {
             Self::OwnServer => "own server",
             Self::Entries => "entries",
             Self::WaiterCounts => "waiter counts",
+            Self::Secrets => "secrets",
             Self::Processes => "processes",
             Self::WrongClocks => "wrong clocks",
         })

@@ -49,7 +49,7 @@ impl Fixture {
                     server.as_ref().ok_or(*facility)?;
                 }
                 // Looked at below, with the clients.
-                Facility::Entries | Facility::WaiterCounts => {}
+                Facility::Entries | Facility::WaiterCounts | Facility::Secrets => {}
                 Facility::Processes if surroundings.processes => {}
                 Facility::WrongClocks if faketime().is_some() => {}
                 Facility::Processes | Facility::WrongClocks => return Err(*facility),
@@ -73,6 +73,9 @@ impl Fixture {
         }
         if uses.contains(&Facility::WaiterCounts) && !fixture.counts_waiters().await {
             return Err(Facility::WaiterCounts);
+        }
+        if uses.contains(&Facility::Secrets) && fixture.server().secrets().is_empty() {
+            return Err(Facility::Secrets);
         }
         Ok(fixture)
     }

@@ -67,6 +67,7 @@ mod fixture;
 mod harness;
 pub mod history;
 mod intercept;
+mod overheard;
 mod own_server;
 mod panics;
 mod process;

@@ -40,12 +40,19 @@ pub trait OwnServer: Send + Sync {
     /// Ends every connection over which clients are notified, and nothing else.
     async fn cut_notifications(&self);
 
-    /// How many calls of clients it has executed since it was started. What this question costs is
-    /// counted too: the same each time.
+    /// How many commands it has executed since it was started: statements, or whatever clients and
+    /// their scripts have it do. What this question costs is counted too: the same each time.
     async fn commands(&self) -> u64;
 
     /// How many connections of clients there are, besides the one of this question.
     async fn connections(&self) -> u64;
+
+    /// What its clients log in with, and nobody is to read: passwords. They are in what
+    /// [`connect`](Self::connect) uses, also where the server asks for none. Default: none, and the case
+    /// that looks for them is shown as ignored, with that reason.
+    fn secrets(&self) -> Vec<String> {
+        Vec::new()
+    }
 
     /// How many entries of any kind the store keeps for this space, besides one token counter.
     /// `None`: it can't be told.

@@ -65,6 +65,26 @@ async fn a_cut_is_a_reset_or_a_close_for_both_sides() {
 }
 
 #[tokio::test]
+async fn of_a_half_open_connection_one_end_knows() {
+    let (proxy, server) = echo().await;
+    let mut client = connect(&proxy).await;
+    say(&mut client, "1").await;
+    proxy.cut(Cut::HalfOpen { told: Direction::ToServer });
+    until(|| server.ends() == [Cut::Reset]).await;
+    client.write_all(b"lost").await.expect("it seems to be there");
+    let answer = timeout(QUIET, client.read_u8()).await;
+    assert!(answer.is_err(), "nothing comes, nor an end: {answer:?}");
+    assert_eq!(server.heard(), "1");
+
+    let mut client = connect(&proxy).await;
+    say(&mut client, "2").await;
+    proxy.cut(Cut::HalfOpen { told: Direction::ToClient });
+    assert_eq!(end(&mut client).await, Cut::Reset);
+    tokio::time::sleep(QUIET).await;
+    assert_eq!(server.ends(), [Cut::Reset], "the second end is not known there");
+}
+
+#[tokio::test]
 async fn new_connections_are_refused_until_restored() {
     let (proxy, _server) = echo().await;
     let mut client = connect(&proxy).await;

@@ -79,6 +79,9 @@ async fn connections_commands_and_subscribers_are_seen() {
     let redis = RedisSetup::new().start().await.expect("a server");
     let before = redis.commands().await.expect("answered");
     assert_eq!(redis.commands().await.expect("answered"), before + 1, "the question is one");
+    let three = "redis.call('SET', 'a', 1) redis.call('SET', 'b', 1) redis.call('DEL', 'a', 'b')";
+    redis.command(&["EVAL", three, "0"]).await.expect("answered");
+    assert_eq!(redis.commands().await.expect("answered"), before + 6, "what scripts call counts");
     for _ in 0..100 {
         let found = redis.connections().await.expect("answered");
         assert_eq!(found, 0, "the questions before are over");

@@ -20,6 +20,15 @@ pub(crate) struct Conformance {
     json: bool,
 }
 
+/// What a provider is the client of.
+fn server_of(provider: &str) -> Option<test::Server> {
+    match provider {
+        "redis" => Some(test::REDIS_SERVER),
+        "postgres" => Some(test::POSTGRES_SERVER),
+        _ => None,
+    }
+}
+
 impl Conformance {
     pub(crate) fn run(&self) -> Result {
         let mut providers: Vec<_> = self.providers.iter().map(String::as_str).collect();
@@ -29,8 +38,8 @@ impl Conformance {
         if let Some(unknown) = providers.iter().find(|name| !PROVIDERS.contains(name)) {
             return Err(format!("no provider `{unknown}`; there are: {}", PROVIDERS.join(", ")));
         }
-        // Memory needs nothing.
-        let source = if providers == [MEMORY] { None } else { test::set_up()? };
+        let servers: Vec<_> = providers.iter().filter_map(|name| server_of(name)).collect();
+        let source = if servers.is_empty() { None } else { test::set_up_suite(&servers)? };
         // Each is asked, whatever came of the others.
         let failures: Vec<_> =
             providers.iter().filter_map(|provider| self.report(provider, source).err()).collect();

@@ -100,14 +100,19 @@ mod tests {
     #[test]
     fn a_failed_test_is_known_by_its_line() {
         let failed = |line| failed_test(line).unwrap_or_default();
-        assert_eq!(failed("test resets::lock    ... FAILED"), "resets::lock");
+        assert_eq!(
+            failed("test resets::a_lock_tells_the_truth    ... FAILED"),
+            "resets::a_lock_tells_the_truth"
+        );
         assert_eq!(
             failed("test src/lib.rs - LockKey (line 12) ... FAILED"),
             "src/lib.rs - LockKey (line 12)"
         );
-        for line in
-            ["test resets::lock ... ok", "test result: FAILED. 1 passed; 1 failed", "FAILED"]
-        {
+        for line in [
+            "test resets::a_lock_tells_the_truth ... ok",
+            "test result: FAILED. 1 passed; 1 failed",
+            "FAILED",
+        ] {
             assert_eq!(failed_test(line), None, "{line}");
         }
     }

@@ -14,8 +14,17 @@ const FEATURE_SETS: [&[&str]; 5] = [
     &["--no-default-features", "--features", "redis"],
 ];
 
-/// The programs of servers under test.
-const SERVERS: [Package; 2] = [REDIS, POSTGRES];
+/// A kind of server under test.
+pub(crate) struct Server {
+    package: Package,
+    /// The variable that names one which runs already.
+    address: &'static str,
+}
+
+pub(crate) const REDIS_SERVER: Server =
+    Server { package: REDIS, address: "LOCKING_TEST_REDIS_URL" };
+pub(crate) const POSTGRES_SERVER: Server =
+    Server { package: POSTGRES, address: "LOCKING_TEST_POSTGRES_URL" };
 
 /// The variable by which the testkit is told where servers come from.
 const SOURCE: &str = "LOCKING_TEST_SERVERS";
@@ -41,36 +50,50 @@ pub(crate) fn run(steps: &mut Steps) -> Result {
     outsiders::test(steps)
 }
 
-/// Tests start their servers themselves. What has to be there is their programs, or else Docker;
-/// answers the variable that names the source that is the fastest, unless somebody chose one already.
-///
-/// # Errors
-///
-/// All that is missing.
-pub(crate) fn set_up() -> Result<Option<(&'static str, &'static str)>> {
-    let mut needed = Vec::new();
+/// The variable that names the source of servers, and the source; `None`: whatever the testkit finds.
+type Source = Option<(&'static str, &'static str)>;
+
+/// Tests start their servers themselves. What has to be there is their programs, or else Docker.
+fn set_up() -> Result<Source> {
+    // It is a process wherever the server behind it comes from.
+    let mut missing: Vec<_> = PGBOUNCER.ensure().err().into_iter().collect();
     // Elsewhere the cases that need it are ignored.
     if cfg!(target_os = "linux") {
-        needed.push(FAKETIME);
+        missing.extend(FAKETIME.ensure().err());
     }
-    // It is a process wherever the server behind it comes from.
-    needed.push(PGBOUNCER);
-    let chosen = std::env::var(SOURCE).ok();
-    let (mut missing, mut source) = (missing_of(&needed), None);
-    match chosen.as_deref() {
-        None => {
-            let servers = missing_of(&SERVERS);
-            let by_container = !servers.is_empty() && engine::is_running();
-            source = Some((SOURCE, if by_container { "container" } else { "process" }));
-            missing.extend(servers.into_iter().filter(|_| !by_container));
-        }
-        Some("process") => missing.extend(missing_of(&SERVERS)),
-        Some(_) => {}
-    }
+    let source = source_of(&[REDIS_SERVER, POSTGRES_SERVER], &mut missing);
     if missing.is_empty() { Ok(source) } else { Err(missing.join("\n")) }
 }
 
-/// What isn't there and can't be installed from here.
-fn missing_of(packages: &[Package]) -> Vec<String> {
-    packages.iter().filter_map(|package| package.ensure().err()).collect()
+/// The same for the contract suite on these servers. Its cases that need what can't be installed are ignored.
+///
+/// # Errors
+///
+/// The servers that are missing.
+pub(crate) fn set_up_suite(servers: &[Server]) -> Result<Source> {
+    let mut missing = Vec::new();
+    if cfg!(target_os = "linux")
+        && let Err(without) = FAKETIME.ensure()
+    {
+        eprintln!("{without}");
+    }
+    let source = source_of(servers, &mut missing);
+    if missing.is_empty() { Ok(source) } else { Err(missing.join("\n")) }
+}
+
+/// The source that is the fastest, unless somebody chose one already, or named a server; and what isn't there
+/// for it and can't be installed from here.
+fn source_of(servers: &[Server], missing: &mut Vec<String>) -> Source {
+    let is_set = |variable| std::env::var_os(variable).is_some_and(|value| !value.is_empty());
+    let is_named = servers.iter().any(|server| is_set(server.address));
+    let chosen = std::env::var(SOURCE).ok().filter(|chosen| !chosen.is_empty());
+    if chosen.is_some_and(|chosen| chosen != "process") {
+        return None;
+    }
+    let programs: Vec<_> =
+        servers.iter().filter_map(|server| server.package.ensure().err()).collect();
+    let by_container = !programs.is_empty() && !is_set(SOURCE) && engine::is_running();
+    missing.extend(programs.into_iter().filter(|_| !by_container));
+    let fastest = if by_container { "container" } else { "process" };
+    (!is_named && !is_set(SOURCE)).then_some((SOURCE, fastest))
 }

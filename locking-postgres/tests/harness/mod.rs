@@ -8,7 +8,9 @@ use locking_core::{Capabilities, Capability, LockingProvider, ProviderId, async_
 use locking_postgres::{
     IDENTIFIER, MIGRATIONS, PostgresOptions, PostgresProvider, TakeoverOptions,
 };
-use locking_testkit::servers::{PgBouncer, PgBouncerSetup, Postgres, PostgresSetup, Server};
+use locking_testkit::servers::{
+    PgBouncer, PgBouncerSetup, Postgres, PostgresSetup, Server, Source,
+};
 use locking_testkit::{Harness, OwnServer, Stop};
 
 /// What is claimed behind a pooler: neither `Notified` nor `Takeover`, because both take a session.
@@ -73,6 +75,9 @@ async fn make(server: &Postgres, schema: &str) {
     }
 }
 
+/// What clients of a case's own server say as a password. It asks for none: each login by one takes long.
+const PASSWORD: &str = "nobody_reads_this";
+
 /// A server for a case that disturbs it.
 struct Own {
     server: Postgres,
@@ -99,6 +104,10 @@ impl Harness for Shared {
     }
 
     async fn own_server(&self) -> Option<Arc<dyn OwnServer>> {
+        // Nobody may disturb that one.
+        if Source::forced().expect("a source") == Some(Source::Environment) {
+            return None;
+        }
         let server = (self.setup)().start().await.expect("a server of the case's own");
         let pooler = if self.is_pooled() { Some(pooler(&server, "4").await) } else { None };
         Some(Arc::new(Own { server, pooler }))
@@ -121,7 +130,7 @@ impl OwnServer for Own {
         if self.pooler.is_some() {
             make(&self.server, &schema(space)).await;
         }
-        let url = self.entrance().url_at(address);
+        let url = with_password(&self.entrance().url_at(address));
         client(&url, space, quick_takeover(), self.pooler.is_some()).await
     }
 
@@ -171,9 +180,18 @@ impl OwnServer for Own {
         self.server.connections().await.expect("the server counts its connections")
     }
 
+    fn secrets(&self) -> Vec<String> {
+        vec![PASSWORD.to_owned()]
+    }
+
     async fn entries(&self, space: &str) -> Option<u64> {
         Some(entries(&self.server, space).await)
     }
+}
+
+fn with_password(url: &str) -> String {
+    let (login, server) = url.split_once('@').expect("the server's URL names who logs in");
+    format!("{login}:{PASSWORD}@{server}")
 }
 
 /// In the environment of a client process of a case's own server.

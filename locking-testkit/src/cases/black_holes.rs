@@ -6,7 +6,7 @@ use locking_core::{Error, LockingModule, LossReason};
 use tokio::time::{Instant, sleep};
 
 use super::trial::assert_uncertain;
-use crate::faults::{Direction, Fault, Proxy};
+use crate::faults::{Cut, Direction, Fault, Proxy};
 use crate::fixture::Fixture;
 use crate::support::{
     LONG, SOON, a_moment, always, assert_answer, is_free, ms, soon, until_free, until_within,
@@ -94,6 +94,29 @@ pub(crate) async fn its_calls_end_and_it_works_again(f: Fixture) {
     assert!(f.b.release_lease(&theirs).await.expect("answered"));
     let next = soon("its waiter", waiting).await.expect("no panic").expect("granted");
     assert!(module.release_lease(&next).await.expect("answered"), "granted is held");
+}
+
+pub(crate) async fn a_connection_that_only_one_end_lost_is_found_out(f: Fixture) {
+    for told in BOTH {
+        let (proxy, module) = behind_a_proxy(&f).await;
+        let (key, held) = (f.key("k"), f.key("held"));
+        let theirs = f.b.acquire(&held).await.expect("free");
+        let (waiter, wanted) = (module.clone(), held.clone());
+        let waiting = tokio::spawn(async move { waiter.acquire(wanted).wait(LONG).await });
+        a_moment().await;
+        proxy.cut(Cut::HalfOpen { told });
+        let answer = within(BOUND, "an acquire", module.acquire(&key)).await;
+        match answer {
+            Ok(lease) => assert!(module.release_lease(&lease).await.expect("answered"), "held"),
+            Err(error) => assert_uncertain(&error),
+        }
+        until_usable_again(&module, &key).await;
+        until_free(&f.b, &key).await;
+        assert!(f.b.release_lease(&theirs).await.expect("answered"));
+        let next = soon("its waiter", waiting).await.expect("no panic").expect("granted");
+        assert!(module.release_lease(&next).await.expect("answered"), "granted is held");
+        until_free(&f.b, &held).await;
+    }
 }
 
 pub(crate) async fn what_arrives_late_is_nobodys(f: Fixture) {

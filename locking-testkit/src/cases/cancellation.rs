@@ -12,7 +12,7 @@ use crate::support::{
 /// Dropped after so many polls at the most.
 const POLLS: usize = 64;
 
-pub(crate) async fn acquire_of_a_free_key(f: Fixture) {
+pub(crate) async fn a_dropped_acquire_holds_nothing(f: Fixture) {
     for polls in 1..=POLLS {
         let keys = [f.key(&format!("{polls}/1")), f.key(&format!("{polls}/2"))];
         let acquire = f.a.acquire(&keys).owner("o").wait(LONG);
@@ -27,7 +27,7 @@ pub(crate) async fn acquire_of_a_free_key(f: Fixture) {
     }
 }
 
-pub(crate) async fn acquire_that_waits(f: Fixture) {
+pub(crate) async fn a_dropped_wait_leaves_the_line(f: Fixture) {
     for polls in 1..=POLLS {
         let key = f.key(&polls.to_string());
         let held = f.b.acquire(&key).await.expect("free");
@@ -44,7 +44,7 @@ pub(crate) async fn acquire_that_waits(f: Fixture) {
     }
 }
 
-pub(crate) async fn acquire_that_is_granted_while_it_waits(f: Fixture) {
+pub(crate) async fn a_wait_that_is_dropped_as_it_is_granted_holds_nothing(f: Fixture) {
     for polls in 1..=POLLS {
         let key = f.key(&polls.to_string());
         let held = f.b.acquire(&key).await.expect("free");
@@ -65,7 +65,7 @@ pub(crate) async fn acquire_that_is_granted_while_it_waits(f: Fixture) {
     }
 }
 
-pub(crate) async fn acquire_that_reenters(f: Fixture) {
+pub(crate) async fn a_dropped_reentry_leaves_the_lease_as_it_was(f: Fixture) {
     for polls in 1..=POLLS {
         let (old, new) = (f.key(&format!("{polls}/1")), f.key(&format!("{polls}/2")));
         let first = f.a.acquire(&old).owner("o").await.expect("free");
@@ -80,7 +80,7 @@ pub(crate) async fn acquire_that_reenters(f: Fixture) {
     }
 }
 
-pub(crate) async fn lock(f: Fixture) {
+pub(crate) async fn a_dropped_lock_holds_nothing(f: Fixture) {
     for polls in 1..=POLLS {
         let key = f.key(&polls.to_string());
         let answer = polled(polls, f.a.lock(&key)).await;
@@ -91,7 +91,7 @@ pub(crate) async fn lock(f: Fixture) {
     }
 }
 
-pub(crate) async fn lock_that_waits(f: Fixture) {
+pub(crate) async fn a_dropped_lock_that_waits_leaves_the_line(f: Fixture) {
     for polls in 1..=POLLS {
         let key = f.key(&polls.to_string());
         let held = f.b.acquire(&key).await.expect("free");
@@ -104,7 +104,7 @@ pub(crate) async fn lock_that_waits(f: Fixture) {
     }
 }
 
-pub(crate) async fn execute(f: Fixture) {
+pub(crate) async fn a_dropped_execute_holds_nothing(f: Fixture) {
     for polls in 1..=POLLS {
         let key = f.key(&polls.to_string());
         let job = |_| async {
@@ -120,7 +120,7 @@ pub(crate) async fn execute(f: Fixture) {
     }
 }
 
-pub(crate) async fn execute_that_waits(f: Fixture) {
+pub(crate) async fn a_dropped_execute_that_waits_leaves_the_line(f: Fixture) {
     for polls in 1..=POLLS {
         let key = f.key(&polls.to_string());
         let held = f.b.acquire(&key).await.expect("free");
@@ -136,7 +136,7 @@ pub(crate) async fn execute_that_waits(f: Fixture) {
     }
 }
 
-pub(crate) async fn migrate(f: Fixture) {
+pub(crate) async fn a_dropped_migration_can_be_run_again(f: Fixture) {
     let key = f.key("k");
     let lease = f.a.acquire(&key).await.expect("free");
     for polls in 1..=POLLS {
@@ -153,7 +153,7 @@ pub(crate) async fn migrate(f: Fixture) {
     until_free(&f.b, &key).await;
 }
 
-pub(crate) async fn release_of_a_guard(f: Fixture) {
+pub(crate) async fn a_guard_whose_release_is_dropped_is_given_back(f: Fixture) {
     for polls in 1..=POLLS {
         let key = f.key(&polls.to_string());
         let guard = f.a.lock(&key).await.expect("free");
@@ -165,7 +165,7 @@ pub(crate) async fn release_of_a_guard(f: Fixture) {
     }
 }
 
-pub(crate) async fn release(f: Fixture) {
+pub(crate) async fn a_dropped_release_frees_its_key_or_leaves_it(f: Fixture) {
     for polls in 1..=POLLS {
         let (key, other) = (f.key(&format!("{polls}/1")), f.key(&format!("{polls}/2")));
         f.a.acquire([&key, &other]).owner("o").await.expect("free");
@@ -181,7 +181,7 @@ pub(crate) async fn release(f: Fixture) {
     }
 }
 
-pub(crate) async fn release_of_a_lease(f: Fixture) {
+pub(crate) async fn a_dropped_release_of_a_lease_can_be_repeated(f: Fixture) {
     for polls in 1..=POLLS {
         let key = f.key(&polls.to_string());
         let lease = f.a.acquire(&key).await.expect("free");
@@ -194,7 +194,7 @@ pub(crate) async fn release_of_a_lease(f: Fixture) {
     }
 }
 
-pub(crate) async fn extend(f: Fixture) {
+pub(crate) async fn a_dropped_extension_leaves_the_lease_held(f: Fixture) {
     for polls in 1..=POLLS {
         let key = f.key(&polls.to_string());
         let lease = f.a.acquire(&key).expire(LONG).await.expect("free");
@@ -214,7 +214,7 @@ async fn settled(f: &Fixture, key: &str, lease: &Lease) {
     until_free(&f.b, key).await;
 }
 
-pub(crate) async fn release_all(f: Fixture) {
+pub(crate) async fn a_dropped_release_all_can_be_repeated(f: Fixture) {
     for polls in 1..=POLLS {
         let keys: Vec<String> = (0..5).map(|n| f.key(&format!("{polls}/{n}"))).collect();
         f.a.acquire(&keys).owner("o").await.expect("free");
@@ -229,7 +229,7 @@ pub(crate) async fn release_all(f: Fixture) {
     }
 }
 
-pub(crate) async fn inspect_and_list(f: Fixture) {
+pub(crate) async fn a_dropped_question_changes_nothing(f: Fixture) {
     let key = f.key("k");
     f.a.acquire(&key).await.expect("free");
     for polls in 1..=POLLS {

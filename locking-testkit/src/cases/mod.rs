@@ -26,6 +26,7 @@ pub(crate) mod release_all;
 pub(crate) mod resets;
 pub(crate) mod resources;
 pub(crate) mod restarts;
+pub(crate) mod secrets;
 pub(crate) mod several;
 pub(crate) mod soak;
 pub(crate) mod takeover;

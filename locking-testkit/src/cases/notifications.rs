@@ -19,10 +19,7 @@ pub(crate) async fn no_wake_up_is_lost_while_they_are_cut(f: Fixture) {
     let held = f.b.acquire(&key).await.expect("free");
     // When the key was last given back: from then on, somebody is to have it soon.
     let free_since = Arc::new(Mutex::new(Instant::now()));
-    let (mut clients, mut waiting) = (Vec::new(), JoinSet::new());
-    for _ in 0..(count / 10).min(20) {
-        clients.push(f.module().await);
-    }
+    let (clients, mut waiting) = (clients_for(&f, count).await, JoinSet::new());
     for n in 0..count {
         let (module, key) = (clients[n % clients.len()].clone(), key.clone());
         waiting.spawn(wait_for_a_turn(module, key, n, Arc::clone(&free_since)));
@@ -46,6 +43,17 @@ pub(crate) async fn no_wake_up_is_lost_while_they_are_cut(f: Fixture) {
         () = within(LONG + SOON * 5 * u32::try_from(count).unwrap_or(u32::MAX) / 10, "all", working) => {}
     }
     until_free(&f.b, &key).await;
+}
+
+/// As many clients as it takes for each to wait ten times or some more, so that those who wait at the
+/// server are many, too.
+async fn clients_for(f: &Fixture, waiters: usize) -> Vec<LockingModule> {
+    let mut clients = Vec::new();
+    // Not so many that a server's connections don't suffice.
+    for _ in 0..(waiters / 10).min(12) {
+        clients.push(f.module().await);
+    }
+    clients
 }
 
 /// Has the key once, as a lease or as a guard.
@@ -169,7 +177,7 @@ pub(crate) async fn waiting_and_releasing_cost_the_same_however_many_wait(f: Fix
     // Neither is exact: a slow machine looks more often.
     assert!(
         many_idle <= few_idle * 2.0 + 10.0,
-        "commands in a second of waiting: {few_idle} for few waiters, {many_idle} for ten times as many"
+        "commands of a client in a second of waiting: {few_idle} for few waiters, {many_idle} for ten times as many"
     );
     assert!(
         many_each <= few_each * 1.5 + 4.0,
@@ -177,13 +185,13 @@ pub(crate) async fn waiting_and_releasing_cost_the_same_however_many_wait(f: Fix
     );
 }
 
-/// How many commands the server executes in a second while so many wait, and per turn.
+/// How many commands the server executes in a second for a client while so many wait, and per turn.
 async fn cost_of_waiting(f: &Fixture, count: usize) -> (f64, f64) {
     let key = f.key(&count.to_string());
     let held = f.b.acquire(&key).await.expect("free");
-    let mut waiting = JoinSet::new();
+    let (clients, mut waiting) = (clients_for(f, count).await, JoinSet::new());
     for n in 0..count {
-        let (module, key) = (if n.is_multiple_of(2) { &f.a } else { &f.b }.clone(), key.clone());
+        let (module, key) = (clients[n % clients.len()].clone(), key.clone());
         waiting.spawn(async move {
             let lease = module.acquire(&key).wait(LONG * 10).await.expect("its turn comes");
             assert!(module.release_lease(&lease).await.expect("answered"), "held");
@@ -198,7 +206,7 @@ async fn cost_of_waiting(f: &Fixture, count: usize) -> (f64, f64) {
         }
     })
     .await;
-    (idle, working / count as f64)
+    (idle / clients.len() as f64, working / count as f64)
 }
 
 /// How many commands the server executes meanwhile.

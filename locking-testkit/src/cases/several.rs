@@ -160,20 +160,26 @@ pub(crate) async fn several_busy_keys_share_one_deadline(f: Fixture) {
 }
 
 pub(crate) async fn a_call_for_several_keys_gets_its_turn_among_calls_for_one(f: Fixture) {
-    gets_its_turn(&f, ms(1), 5).await;
+    gets_its_turn(&f, &keys(&f, &["1", "2"]), ms(1), 5).await;
+}
+
+pub(crate) async fn a_call_for_several_keys_gets_its_turn_beside_two_busy_clients(f: Fixture) {
+    gets_its_turn(&f, &keys(&f, &["1"]), ms(1), 5).await;
 }
 
 pub(crate) async fn a_call_for_several_keys_gets_its_turn_among_long_holds(f: Fixture) {
-    gets_its_turn(&f, ms(100), 1).await;
+    gets_its_turn(&f, &keys(&f, &["1", "2"]), ms(100), 1).await;
 }
 
-async fn gets_its_turn(f: &Fixture, hold: Duration, rounds: usize) {
+/// While tasks of two clients are busy on these keys, by turns.
+async fn gets_its_turn(f: &Fixture, busy_keys: &[String], hold: Duration, rounds: usize) {
     let all = keys(f, &["1", "2"]);
     let (stop, turns) = (Arc::new(AtomicBool::new(false)), Arc::new(AtomicUsize::new(0)));
     let mut others = JoinSet::new();
     for n in 0..6 {
         let module = if n % 2 == 0 { f.a.clone() } else { f.b.clone() };
-        let (key, stop, turns) = (all[n % 2].clone(), Arc::clone(&stop), Arc::clone(&turns));
+        let (key, stop, turns) =
+            (busy_keys[n % busy_keys.len()].clone(), Arc::clone(&stop), Arc::clone(&turns));
         others.spawn(async move {
             // The keys become free by turns, as far from each other as can be.
             tokio::time::sleep(hold / 2 * u32::from(n % 2 == 1)).await;

@@ -343,17 +343,17 @@ pub(super) fn assert_uncertain(error: &Error) {
 macro_rules! for_each_operation {
     ($happens:ident) => {
         for_each_operation! { $happens:
-            acquire_of_a_free_key: Acquire;
-            acquire_of_several_keys: AcquireSeveral;
-            acquire_that_waits: AcquireWaiting;
-            acquire_that_reenters: Reenter;
-            lock: Lock;
-            execute: Execute;
-            extend: Extend;
-            release_of_a_lease: ReleaseLease;
-            release: Release;
-            release_of_a_guard: ReleaseGuard;
-            release_all: ReleaseAll;
+            an_acquire_of_a_free_key_tells_the_truth: Acquire;
+            an_acquire_of_several_keys_tells_the_truth: AcquireSeveral;
+            an_acquire_that_waits_tells_the_truth: AcquireWaiting;
+            an_acquire_that_reenters_tells_the_truth: Reenter;
+            a_lock_tells_the_truth: Lock;
+            an_execute_tells_the_truth: Execute;
+            an_extension_tells_the_truth: Extend;
+            a_release_of_a_lease_tells_the_truth: ReleaseLease;
+            a_release_tells_the_truth: Release;
+            a_release_of_a_guard_tells_the_truth: ReleaseGuard;
+            a_release_all_tells_the_truth: ReleaseAll;
         }
     };
     ($happens:ident: $($case:ident: $operation:ident;)+) => {

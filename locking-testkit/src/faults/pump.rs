@@ -1,6 +1,6 @@
 use std::time::Duration;
 
-use tokio::io::{AsyncReadExt, AsyncWriteExt};
+use tokio::io::{AsyncRead, AsyncReadExt, AsyncWriteExt};
 use tokio::net::TcpStream;
 use tokio::net::tcp::{ReadHalf, WriteHalf};
 use tokio::sync::mpsc;
@@ -43,6 +43,15 @@ pub(super) async fn carry(mut client: TcpStream, mut server: TcpStream, connecti
         Cut::Close => {
             tokio::join!(close(&mut client), close(&mut server));
         }
+        Cut::HalfOpen { told } => {
+            let (told, untold) = match told {
+                Direction::ToServer => (server, client),
+                Direction::ToClient => (client, server),
+            };
+            reset(&[&told]);
+            drop(told);
+            lose_all(untold).await;
+        }
     }
 }
 
@@ -58,11 +67,13 @@ pub(super) fn reset(ends: &[&TcpStream]) {
 /// it.
 async fn close(end: &mut TcpStream) {
     let _ = end.shutdown().await;
-    let rest = async {
-        let mut lost = vec![0; PIECE];
-        while end.read(&mut lost).await.is_ok_and(|bytes| bytes > 0) {}
-    };
-    let _ = timeout(LAST_WORDS, rest).await;
+    let _ = timeout(LAST_WORDS, lose_all(end)).await;
+}
+
+/// Takes in what an end sends until it ends.
+async fn lose_all(mut end: impl AsyncRead + Unpin) {
+    let mut lost = vec![0; PIECE];
+    while end.read(&mut lost).await.is_ok_and(|bytes| bytes > 0) {}
 }
 
 /// What is on its way.

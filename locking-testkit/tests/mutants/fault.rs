@@ -107,8 +107,14 @@ pub(crate) enum Fault {
 /// Each fault with its cases: all of them must fail.
 pub(crate) const MUTANTS: &[(Fault, &[&str])] = &[
     (Fault::AnswersUnsupported, &["claims::what_is_not_claimed_is_answered_as_unsupported"]),
-    (Fault::CancelledExtendLosesTheLease, &["cancellation::extend"]),
-    (Fault::CancelledWaitFreesReenteredKeys, &["cancellation::acquire_that_reenters"]),
+    (
+        Fault::CancelledExtendLosesTheLease,
+        &["cancellation::a_dropped_extension_leaves_the_lease_held"],
+    ),
+    (
+        Fault::CancelledWaitFreesReenteredKeys,
+        &["cancellation::a_dropped_reentry_leaves_the_lease_as_it_was"],
+    ),
     (Fault::ClaimsWhatItsHarnessDoesNot, &["claims::the_provider_claims_what_its_harness_says"]),
     (Fault::CloseFreesLeases, &["closing::what_does_not_end_in_time_is_broken_and_counted"]),
     (
@@ -171,7 +177,7 @@ pub(crate) const MUTANTS: &[(Fault, &[&str])] = &[
     (
         Fault::ForgetsGrantsThatNobodyHeardOf,
         &[
-            "cancellation::acquire_that_is_granted_while_it_waits",
+            "cancellation::a_wait_that_is_dropped_as_it_is_granted_holds_nothing",
             "cancellation::waits_cancelled_at_any_moment_leave_nothing",
         ],
     ),
@@ -204,9 +210,9 @@ pub(crate) const MUTANTS: &[(Fault, &[&str])] = &[
             "execute::a_jobs_output_is_the_answer",
             "execute::a_panicking_job_gives_its_keys_back",
             "execute::a_cancelled_job_gives_its_keys_back",
-            "cancellation::release_of_a_guard",
-            "cancellation::release",
-            "cancellation::release_of_a_lease",
+            "cancellation::a_guard_whose_release_is_dropped_is_given_back",
+            "cancellation::a_dropped_release_frees_its_key_or_leaves_it",
+            "cancellation::a_dropped_release_of_a_lease_can_be_repeated",
             "cancellation::close_goes_on_where_it_was_dropped",
             "closing::guards_and_jobs_are_waited_for",
             "resources::nothing_is_left_behind",
@@ -232,7 +238,7 @@ pub(crate) const MUTANTS: &[(Fault, &[&str])] = &[
     ),
     (Fault::FreesSuccessorsToo, &["release_all::waiters_of_freed_keys_are_not_freed_with_them"]),
     (Fault::LooksBeforeItFrees, &["release_all::a_key_that_changes_hands_meanwhile_stays_held"]),
-    (Fault::FreesWhatItLooksAt, &["cancellation::inspect_and_list"]),
+    (Fault::FreesWhatItLooksAt, &["cancellation::a_dropped_question_changes_nothing"]),
     (
         Fault::FreesWithoutTheOwnerCheck,
         &[
@@ -293,7 +299,11 @@ pub(crate) const MUTANTS: &[(Fault, &[&str])] = &[
     ),
     (
         Fault::LeaksOnCancel,
-        &["cancellation::acquire_of_a_free_key", "cancellation::lock", "cancellation::execute"],
+        &[
+            "cancellation::a_dropped_acquire_holds_nothing",
+            "cancellation::a_dropped_lock_holds_nothing",
+            "cancellation::a_dropped_execute_holds_nothing",
+        ],
     ),
     (
         Fault::LeavesEntriesBehind,
@@ -307,9 +317,9 @@ pub(crate) const MUTANTS: &[(Fault, &[&str])] = &[
         &[
             "waiting::a_waiter_that_timed_out_is_not_granted_later",
             "waiting::those_who_gave_up_leave_the_order_as_it_was",
-            "cancellation::acquire_that_waits",
-            "cancellation::lock_that_waits",
-            "cancellation::execute_that_waits",
+            "cancellation::a_dropped_wait_leaves_the_line",
+            "cancellation::a_dropped_lock_that_waits_leaves_the_line",
+            "cancellation::a_dropped_execute_that_waits_leaves_the_line",
             "closing::waiters_learn_that_their_client_is_closed",
             "resources::many_waiters_of_one_key_leave_nothing_when_they_go",
         ],
@@ -341,7 +351,10 @@ pub(crate) const MUTANTS: &[(Fault, &[&str])] = &[
     (Fault::MatchesOwnersByPrefix, &["names::an_owner_is_found_by_its_whole_name"]),
     (
         Fault::MigratesOnce,
-        &["claims::migrations_can_be_run_again_and_at_once", "cancellation::migrate"],
+        &[
+            "claims::migrations_can_be_run_again_and_at_once",
+            "cancellation::a_dropped_migration_can_be_run_again",
+        ],
     ),
     (Fault::NamesAnotherProvider, &["claims::every_client_and_lease_has_the_providers_id"]),
     (Fault::NamesTheLastBlockingKey, &["several::the_first_blocking_key_in_byte_order_is_named"]),
@@ -382,7 +395,7 @@ pub(crate) const MUTANTS: &[(Fault, &[&str])] = &[
         Fault::ReleaseAllFreesGuards,
         &["release_all::without_an_owner_every_lease_is_freed_and_no_guard"],
     ),
-    (Fault::ReleaseAllFreesNothing, &["cancellation::release_all"]),
+    (Fault::ReleaseAllFreesNothing, &["cancellation::a_dropped_release_all_can_be_repeated"]),
     (
         Fault::ReleaseStopsAtTheFirstMiss,
         &[
@@ -443,6 +456,7 @@ pub(crate) const MUTANTS: &[(Fault, &[&str])] = &[
         &[
             "several::a_call_for_several_keys_gets_its_turn_among_calls_for_one",
             "several::a_call_for_several_keys_gets_its_turn_among_long_holds",
+            "several::a_call_for_several_keys_gets_its_turn_beside_two_busy_clients",
         ],
     ),
     (Fault::BeginsTokensAnewAtEachConnect, &["fencing::tokens_grow_for_clients_that_come_later"]),

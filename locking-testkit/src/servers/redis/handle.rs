@@ -82,22 +82,15 @@ impl Redis {
         self.number(&["CLIENT", "KILL", "TYPE", "pubsub"], |answer| answer.parse().ok()).await
     }
 
-    /// How many commands it has executed since it was started, those that scripts call not counted.
-    /// The question itself is one of them, and with a password the login is.
+    /// How many commands it has executed since it was started, those that scripts call counted too:
+    /// the calls of `INFO commandstats`. The question itself is one of them, and with a password the
+    /// login is.
     ///
     /// # Errors
     ///
     /// As [`command`](Self::command).
     pub async fn commands(&self) -> Result<u64, ServerError> {
-        let count = |answer: &str| {
-            let lines = answer.lines();
-            lines
-                .filter_map(|line| line.strip_prefix("total_commands_processed:"))
-                .next()?
-                .parse()
-                .ok()
-        };
-        self.number(&["INFO", "stats"], count).await
+        self.number(&["INFO", "commandstats"], calls).await
     }
 
     /// How many connections of clients there are, besides the one of this question.
@@ -132,6 +125,16 @@ impl Deref for Redis {
     fn deref(&self) -> &Server {
         &self.server
     }
+}
+
+/// The sum of all `cmdstat_get:calls=3,usec=…`. A server that was asked nothing yet has none.
+fn calls(statistics: &str) -> Option<u64> {
+    let commands = statistics.lines().filter(|line| line.starts_with("cmdstat_"));
+    let calls = commands.map(|command| {
+        let (_, figures) = command.split_once(":calls=")?;
+        figures.split(',').next()?.parse::<u64>().ok()
+    });
+    calls.sum()
 }
 
 async fn ask(server: &Server, words: &[&str]) -> io::Result<Answer> {
