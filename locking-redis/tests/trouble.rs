@@ -1,7 +1,6 @@
 //! Servers that aren't as they should be, and what else is on them.
 
-use std::net::SocketAddr;
-use std::sync::{Arc, Mutex};
+use std::sync::Arc;
 use std::time::Duration;
 
 use locking_core::{
@@ -11,9 +10,6 @@ use locking_core::{
 use locking_redis::{RedisOptions, RedisProvider};
 use locking_testkit::faults::{Cut, Direction, Fault, Proxy};
 use locking_testkit::servers::{Redis, RedisSetup};
-use tokio::io::copy_bidirectional;
-use tokio::net::{TcpListener, TcpStream};
-use tokio::sync::watch;
 use tokio::task::JoinSet;
 use tokio::time::{Instant, sleep};
 
@@ -160,51 +156,13 @@ async fn what_was_given_up_while_the_connection_was_lost_is_never_sent() {
     provider.close().await.expect("closed");
 }
 
-/// What passes a client's connections on to a server, and can fall silent on one of them.
-struct Relay {
-    address: SocketAddr,
-    /// For each connection, in the order in which they were made: whether it is to fall silent.
-    silenced: Arc<Mutex<Vec<watch::Sender<bool>>>>,
-}
-
-impl Relay {
-    async fn start(server: SocketAddr) -> Self {
-        let listener = TcpListener::bind("127.0.0.1:0").await.expect("a port");
-        let address = listener.local_addr().expect("an address");
-        let silenced: Arc<Mutex<Vec<watch::Sender<bool>>>> = Arc::default();
-        let connections = Arc::clone(&silenced);
-        tokio::spawn(async move {
-            while let Ok((mut client, _)) = listener.accept().await {
-                let (silence, mut silent) = watch::channel(false);
-                connections.lock().expect("not poisoned").push(silence);
-                tokio::spawn(async move {
-                    let mut server = TcpStream::connect(server).await.expect("connected");
-                    tokio::select! {
-                        _ = copy_bidirectional(&mut client, &mut server) => return,
-                        _ = async { silent.wait_for(|silent| *silent).await.is_ok() } => {}
-                    }
-                    // The server's end is gone, and the client isn't told.
-                    drop(server);
-                    sleep(Duration::from_secs(60)).await;
-                });
-            }
-        });
-        Self { address, silenced }
-    }
-
-    fn silence(&self, connection: usize) {
-        let silenced = self.silenced.lock().expect("not poisoned");
-        silenced[connection].send(true).expect("it is there");
-    }
-}
-
 #[tokio::test]
 async fn a_client_that_is_told_nothing_any_more_notices_it_and_waits_again_as_others() {
     let server = Redis::start().await.expect("a server");
-    let relay = Relay::start(server.address()).await;
-    let deaf = connect(&server.url_at(relay.address)).await.expect("connected");
+    let proxy = Proxy::to(server.address()).await.expect("a proxy");
+    let deaf = connect(&server.url_at(proxy.address())).await.expect("connected");
     // The second connection is the one on which the server tells.
-    relay.silence(1);
+    proxy.connections()[1].cut(Cut::HalfOpen { told: Direction::ToServer });
     let expiry = Expiry::new(Duration::from_secs(30)).expect("an expiry");
     let request = move || {
         let keys = KeySet::new([LockKey::new("k").expect("a key")]).expect("keys");
