@@ -210,6 +210,10 @@ fn builder(options: &RedisOptions) -> Result<Builder, ConfigurationError> {
     config.fail_fast = true;
     config.username = username.clone().or(config.username);
     config.password = password.as_ref().map(|it| Secret::expose(it).to_owned()).or(config.password);
+    if config.username.is_some() {
+        // Without one the driver doesn't log in at all, and would be the server's default user.
+        config.password.get_or_insert_default();
+    }
     if tls {
         #[cfg(feature = "tls")]
         {

@@ -1,5 +1,11 @@
 //! What is particular to Redis: what lies on the server, who else uses it, and what it refuses.
 
+#[path = "../../../locking-core/tests/support/capture.rs"]
+#[allow(dead_code, reason = "spans are the core's")]
+mod capture;
+mod events;
+mod users;
+
 use std::time::{Duration, Instant};
 
 use locking_core::{
@@ -7,6 +13,7 @@ use locking_core::{
 };
 use locking_redis::{IDENTIFIER, RedisOptions, RedisProvider};
 use locking_testkit::servers::{Redis, RedisSetup};
+use serde_json::Value;
 
 const SOON: Duration = Duration::from_secs(1);
 
@@ -23,14 +30,23 @@ async fn module(server: &Redis) -> LockingModule {
     configured(&server.url(), &[]).await.expect("the server can be reached")
 }
 
-async fn configured(url: &str, options: &[(&str, &str)]) -> locking_core::Result<LockingModule> {
+async fn configured(url: &str, options: &[(&str, Value)]) -> locking_core::Result<LockingModule> {
     let entry = ProviderConfig::new(IDENTIFIER).with_option("redis_url", url);
-    let entry = options.iter().fold(entry, |entry, (name, value)| entry.with_option(*name, *value));
+    let entry =
+        options.iter().fold(entry, |entry, (name, value)| entry.with_option(*name, value.clone()));
     LockingModule::new(LockingConfig::new().with_provider(entry)).await
 }
 
 async fn asked(server: &Redis, words: &[&str]) -> String {
     server.command(words).await.expect("the server answers").trim().to_owned()
+}
+
+async fn until_nobody_is_connected(server: &Redis) {
+    let begun = Instant::now();
+    while server.connections().await.expect("answered") > 0 {
+        assert!(begun.elapsed() < SOON * 3, "connections are left");
+        tokio::time::sleep(Duration::from_millis(20)).await;
+    }
 }
 
 #[tokio::test]
@@ -43,11 +59,7 @@ async fn a_start_that_is_given_up_leaves_no_connection() {
     for steps in 0..20 {
         let _ = tokio::time::timeout(step * steps, provider(&url)).await;
     }
-    let given_up = Instant::now();
-    while server.connections().await.expect("answered") > 0 {
-        assert!(given_up.elapsed() < SOON * 3, "connections are left");
-        tokio::time::sleep(Duration::from_millis(20)).await;
-    }
+    until_nobody_is_connected(&server).await;
 }
 
 #[tokio::test]
@@ -171,7 +183,7 @@ async fn namespaces_of_glob_characters_see_their_own_locks_only() {
     let server = server().await;
     let mut modules = Vec::new();
     for namespace in ["shop*:", "shop?:", "[a-z]hop:", r"sh\op:", "shop1:"] {
-        let module = configured(&server.url(), &[("namespace", namespace)]).await;
+        let module = configured(&server.url(), &[("namespace", namespace.into())]).await;
         let module = module.expect("the server can be reached");
         module.acquire("k").owner(namespace).await.expect("free in its own namespace");
         modules.push((namespace, module));
@@ -247,69 +259,6 @@ async fn a_node_of_a_cluster_is_refused_at_start() {
     let server = setup.start().await.expect("a node without slots");
     let refused = configured(&server.url(), &[]).await.expect_err("not supported");
     assert!(refused.to_string().contains("cluster"), "{refused}");
-}
-
-#[tokio::test]
-async fn a_wrong_password_is_told_at_start_and_not_printed() {
-    let server = RedisSetup::new().password("right").start().await.expect("a server");
-    let url = format!("redis://:wrong-secret@{}", server.address());
-    let refused = configured(&url, &[]).await.expect_err("refused");
-    assert!(matches!(refused, Error::Unavailable { .. }), "{refused:?}");
-    let mut shown = format!("{refused} {refused:?}");
-    let mut source = std::error::Error::source(&refused);
-    while let Some(error) = source {
-        shown.push_str(&format!(" {error} {error:?}"));
-        source = error.source();
-    }
-    assert!(!shown.contains("wrong-secret"), "{shown}");
-}
-
-/// What a user needs: the guide for operators has the same.
-const RIGHTS: &str = "~medusa_lock:* &medusa_lock:* -@all +eval +evalsha +script|load +subscribe +unsubscribe \
-                      +publish +get +mget +set +del +exists +pexpire +persist +pttl +time +scan \
-                      +incr +ping +hello +auth +select +client +quit \
-                      +lpush +rpush +lpop +lrem +lpos +lindex +lrange \
-                      +zadd +zrem +zrange +zremrangebyscore +zcard +zscore";
-
-#[test]
-fn every_command_of_the_script_is_among_the_rights_that_a_user_needs() {
-    let files = std::fs::read_dir(concat!(env!("CARGO_MANIFEST_DIR"), "/src/lua")).expect("there");
-    let mut commands = 0;
-    for file in files {
-        let text = std::fs::read_to_string(file.expect("a file").path()).expect("text");
-        for command in text.split("call('").skip(1) {
-            let command = command.split('\'').next().unwrap_or_default().to_lowercase();
-            let right = format!("+{command}");
-            assert!(RIGHTS.split_whitespace().any(|it| it == right), "{right} is missing");
-            commands += 1;
-        }
-    }
-    assert!(commands > 50, "{commands} were found");
-}
-
-#[tokio::test]
-async fn a_user_with_rights_to_its_namespace_alone_can_lock() {
-    let server = server().await;
-    let mut words = vec!["ACL", "SETUSER", "locks", "on", ">secret"];
-    words.extend(RIGHTS.split_whitespace());
-    asked(&server, &words).await;
-
-    let url = format!("redis://locks:secret@{}", server.address());
-    let module = configured(&url, &[]).await.expect("its rights are enough to connect");
-    let guard = module.lock(["a", "b"]).await.expect("free");
-    let waiting = {
-        let module = module.clone();
-        tokio::spawn(async move { module.acquire("a").owner("o").wait(SOON * 5).await })
-    };
-    tokio::time::sleep(Duration::from_millis(50)).await;
-    guard.release().await.expect("given back");
-    waiting.await.expect("no panic").expect("granted");
-    assert_eq!(module.list().await.expect("answered").len(), 1);
-    assert_eq!(module.release_all().owner("o").await.expect("answered"), 1);
-
-    // One that is about to end is looked at more closely.
-    module.acquire("a").owner("o").expire(Duration::from_millis(300)).await.expect("free");
-    module.acquire(["a", "b"]).owner("o").await.expect("its own, and free");
 }
 
 #[tokio::test]
