@@ -17,7 +17,7 @@ use std::time::Duration;
 
 use clap::{Args, Parser, Subcommand};
 use serde_json::Value;
-use tokio::runtime::Runtime;
+use tokio::runtime::{Handle, Runtime};
 
 /// As many as the smallest machine has that the figures are compared on.
 const WORKERS: usize = 2;
@@ -81,6 +81,15 @@ fn main() -> Result {
 
 fn runtime() -> Result<Runtime> {
     Ok(tokio::runtime::Builder::new_multi_thread().worker_threads(WORKERS).enable_all().build()?)
+}
+
+/// A runtime of one thread, which goes on for as long as the program does. What a call costs is seen best
+/// there: with more threads it is also how often the call moves from one to the other.
+fn one_thread() -> Result<Handle> {
+    let runtime = tokio::runtime::Builder::new_current_thread().enable_all().build()?;
+    let handle = runtime.handle().clone();
+    std::thread::spawn(move || runtime.block_on(std::future::pending::<()>()));
+    Ok(handle)
 }
 
 /// Sixteen bytes each, as product numbers are.

@@ -1,7 +1,7 @@
 use std::sync::Arc;
 use std::time::{Duration, Instant};
 
-use tokio::runtime::Runtime;
+use tokio::runtime::Handle;
 use tokio::task::{JoinSet, yield_now};
 
 /// Work that tasks repeat.
@@ -23,7 +23,7 @@ pub(crate) struct Variant {
 }
 
 /// What gives a rate, for a number of tasks and a time.
-type Measure = dyn Fn(&Runtime, usize, Duration) -> f64;
+type Measure = dyn Fn(&Handle, usize, Duration) -> f64;
 
 impl Variant {
     pub(crate) fn new(name: &'static str, work: impl Work) -> Self {
@@ -36,13 +36,19 @@ impl Variant {
     /// One whose rate is found in a way of its own.
     pub(crate) fn measured(
         name: &'static str,
-        measure: impl Fn(&Runtime, usize, Duration) -> f64 + 'static,
+        measure: impl Fn(&Handle, usize, Duration) -> f64 + 'static,
     ) -> Self {
         Self { name, measure: Box::new(measure) }
     }
 
+    /// The same in this runtime, whichever others are measured in.
+    pub(crate) fn within(self, runtime: Handle) -> Self {
+        let measure = self.measure;
+        Self::measured(self.name, move |_, tasks, length| measure(&runtime, tasks, length))
+    }
+
     /// How often a second the work was done, by that many tasks together.
-    pub(crate) fn rate(&self, runtime: &Runtime, tasks: usize, length: Duration) -> f64 {
+    pub(crate) fn rate(&self, runtime: &Handle, tasks: usize, length: Duration) -> f64 {
         (self.measure)(runtime, tasks, length)
     }
 }

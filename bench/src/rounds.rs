@@ -1,7 +1,7 @@
 use std::fmt;
 use std::time::{Duration, Instant};
 
-use tokio::runtime::Runtime;
+use tokio::runtime::Handle;
 
 use crate::measure::Variant;
 
@@ -54,6 +54,12 @@ pub(crate) struct Target {
 }
 
 impl Group {
+    /// The same in this runtime, whichever others are measured in. What was made for it has to belong there.
+    pub(crate) fn within(self, runtime: &Handle, title: &'static str) -> Self {
+        let variants = self.variants.into_iter().map(|variant| variant.within(runtime.clone()));
+        Self { title, variants: variants.collect(), ..self }
+    }
+
     /// The median of a variant's rates.
     pub(crate) fn rate(&self, name: &str) -> f64 {
         let at = self.place(name);
@@ -78,7 +84,7 @@ impl Group {
         found.expect("a variant of this group")
     }
 
-    fn measure(&mut self, runtime: &Runtime) {
+    fn measure(&mut self, runtime: &Handle) {
         let mut order: Vec<usize> = (0..self.variants.len()).collect();
         fastrand::shuffle(&mut order);
         let mut rates = vec![0.0; order.len()];
@@ -90,7 +96,7 @@ impl Group {
 }
 
 /// Measures all groups in turns until the time is over, at least three times.
-pub(crate) fn run(runtime: &Runtime, groups: &mut [Group], length: Duration) {
+pub(crate) fn run(runtime: &Handle, groups: &mut [Group], length: Duration) {
     // The first round warms up allocator, caches and tables, and doesn't count.
     for group in groups.iter_mut() {
         group.measure(runtime);

@@ -2,8 +2,10 @@
 
 use std::time::Duration;
 
-use locking_core::LockingModule;
+use locking_core::{AcquireRequest, KeySet, LockKey, LockingModule, LockingProvider, WaitUntil};
+use locking_memory::MemoryProvider;
 use tokio::task::yield_now;
+use tokio::time::Instant;
 
 use crate::measure::{Variant, Work};
 use crate::memory::floors::{BareMutex, KeyLock, KeyedLock};
@@ -12,12 +14,13 @@ use crate::rounds::{Group, ROUND, Target, Workers};
 
 const KEY: &str = "prod_00000000123";
 const FLOORS: &[&str] = &["tokio mutex", "key-lock", "keyed-lock"];
-const CALLS: [&str; 3] = ["execute", "lock, guard dropped", "acquire with a wait + release"];
+const CALLS: [&str; 4] =
+    ["execute", "lock, guard dropped", "acquire with a wait + release", "the same, provider alone"];
 /// Far more than any turn takes to come.
 const PATIENCE: Duration = Duration::from_secs(60);
 
 pub(crate) fn group(tasks: usize) -> Group {
-    let [execute, lock, acquire] = CALLS;
+    let [execute, lock, acquire, alone] = CALLS;
     let target = |variant| Target { variant, floors: &["tokio mutex"], ratio: 0.65 };
     Group {
         title: "one key for all",
@@ -27,6 +30,7 @@ pub(crate) fn group(tasks: usize) -> Group {
             Variant::new(execute, Execute(module())),
             Variant::new(lock, Lock(module())),
             Variant::new(acquire, Acquire(module())),
+            Variant::new(alone, Alone(MemoryProvider::new())),
             Variant::new("tokio mutex", BareMutex::contended()),
             Variant::new("key-lock", KeyLock::new(vec![KEY.to_owned()], true)),
             Variant::new("keyed-lock", KeyedLock::new(vec![KEY.to_owned()], true)),
@@ -62,5 +66,19 @@ impl Work for Acquire {
         self.0.acquire(KEY).wait(PATIENCE).await.expect("its turn comes");
         yield_now().await;
         assert!(self.0.release(KEY).await.expect("the provider is open"));
+    }
+}
+
+/// Without the module before it.
+struct Alone(MemoryProvider);
+
+impl Work for Alone {
+    async fn once(&self, _: usize) {
+        let keys = || KeySet::from(LockKey::new(KEY).expect("a key"));
+        let wait = WaitUntil::Deadline(Instant::now() + PATIENCE);
+        let request = AcquireRequest::new(keys()).with_wait(wait);
+        self.0.acquire(request).await.expect("its turn comes");
+        yield_now().await;
+        assert!(self.0.release(keys(), None).await.expect("the provider is open"));
     }
 }

@@ -33,7 +33,7 @@ impl Memory {
         let runtime = crate::runtime()?;
         let release_all = release_all::measure(&runtime);
         let mut groups = vec![uncontended::group(1), uncontended::group(64), contended::group(50)];
-        rounds::run(&runtime, &mut groups, self.measured.length_or(SECONDS));
+        rounds::run(runtime.handle(), &mut groups, self.measured.length_or(SECONDS));
         let report = Report { groups, release_all, footprint };
         self.measured.print(&report, Report::to_json);
         Ok(())

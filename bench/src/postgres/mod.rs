@@ -10,7 +10,7 @@ use std::rc::Rc;
 use std::time::Duration;
 
 use clap::Args;
-use tokio::runtime::Runtime;
+use tokio::runtime::Handle;
 
 use self::notices::Notices;
 use self::server::Server;
@@ -49,6 +49,11 @@ impl Postgres {
         let runtime = crate::runtime()?;
         let server = Rc::new(runtime.block_on(Server::start(self.commit_delay))?);
         let module = runtime.block_on(server.module())?;
+        let alone = crate::one_thread()?;
+        let pairs_alone = alone.block_on(async {
+            let group = pairs::group(&server, &server.module().await?, 1).await?;
+            Result::Ok(group.within(&alone, pairs::ONE_THREAD))
+        })?;
         let notices = runtime.block_on(Notices::of(&module, &server))?;
         let release_all =
             runtime.block_on(release_all::measure(&module, RELEASE_ALL, async || {
@@ -62,11 +67,12 @@ impl Postgres {
         let mut groups = runtime.block_on(async {
             Result::Ok(vec![
                 pairs::group(&server, &module, 1).await?,
+                pairs_alone,
                 pairs::group(&server, &module, 64).await?,
             ])
         })?;
         let counting = Rc::clone(&server);
-        let statements = move |runtime: &Runtime| {
+        let statements = move |runtime: &Handle| {
             runtime.block_on(counting.statements()).expect("the server answers")
         };
         let mut figures = Vec::new();
@@ -77,9 +83,9 @@ impl Postgres {
             groups.push(group);
             figures.extend(beside);
         }
-        rounds::run(&runtime, &mut groups, self.measured.length_or(SECONDS));
+        rounds::run(runtime.handle(), &mut groups, self.measured.length_or(SECONDS));
 
-        let modules = PROCESSES + 1;
+        let modules = PROCESSES + 2;
         let beside = runtime.block_on(server.beside_the_pools(modules))? / modules as f64;
         let title = "connections of a process beside its pool";
         figures.push(Figure::of(title, Bound::AtMost(BESIDE), beside));

@@ -9,6 +9,8 @@ use crate::measure::{Variant, Work};
 use crate::rounds::{Group, Target, Workers};
 use crate::{Result, keys, owners};
 
+pub(super) const ONE_THREAD: &str = "a key of its own, a runtime of one thread";
+
 const LEASES: &str = "acquire + release, durable";
 const JOBS: &str = "execute an empty job";
 const BARE: &str = "INSERT + DELETE";

@@ -11,7 +11,7 @@ use std::rc::Rc;
 
 use clap::Args;
 
-use tokio::runtime::Runtime;
+use tokio::runtime::Handle;
 
 use self::server::Server;
 use crate::server::hand_off::{self, Asked};
@@ -42,6 +42,11 @@ impl Redis {
         let runtime = crate::runtime()?;
         let server = Rc::new(runtime.block_on(Server::start())?);
         let module = runtime.block_on(server.module())?;
+        let alone = crate::one_thread()?;
+        let pairs_alone = alone.block_on(async {
+            let group = pairs::group(&server, &server.module().await?, 1).await?;
+            Result::Ok(group.within(&alone, pairs::ONE_THREAD))
+        })?;
         let release_all =
             runtime.block_on(release_all::measure(&module, RELEASE_ALL, async || {
                 Ok(server.scripts().await?.microseconds as f64 / 1e3)
@@ -51,13 +56,14 @@ impl Redis {
         let mut groups = runtime.block_on(async {
             Result::Ok(vec![
                 pairs::group(&server, &module, 1).await?,
+                pairs_alone,
                 pairs::group(&server, &module, 64).await?,
                 several::group(&module),
                 one_key::group(&server, &module, 50).await?,
             ])
         })?;
         let counting = Rc::clone(&server);
-        let scripts = move |runtime: &Runtime| {
+        let scripts = move |runtime: &Handle| {
             runtime.block_on(counting.scripts()).expect("the server answers").calls
         };
         let mut figures = Vec::new();
@@ -69,7 +75,7 @@ impl Redis {
             groups.push(group);
             figures.extend(beside);
         }
-        rounds::run(&runtime, &mut groups, self.measured.length_or(SECONDS));
+        rounds::run(runtime.handle(), &mut groups, self.measured.length_or(SECONDS));
 
         let report = Report { groups, figures, release_all };
         self.measured.print(&report, Report::to_json);

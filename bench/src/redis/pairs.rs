@@ -8,6 +8,8 @@ use crate::measure::{Variant, Work};
 use crate::rounds::{Group, ROUND, Target, Workers};
 use crate::{Result, keys, owners};
 
+pub(super) const ONE_THREAD: &str = "a key of its own, owner and expiry, a runtime of one thread";
+
 const OURS: &str = "acquire + release";
 const BARE: &str = "SET NX + script";
 const RSLOCK: &str = "rslock";

@@ -4,7 +4,7 @@
 use std::rc::Rc;
 use std::time::Duration;
 
-use tokio::runtime::Runtime;
+use tokio::runtime::Handle;
 
 use super::figure::{Bound, Figure};
 use super::processes::Processes;
@@ -32,7 +32,7 @@ pub(crate) fn group(
     processes: &Rc<Processes>,
     count: usize,
     asked: Asked,
-    called: impl Fn(&Runtime) -> u64 + 'static,
+    called: impl Fn(&Handle) -> u64 + 'static,
 ) -> (Group, Vec<Figure>) {
     let title = |what: &str| format!("hand-off, {count} processes: {what}");
     let (unit, most) = asked.calls;
@@ -41,7 +41,7 @@ pub(crate) fn group(
 
     let ours = Rc::clone(processes);
     let (calls_of_each, slowest) = (calls.samples(), share.samples());
-    let execute = move |runtime: &Runtime, count, length| {
+    let execute = move |runtime: &Handle, count, length| {
         let order = Order::Execute { tasks: 1, section: SECTION, length };
         let before = called(runtime);
         let counted = ours.all_of(count, |_| order.clone());
@@ -52,7 +52,7 @@ pub(crate) fn group(
         rate(&counted, length)
     };
     let ring = Rc::clone(processes);
-    let ring = move |_: &Runtime, count, length| {
+    let ring = move |_: &Handle, count, length| {
         let round = fastrand::u64(..);
         let order = |place| {
             let (starts, next) = ((place == 0).then_some(place), (place + 1) % count);

@@ -2,6 +2,7 @@
 //!
 //! `LOCKING_TEST_SCALE=full` does the heavy tests at full scale.
 
+mod cancels;
 mod collisions;
 mod crashes;
 mod deadlocks;

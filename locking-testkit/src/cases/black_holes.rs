@@ -119,6 +119,30 @@ pub(crate) async fn a_connection_that_only_one_end_lost_is_found_out(f: Fixture)
     }
 }
 
+pub(crate) async fn a_waiter_that_cannot_be_reached_costs_the_queue_less_than_a_second(f: Fixture) {
+    for round in 0..f.scaled(200) {
+        let (proxy, module) = behind_a_proxy(&f).await;
+        let key = f.key(&round.to_string());
+        let held = f.b.acquire(&key).await.expect("free");
+        let waiting = |module: &LockingModule| {
+            let (module, key) = (module.clone(), key.clone());
+            tokio::spawn(async move { module.lock(key).timeout(LONG).await })
+        };
+        let first = waiting(&module);
+        a_moment().await;
+        let second = waiting(&f.a);
+        a_moment().await;
+        swallow(&proxy);
+        assert!(f.b.release_lease(&held).await.expect("answered"));
+        let second = soon("who stands behind it", second).await.expect("no panic");
+        second.expect("granted").release().await.expect("held to the end");
+        proxy.restore();
+        let first = within(BOUND, "its own turn", first).await.expect("no panic");
+        first.expect("granted").release().await.expect("held to the end");
+        until_free(&f.b, &key).await;
+    }
+}
+
 pub(crate) async fn what_arrives_late_is_nobodys(f: Fixture) {
     for round in 0..f.scaled(300) {
         let (proxy, module) = behind_a_proxy(&f).await;
