@@ -16,6 +16,7 @@ use self::notices::Notices;
 use self::server::Server;
 use crate::server::figure::{Bound, Figure};
 use crate::server::hand_off::{self, Asked};
+use crate::server::placement::Placement;
 use crate::server::processes::Processes;
 use crate::server::release_all;
 use crate::server::report::Report;
@@ -46,15 +47,17 @@ pub(crate) struct Postgres {
 
 impl Postgres {
     pub(crate) fn run(&self) -> Result {
+        let placement = Placement::of_the_server()?;
         let runtime = crate::runtime()?;
         let server = Rc::new(runtime.block_on(Server::start(self.commit_delay))?);
+        placement.go_on_as_clients()?;
         let module = runtime.block_on(server.module())?;
+        let notices = runtime.block_on(Notices::of(&module, &server))?;
         let alone = crate::one_thread()?;
         let pairs_alone = alone.block_on(async {
             let group = pairs::group(&server, &server.module().await?, 1).await?;
             Result::Ok(group.within(&alone, pairs::ONE_THREAD))
         })?;
-        let notices = runtime.block_on(Notices::of(&module, &server))?;
         let release_all =
             runtime.block_on(release_all::measure(&module, RELEASE_ALL, async || {
                 let freeing = server.busy_with("locking_release_all").await?;
@@ -91,7 +94,7 @@ impl Postgres {
         figures.push(Figure::of(title, Bound::AtMost(BESIDE), beside));
         figures.push(notices.figure());
 
-        let report = Report { groups, figures, release_all };
+        let report = Report { placement, groups, figures, release_all };
         self.measured.print(&report, Report::to_json);
         runtime.block_on(module.close(Duration::from_secs(1)))?;
         Ok(())

@@ -15,6 +15,7 @@ use tokio::runtime::Handle;
 
 use self::server::Server;
 use crate::server::hand_off::{self, Asked};
+use crate::server::placement::Placement;
 use crate::server::processes::Processes;
 use crate::server::release_all;
 use crate::server::report::Report;
@@ -39,8 +40,10 @@ pub(crate) struct Redis {
 
 impl Redis {
     pub(crate) fn run(&self) -> Result {
+        let placement = Placement::of_the_server()?;
         let runtime = crate::runtime()?;
         let server = Rc::new(runtime.block_on(Server::start())?);
+        placement.go_on_as_clients()?;
         let module = runtime.block_on(server.module())?;
         let alone = crate::one_thread()?;
         let pairs_alone = alone.block_on(async {
@@ -77,7 +80,7 @@ impl Redis {
         }
         rounds::run(runtime.handle(), &mut groups, self.measured.length_or(SECONDS));
 
-        let report = Report { groups, figures, release_all };
+        let report = Report { placement, groups, figures, release_all };
         self.measured.print(&report, Report::to_json);
         runtime.block_on(module.close(std::time::Duration::from_secs(1)))?;
         Ok(())

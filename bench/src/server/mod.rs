@@ -2,6 +2,7 @@
 
 pub(crate) mod figure;
 pub(crate) mod hand_off;
+pub(crate) mod placement;
 pub(crate) mod processes;
 pub(crate) mod release_all;
 pub(crate) mod report;

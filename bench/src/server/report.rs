@@ -3,12 +3,14 @@ use std::fmt;
 use serde_json::{Value, json};
 
 use super::figure::Figure;
+use super::placement::Placement;
 use super::release_all::{self, ReleaseAll};
 use crate::report::{group_to_json, reached, write_group};
 use crate::rounds::Group;
 
 /// All that was measured, as a table or as JSON.
 pub(crate) struct Report {
+    pub(crate) placement: Placement,
     pub(crate) groups: Vec<Group>,
     pub(crate) figures: Vec<Figure>,
     pub(crate) release_all: ReleaseAll,
@@ -17,6 +19,7 @@ pub(crate) struct Report {
 impl Report {
     pub(crate) fn to_json(&self) -> Value {
         json!({
+            "placement": self.placement.to_string(),
             "groups": self.groups.iter().map(group_to_json).collect::<Vec<_>>(),
             "figures": self.figures.iter().map(Figure::to_json).collect::<Vec<_>>(),
             "release_all": {
@@ -33,6 +36,7 @@ impl Report {
 
 impl fmt::Display for Report {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        writeln!(f, "{}\n", self.placement)?;
         for group in &self.groups {
             write_group(f, group)?;
         }
