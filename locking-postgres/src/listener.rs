@@ -109,10 +109,10 @@ impl Listener {
 
     /// Keeps a session as long as there are lines: heartbeats, notices, and another one where it ends.
     pub(crate) async fn run(self, mut open: Option<Open>, lines: Weak<Lines<Store>>) {
-        let mut backoff = Backoff::new(Duration::from_millis(20), Duration::from_millis(500));
+        let (mut backoff, mut was_shared) = (Backoff::new(AGAIN, SELDOM), false);
         loop {
             if let Some(open) = open.take() {
-                backoff = Backoff::new(Duration::from_millis(20), Duration::from_millis(500));
+                (backoff, was_shared) = (Backoff::new(AGAIN, SELDOM), false);
                 let number = open.joined.number;
                 self.keep(open, &lines).await;
                 self.sessions.end(number);
@@ -132,9 +132,13 @@ impl Listener {
                     tracing::error!("{SHARED}");
                     // Each attempt leaves something in a session that is somebody else's.
                     backoff = Backoff::new(SHARED_AGAIN, SHARED_AGAIN);
+                    was_shared = true;
                 }
                 Err(failure) => {
                     tracing::debug!(?failure, "the PostgreSQL server can't be reached");
+                    if std::mem::take(&mut was_shared) {
+                        backoff = Backoff::new(AGAIN, SELDOM);
+                    }
                 }
             }
         }
@@ -179,6 +183,10 @@ impl Listener {
         }
     }
 }
+
+/// After how long another session is tried where one has ended, first and later.
+const AGAIN: Duration = Duration::from_millis(20);
+const SELDOM: Duration = Duration::from_millis(500);
 
 /// Said of a session that turned out to be nobody's.
 const SHARED: &str =

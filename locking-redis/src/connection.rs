@@ -208,7 +208,7 @@ fn builder(options: &RedisOptions) -> Result<Builder, ConfigurationError> {
         ConfigurationError::option("redis_url", "it isn't the URL of a Redis server: write `redis://[[user]:password@]host[:port][/database]`, with what is special in a password percent-encoded")
     })?;
     config.fail_fast = true;
-    config.username = username.clone().or(config.username);
+    config.username = username.clone().filter(|name| !name.is_empty()).or(config.username);
     config.password = password.as_ref().map(|it| Secret::expose(it).to_owned()).or(config.password);
     if config.username.is_some() {
         // Without one the driver doesn't log in at all, and would be the server's default user.

@@ -1,4 +1,4 @@
-//! What a client says while it works, in its logs and elsewhere.
+//! What a client says while it works, through `tracing` and elsewhere.
 
 use std::fmt::{self, Write};
 use std::sync::atomic::{AtomicU64, Ordering};
@@ -9,16 +9,19 @@ use tokio::runtime::{Builder, Handle};
 use tokio::sync::oneshot;
 use tracing::field::{Field, Visit};
 use tracing::span::{Attributes, Id, Record};
-use tracing::{Event, Metadata, Subscriber};
+use tracing::{Dispatch, Event, Metadata, Subscriber};
 
-/// A runtime of one thread, on which nothing is logged that isn't heard: also by the tasks that a client
-/// starts for itself.
+/// A runtime of one thread, whose spans and events are heard: also those of the tasks that a client starts for
+/// itself.
 #[derive(Debug)]
 pub(crate) struct Overheard {
     runtime: Handle,
     said: Said,
     /// Its end is the runtime's.
     _goes_on: oneshot::Sender<()>,
+    /// Hears nothing. As long as there is only one listener, whoever logs something first decides by its own
+    /// thread whether it is ever heard.
+    _another: Dispatch,
 }
 
 /// All of it, as text.
@@ -31,11 +34,13 @@ impl Overheard {
         let (goes_on, ended) = oneshot::channel::<()>();
         let runtime = Builder::new_current_thread().enable_all().build().expect("a runtime");
         let handle = runtime.handle().clone();
-        let listener = Listener { said: said.clone(), spans: AtomicU64::new(1) };
+        let listener = |said: Said| Listener { said, spans: AtomicU64::new(1) };
+        let another = Dispatch::new(listener(Said::default()));
+        let listener = listener(said.clone());
         thread::spawn(move || {
             tracing::subscriber::with_default(listener, || runtime.block_on(ended).ok());
         });
-        Self { runtime: handle, said, _goes_on: goes_on }
+        Self { runtime: handle, said, _goes_on: goes_on, _another: another }
     }
 
     /// Runs something there.

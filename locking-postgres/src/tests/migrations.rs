@@ -259,7 +259,7 @@ async fn a_migration_that_is_given_up_leaves_nothing() {
 async fn a_migration_that_is_given_up_at_any_moment_can_be_run_again() {
     let server = server().await;
     let connector = connector(&server.url());
-    for step in 0..100_u64 {
+    for step in 0..400_u64 {
         let schema = format!("step_{step}");
         let moment = Duration::from_micros(50 * step * step);
         let given_up = timeout(moment, migrate(&id(), &connector, &schema)).await;

@@ -5,6 +5,7 @@ use std::time::Duration;
 use locking_core::{Error, LockingModule, LossReason};
 use tokio::time::{Instant, sleep};
 
+use super::processes::ASKED;
 use super::trial::assert_uncertain;
 use crate::faults::{Cut, Direction, Fault, Proxy};
 use crate::fixture::Fixture;
@@ -133,6 +134,7 @@ pub(crate) async fn a_waiter_that_cannot_be_reached_costs_the_queue_less_than_a_
         let second = waiting(&f.a);
         a_moment().await;
         swallow(&proxy);
+        sleep(ASKED).await;
         assert!(f.b.release_lease(&held).await.expect("answered"));
         let second = soon("who stands behind it", second).await.expect("no panic");
         second.expect("granted").release().await.expect("held to the end");

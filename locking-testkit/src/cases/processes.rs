@@ -116,9 +116,9 @@ fn order(ones: Vec<FencingToken>, others: Vec<FencingToken>) -> Vec<u8> {
     holds.into_iter().map(|(_, holder)| holder).collect()
 }
 
-/// What a process had just asked when it ended is answered by then. Granted by that answer, it would be a holder
-/// that ended, rather than a waiter.
-const ASKED: Duration = ms(200);
+/// What a process had just asked when it ended, or could be reached no more, is answered by then. Granted by that
+/// answer, it would be a holder, rather than a waiter.
+pub(super) const ASKED: Duration = ms(200);
 
 pub(crate) async fn a_killed_waiter_costs_the_queue_less_than_a_second(f: Fixture) {
     let (key, process) = (f.key("k"), f.process().await);

@@ -70,8 +70,8 @@ pub enum Cut {
     Reset,
     /// In good order (FIN), as when the other side closes it. Both ends see it.
     Close,
-    /// Half-open: one end sees a reset. For the other one the connection stays open; nothing comes on it
-    /// any more, and what is sent on it is lost.
+    /// Half-open: one end sees a reset. For the other one the connection stays open until it ends it itself,
+    /// or the proxy ends, whatever else is cut; nothing comes on it any more, and what is sent on it is lost.
     HalfOpen {
         /// The way that leads to the end which sees it.
         told: Direction,

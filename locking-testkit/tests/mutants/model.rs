@@ -168,7 +168,7 @@ impl Model {
 
     async fn wait(&self, queued: Queued<'_>) -> Result<Vec<LeasedKey>> {
         let waiter = Arc::clone(&queued.waiter);
-        let mut backoff = Backoff::new(Duration::from_millis(5), Duration::from_millis(200));
+        let mut backoff = Backoff::new(Duration::from_millis(5), Duration::from_millis(500));
         loop {
             if self.has(Fault::Polls) {
                 sleep(backoff.next_delay()).await;
