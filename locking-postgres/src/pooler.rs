@@ -86,7 +86,8 @@ async fn is_there(connector: &Connector) -> Result<bool, Failure> {
     of_one
         .during(async move {
             let (other, of_other) = connector.session().await?;
-            of_other.during(share_backends(&one, &other)).await
+            // Both are dropped with it: else their connections would be waited for.
+            of_other.during(async move { share_backends(&one, &other).await }).await
         })
         .await
 }

@@ -319,8 +319,12 @@ async fn a_new_client_of_another_schema_does_not_pass_for_a_dead_one() {
 #[tokio::test]
 async fn a_session_that_has_ended_is_granted_no_guard() {
     let server = server().await;
-    // Its session ends with the command.
+    // Its session ends with the command, a moment later.
     let dead = execute(&server, "SELECT locking.locking_join(1000, 0)").await;
+    let is_gone = format!("SELECT locking.locking_is_gone({dead})");
+    while execute(&server, &is_gone).await != "t" {
+        sleep(Duration::from_millis(5)).await;
+    }
     for (logged, blocked) in [("false", "-1"), ("true", "0")] {
         let acquire = format!(
             "SELECT blocked FROM locking.locking_acquire(16, 1000, {dead}, {logged}, 'once', false, 'ask', 'g', '', 1000, '{{k}}')"
