@@ -6,9 +6,10 @@ use locking_core::line::{Ask, Manner};
 use locking_core::{Expiry, HoldKind, OwnerId};
 use tokio_postgres::{Error as DriverError, Row};
 
-use crate::database::{Database, Lent};
+use crate::database::Database;
 use crate::failure::Failure;
 use crate::lane::Batch;
+use crate::lent::Lent;
 use crate::sessions::{Joined, Sessions};
 use crate::statement::Values;
 

@@ -1,18 +1,18 @@
-use std::ops::Deref;
 use std::sync::Arc;
 use std::time::Duration;
 
-use deadpool_postgres::{ClientWrapper, Object, Pool};
-use locking_core::{OwnerId, ProviderId, Result};
+use deadpool_postgres::Pool;
+use locking_core::{Error, OwnerId, ProviderId, Result};
 use tokio::runtime::Handle;
-use tokio::sync::{OwnedSemaphorePermit, Semaphore};
+use tokio::sync::Semaphore;
 use tokio::task::JoinSet;
 use tokio::time::timeout;
 use tokio_postgres::types::ToSql;
-use tokio_postgres::{Error as DriverError, Row};
+use tokio_postgres::{Client, Error as DriverError, Row};
 
 use crate::connect::Connector;
 use crate::failure::Failure;
+use crate::lent::Lent;
 use crate::migrate;
 use crate::settings::Settings;
 use crate::statement::{Statement, Statements, Values};
@@ -61,17 +61,30 @@ impl Database {
     /// No statement takes more guards than half the locks that the server reserves for each connection: so
     /// all connections together leave its lock table half empty.
     pub(crate) async fn prepare(self, id: &ProviderId) -> Result<(Self, Settings)> {
-        let connection = self.connection().await.map_err(|failure| failure.into_error(id))?;
-        let settings = Settings::of(&connection, id).await?;
-        drop(connection);
+        let settings = self.look(id, async |client| Settings::of(client, id).await).await?;
         let most = (settings.locks_per_connection / 2).max(1);
         Ok((Self { most, ..self }, settings))
     }
 
     /// Whether what is called is there.
     pub(crate) async fn check(&self, id: &ProviderId, schema: &str) -> Result<()> {
+        self.look(id, async |client| migrate::check(id, client, schema).await).await
+    }
+
+    /// Asks for what changes nothing.
+    async fn look<T>(
+        &self,
+        id: &ProviderId,
+        asked: impl AsyncFnOnce(&Client) -> Result<T>,
+    ) -> Result<T> {
         let connection = self.connection().await.map_err(|failure| failure.into_error(id))?;
-        migrate::check(id, &connection, schema).await
+        let seen = timeout(self.command_timeout, connection.during(asked(&connection))).await;
+        let seen = seen.unwrap_or_else(|_| Err(Failure::unanswered().into_error(id)));
+        // Another one may answer.
+        if seen.as_ref().is_err_and(|error| !matches!(error, Error::Configuration(_))) {
+            drop(connection.take());
+        }
+        seen
     }
 
     /// Opens the connections of an own pool, and has the server compile on each what is called there: what
@@ -85,14 +98,14 @@ impl Database {
             let database = Arc::clone(self);
             opening.spawn_on(
                 async move {
-                    let connection = database.pool.get().await.ok()?;
-                    let rehearsal = database.rehearse_on(&connection);
+                    let connection = Lent::new(database.pool.get().await.ok()?, None);
+                    let rehearsal = connection.during(database.rehearse_on(&connection));
                     match timeout(database.command_timeout, rehearsal).await {
                         // Kept until all are open: else one would be opened, and given out to each.
                         Ok(Ok(())) => Some(connection),
                         // It may be in the middle of the rehearsal's transaction, and stay there.
                         _ => {
-                            drop(Object::take(connection));
+                            drop(connection.take());
                             None
                         }
                     }
@@ -106,7 +119,7 @@ impl Database {
         }
     }
 
-    async fn rehearse_on(&self, connection: &Object) -> Result<(), DriverError> {
+    async fn rehearse_on(&self, connection: &Lent) -> Result<(), DriverError> {
         let rehearsal = self.statements.rehearsal.replace("KEY", OwnerId::fresh().as_str());
         let rehearsed = connection.batch_execute(&rehearsal).await;
         rehearsed.inspect_err(|error| {
@@ -149,7 +162,7 @@ impl Database {
                 Some(share) => Arc::clone(share).acquire_owned().await.ok(),
                 None => None,
             };
-            Ok(Lent { connection: self.pool.get().await?, _share: share })
+            Ok(Lent::new(self.pool.get().await?, share))
         };
         match timeout(self.command_timeout, connection).await {
             Ok(connection) => connection,
@@ -164,7 +177,8 @@ impl Database {
         statement: &Statement,
         values: Values,
     ) -> Result<Vec<Row>, Failure> {
-        match timeout(self.command_timeout, self.send(&connection, statement, values)).await {
+        let asked = connection.during(self.send(&connection, statement, values));
+        match timeout(self.command_timeout, asked).await {
             Ok(answer) => {
                 let is_spoiled = answer.as_ref().is_err_and(Failure::is_of_the_session);
                 if is_spoiled || connection.is_closed() {
@@ -181,7 +195,7 @@ impl Database {
 
     async fn send(
         &self,
-        connection: &Object,
+        connection: &Lent,
         statement: &Statement,
         values: Values,
     ) -> Result<Vec<Row>, Failure> {
@@ -229,25 +243,4 @@ pub(crate) enum OurPool {
     Own,
     /// This one of the application's.
     Of(Pool),
-}
-
-/// A connection of the pool, until it is dropped.
-pub(crate) struct Lent {
-    connection: Object,
-    _share: Option<OwnedSemaphorePermit>,
-}
-
-impl Lent {
-    /// Takes it out of the pool.
-    fn take(self) -> ClientWrapper {
-        Object::take(self.connection)
-    }
-}
-
-impl Deref for Lent {
-    type Target = Object;
-
-    fn deref(&self) -> &Object {
-        &self.connection
-    }
 }

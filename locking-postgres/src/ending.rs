@@ -4,9 +4,10 @@ use locking_core::line::AskId;
 use locking_core::{Expiry, KeySet, Lease, LeasedKey, OwnerId};
 
 use crate::acquiring::{millis, owner};
-use crate::database::{Database, Lent};
+use crate::database::Database;
 use crate::failure::Failure;
 use crate::lane::Batch;
+use crate::lent::Lent;
 use crate::statement::Values;
 
 /// A key to give back.

@@ -56,6 +56,11 @@ impl Failure {
         Self::Refused(Arc::new(Cause::Late))
     }
 
+    /// Nothing is changed by what was asked for, and there is no answer in time.
+    pub(crate) fn unanswered() -> Self {
+        Self::Refused(Arc::new(Cause::Late))
+    }
+
     /// Nothing was sent: the connection is closed.
     pub(crate) fn closed() -> Self {
         Self::Refused(Arc::new(Cause::Closed))
@@ -67,7 +72,7 @@ impl Failure {
     }
 
     pub(crate) fn is_shared(&self) -> bool {
-        matches!(self, Self::Refused(cause) if matches!(**cause, Cause::Shared))
+        matches!(self.cause(), Cause::Shared)
     }
 
     /// Whoever was to answer is gone: it may have been sent.
@@ -87,8 +92,7 @@ impl Failure {
 
     /// What the server answered, if it was an error.
     pub(crate) fn code(&self) -> Option<&SqlState> {
-        let (Self::Refused(cause) | Self::Unknown(cause) | Self::Full(cause)) = self;
-        match &**cause {
+        match self.cause() {
             Cause::Answered { said, .. } => Some(said.code()),
             _ => None,
         }
@@ -105,9 +109,22 @@ impl Failure {
         self.code().is_some_and(|code| of_session.contains(code))
     }
 
+    /// Whether a pooler says that it shares its connections, or does what only those do. It carries nothing out
+    /// then, though it may end the connection with it.
+    pub(crate) fn is_of_a_pooler(&self) -> bool {
+        self.cause().is_of_a_pooler()
+    }
+
+    fn cause(&self) -> &Cause {
+        let (Self::Refused(cause) | Self::Unknown(cause) | Self::Full(cause)) = self;
+        cause
+    }
+
     pub(crate) fn into_error(self, provider: &ProviderId) -> Error {
+        if self.is_of_a_pooler() {
+            return pooler::advice().into();
+        }
         match self {
-            Self::Refused(cause) if cause.is_of_a_pooler() => pooler::advice().into(),
             Self::Refused(cause) => Error::unavailable(provider, cause),
             Self::Unknown(cause) => Error::unknown_outcome(provider, cause),
             Self::Full(cause) => Error::capacity_exceeded(provider, cause),
@@ -142,12 +159,14 @@ impl From<PoolError> for Failure {
 }
 
 impl Cause {
-    /// Also what PgBouncer says to a session that is set up at its start: it would be another client's next.
+    /// Also what PgBouncer says to a session that is set up at its start: it would be another client's next; and
+    /// to a transaction where it shares its connections between statements.
     fn is_of_a_pooler(&self) -> bool {
         match self {
             Self::Shared => true,
             Self::Answered { said, .. } => {
                 said.message().starts_with("unsupported startup parameter")
+                    || said.message().contains("statement pooling mode")
             }
             _ => false,
         }

@@ -109,6 +109,16 @@ impl<B: Batch> Lane<B> {
         self.queue().is_crowded
     }
 
+    /// Whether there is a next statement. If not, the sender ends.
+    fn goes_on(&self) -> bool {
+        let mut queue = self.queue();
+        let goes_on = self.is_due(&queue, queue.under_way - 1);
+        if !goes_on {
+            queue.under_way -= 1;
+        }
+        goes_on
+    }
+
     /// What goes in the next statement, less what nobody waits for any more, and whether that is much. Nothing: the
     /// sender ends.
     fn next(&self) -> (Vec<Waiting<B>>, Option<Soon<'_, B>>) {
@@ -187,6 +197,10 @@ async fn send_waiting<B: Batch>(mut sender: Sender<B>) {
             yield_now().await;
         }
         drop(soon.take());
+        if !lane.goes_on() {
+            sender.has_ended = true;
+            return;
+        }
         // First the way: what is asked until there is one goes along, and what nobody waits for any more by
         // then is never sent.
         let way = lane.batch.way().await;

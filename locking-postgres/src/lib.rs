@@ -30,6 +30,7 @@ mod database;
 mod ending;
 mod failure;
 mod lane;
+mod lent;
 mod listener;
 mod migrate;
 mod options;

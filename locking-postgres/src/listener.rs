@@ -109,10 +109,10 @@ impl Listener {
 
     /// Keeps a session as long as there are lines: heartbeats, notices, and another one where it ends.
     pub(crate) async fn run(self, mut open: Option<Open>, lines: Weak<Lines<Store>>) {
-        let (mut backoff, mut was_shared) = (Backoff::new(AGAIN, SELDOM), false);
+        let mut backoff = Backoff::new(AGAIN, SELDOM);
         loop {
             if let Some(open) = open.take() {
-                (backoff, was_shared) = (Backoff::new(AGAIN, SELDOM), false);
+                backoff = Backoff::new(AGAIN, SELDOM);
                 let number = open.joined.number;
                 self.keep(open, &lines).await;
                 self.sessions.end(number);
@@ -131,14 +131,10 @@ impl Listener {
                 Err(failure) if failure.is_shared() => {
                     tracing::error!("{SHARED}");
                     // Each attempt leaves something in a session that is somebody else's.
-                    backoff = Backoff::new(SHARED_AGAIN, SHARED_AGAIN);
-                    was_shared = true;
+                    sleep(SHARED_AGAIN).await;
                 }
                 Err(failure) => {
                     tracing::debug!(?failure, "the PostgreSQL server can't be reached");
-                    if std::mem::take(&mut was_shared) {
-                        backoff = Backoff::new(AGAIN, SELDOM);
-                    }
                 }
             }
         }
@@ -166,13 +162,17 @@ impl Listener {
                     Some(Ok(_)) => {}
                     _ => return,
                 },
+                // It may have ended the session: who asks next waits for another one.
+                () = ended(&mut beat) => if !session.is_alive() {
+                    return;
+                },
                 _ = due.tick() => {
                     // Nobody's provider any more, if making it was given up half way; or no heartbeat was
                     // answered for too long.
                     if lines.strong_count() == 0 || !session.is_alive() {
                         return;
                     }
-                    if beat.as_ref().is_some_and(|beat| !beat.is_finished()) {
+                    if beat.is_some() {
                         continue;
                     }
                     let (client, backend) = (Arc::clone(&client), Arc::clone(&backend));
@@ -192,8 +192,8 @@ const SELDOM: Duration = Duration::from_millis(500);
 const SHARED: &str =
     "a pooler shares the connections to PostgreSQL between transactions: set `pgbouncer: true`";
 
-/// After how long another session is tried behind such a pooler.
-const SHARED_AGAIN: Duration = Duration::from_secs(10);
+/// After how long another session is tried behind such a pooler, at least.
+const SHARED_AGAIN: Duration = Duration::from_secs(9);
 
 /// What a heartbeat answers in a session that is given up.
 const GIVEN_UP: &str = "0";
@@ -225,6 +225,17 @@ async fn beat_once(
         }
         // Unanswered for so long, the session is over by itself.
         Err(_) => {}
+    }
+}
+
+/// When the heartbeat that is under way has ended; never, where none is.
+async fn ended(beat: &mut Option<JoinHandle<()>>) {
+    match beat {
+        Some(under_way) => {
+            let _ = under_way.await;
+            *beat = None;
+        }
+        None => std::future::pending().await,
     }
 }
 

@@ -3,16 +3,21 @@
 
 use std::time::Duration;
 
-use deadpool_postgres::{Object, Pool, Timeouts};
+use deadpool_postgres::{Pool, Timeouts};
 use locking_core::{ConfigurationError, ProviderId, Result};
 use tokio::time::timeout;
 use tokio_postgres::{Client, SimpleQueryMessage};
 
 use crate::connect::Connector;
 use crate::failure::Failure;
+use crate::lent::Lent;
 
 /// Which backend carries out what is asked: behind such a pooler, now this one, now that one.
 pub(crate) const BACKEND: &str = "SELECT pg_backend_pid()";
+
+/// The same at the begin, and before the end, of a transaction.
+const BEGIN: &str = "BEGIN; SELECT pg_backend_pid()";
+const COMMIT: &str = "SELECT pg_backend_pid(); COMMIT";
 
 /// How often two clients ask which backend is theirs.
 const ROUNDS: usize = 3;
@@ -27,8 +32,7 @@ const ADVICE: &str = "a pooler that shares its connections between transactions 
 /// - [`Error::Configuration`](locking_core::Error::Configuration) if there is one.
 /// - Others if nobody answers.
 pub(crate) async fn refuse(connector: &Connector, limit: Duration, id: &ProviderId) -> Result<()> {
-    let looked = timeout(limit, is_there(connector)).await;
-    match looked.unwrap_or_else(|_| Err(Failure::not_connected_in_time())) {
+    match is_there(connector, limit).await {
         Ok(false) => Ok(()),
         Ok(true) => Err(advice().into()),
         Err(failure) => Err(failure.into_error(id)),
@@ -39,40 +43,20 @@ pub(crate) async fn refuse(connector: &Connector, limit: Duration, id: &Provider
 pub(crate) async fn refuse_within(pool: &Pool, limit: Duration) -> Result<(), ConfigurationError> {
     let looked = timeout(limit, async {
         let (one, other) = (free(pool).await?, free(pool).await?);
-        let (one, other) = (Looked(Some(one)), Looked(Some(other)));
-        let shared = share_backends(one.client(), other.client()).await.ok()?;
-        one.give_back();
-        other.give_back();
-        Some(shared)
+        let shared = one.during(other.during(share_backends(&one, &other, limit))).await;
+        if shared.is_err() {
+            // They may be in a transaction.
+            drop((one.take(), other.take()));
+        }
+        shared.ok()
     });
     if looked.await.ok().flatten() == Some(true) { Err(advice()) } else { Ok(()) }
 }
 
 /// One that is free now: the application doesn't wait for this.
-async fn free(pool: &Pool) -> Option<Object> {
+async fn free(pool: &Pool) -> Option<Lent> {
     let now = Timeouts { wait: Some(Duration::ZERO), ..Timeouts::default() };
-    pool.timeout_get(&now).await.ok()
-}
-
-/// A connection of a pool, which goes back only if nothing is under way on it.
-struct Looked(Option<Object>);
-
-impl Looked {
-    fn client(&self) -> &Client {
-        self.0.as_ref().expect("it is there until it is given back")
-    }
-
-    fn give_back(mut self) {
-        drop(self.0.take());
-    }
-}
-
-impl Drop for Looked {
-    fn drop(&mut self) {
-        if let Some(connection) = self.0.take() {
-            drop(Object::take(connection));
-        }
-    }
+    Some(Lent::new(pool.timeout_get(&now).await.ok()?, None))
 }
 
 pub(crate) fn advice() -> ConfigurationError {
@@ -80,35 +64,45 @@ pub(crate) fn advice() -> ConfigurationError {
 }
 
 /// Whether two clients, who ask in turns, have each other's backends. It can't be seen in any case: with
-/// many clients at work, each may be given its own by chance.
-async fn is_there(connector: &Connector) -> Result<bool, Failure> {
-    let (one, of_one) = connector.session().await?;
-    of_one
-        .during(async move {
-            let (other, of_other) = connector.session().await?;
-            // Both are dropped with it: else their connections would be waited for.
-            of_other.during(async move { share_backends(&one, &other).await }).await
-        })
-        .await
+/// many clients at work, each may be given its own by chance. Each answer has the whole limit: what is far away
+/// isn't absent.
+async fn is_there(connector: &Connector, limit: Duration) -> Result<bool, Failure> {
+    let opened = tokio::try_join!(connector.session(), connector.session());
+    let ((one, of_one), (other, of_other)) = opened?;
+    // Both are dropped with it: else their connections would be waited for.
+    let look = async move { share_backends(&one, &other, limit).await };
+    of_one.during(of_other.during(look)).await
 }
 
-async fn share_backends(one: &Client, other: &Client) -> Result<bool, Failure> {
-    let (first, second) = (backend(one, BACKEND).await?, backend(other, BACKEND).await?);
+async fn share_backends(one: &Client, other: &Client, limit: Duration) -> Result<bool, Failure> {
+    let compared = compare_backends(one, other, limit).await;
+    compared.or_else(|failure| if failure.is_of_a_pooler() { Ok(true) } else { Err(failure) })
+}
+
+async fn compare_backends(one: &Client, other: &Client, limit: Duration) -> Result<bool, Failure> {
+    let of = |client, asked| backend_within(client, asked, limit);
+    let (first, second) = (of(one, BACKEND).await?, of(other, BACKEND).await?);
     if first == second {
         return Ok(true);
     }
     for _ in 0..ROUNDS {
-        // At the same time, and the one that is given back last is the second's.
-        let within = format!("BEGIN; {BACKEND}");
-        let found = (backend(one, &within).await?, backend(other, &within).await?);
-        one.batch_execute("COMMIT").await?;
-        other.batch_execute("COMMIT").await?;
-        let after = (backend(one, BACKEND).await?, backend(other, BACKEND).await?);
-        if [found, after].iter().any(|seen| (&seen.0, &seen.1) != (&first, &second)) {
+        // At the same time, and the one that is given back last is the second's: a pooler that takes that one next
+        // gives it to the first. One that takes them in turns gives the first another one when it asks twice.
+        let found = (of(one, BEGIN).await?, of(other, BEGIN).await?);
+        let ended = (of(one, COMMIT).await?, of(other, COMMIT).await?);
+        let once = of(one, BACKEND).await?;
+        let after = (of(one, BACKEND).await?, of(other, BACKEND).await?);
+        let is_own = |seen: &(String, String)| (&seen.0, &seen.1) == (&first, &second);
+        if once != first || ![found, ended, after].iter().all(is_own) {
             return Ok(true);
         }
     }
     Ok(false)
+}
+
+async fn backend_within(client: &Client, asked: &str, limit: Duration) -> Result<String, Failure> {
+    let answered = timeout(limit, backend(client, asked)).await;
+    answered.unwrap_or_else(|_| Err(Failure::unanswered()))
 }
 
 /// The backend that carried this out.

@@ -172,8 +172,11 @@ impl PostgresProvider {
     async fn start(&self) -> Result<()> {
         let listening = if self.pooled { None } else { Some(self.listen().await?) };
         self.database.rehearse().await;
-        self.tasks().extend(listening.and_then(Listening::started));
-        self.spawn(sweep(Arc::downgrade(&self.database)));
+        let mut tasks = self.tasks();
+        // A close ends the tasks that it sees; one that doesn't see these is seen here.
+        self.open()?;
+        tasks.extend(listening.and_then(Listening::started));
+        tasks.push(self.runtime.spawn(sweep(Arc::downgrade(&self.database))));
         Ok(())
     }
 
@@ -192,10 +195,6 @@ impl PostgresProvider {
         };
         check_session(&self.id, &self.database, &self.sessions).await?;
         Ok(listening)
-    }
-
-    fn spawn(&self, task: impl Future<Output = ()> + Send + 'static) {
-        self.tasks().push(self.runtime.spawn(task));
     }
 
     fn tasks(&self) -> MutexGuard<'_, Vec<JoinHandle<()>>> {

@@ -5,43 +5,15 @@ use std::sync::Arc;
 use std::time::Duration;
 
 use deadpool_postgres::Pool;
-use locking_core::{
-    AcquireRequest, Error, Expiry, KeySet, LockKey, LockingModule, LockingProvider, OwnerId,
-    Result, WaitUntil,
-};
-use locking_testkit::servers::{PgBouncer, Postgres, PostgresSetup};
+use locking_core::{Error, LockingModule, LockingProvider, OwnerId, Result};
+use locking_testkit::servers::{PgBouncer, Postgres};
 use tokio::time::{sleep, timeout};
 
-use super::{connector, id};
+use super::{connector, id, key, lease, options, provider, server};
 use crate::connect::Connector;
 use crate::migrate::migrate;
 use crate::options::PostgresOptions;
 use crate::provider::PostgresProvider;
-
-async fn server() -> Postgres {
-    let setup = PostgresSetup::new().setting("deadlock_timeout", "300ms");
-    let server = setup.start().await.expect("a server");
-    migrate(&id(), &connector(&server.url()), "locking").await.expect("migrated");
-    server
-}
-
-fn options(server: &Postgres) -> PostgresOptions {
-    PostgresOptions::new(server.url()).expect("an address")
-}
-
-async fn provider(options: PostgresOptions) -> PostgresProvider {
-    PostgresProvider::connect(id(), options).await.expect("connected")
-}
-
-fn key(key: &str) -> LockKey {
-    LockKey::new(key).expect("a key")
-}
-
-fn lease(text: &str) -> AcquireRequest {
-    let keys = KeySet::new([key(text)]).expect("keys");
-    let expiry = Expiry::new(Duration::from_secs(30)).expect("an expiry");
-    AcquireRequest::new(keys).with_expiry(expiry).with_wait(WaitUntil::Now)
-}
 
 async fn execute(server: &Postgres, sql: &str) -> String {
     server.command(sql).await.expect("executed")
@@ -55,28 +27,6 @@ async fn hold_guard(server: &Postgres, key: &str) -> tokio_postgres::Client {
         format!("SET search_path = locking; BEGIN; SELECT locking_enter(ARRAY['{key}'], 16, 1000)");
     client.batch_execute(&sql).await.expect("entered");
     client
-}
-
-/// Keeps every statement from what it is asked for, as one on more keys than it may take guards of does.
-async fn hold_all_guards(server: &Postgres) -> tokio_postgres::Client {
-    let (client, connection) = connector(&server.url()).session().await.expect("connected");
-    tokio::spawn(connection.run());
-    let sql = "BEGIN; SELECT pg_advisory_xact_lock(1819239275, 0)";
-    client.batch_execute(sql).await.expect("locked");
-    client
-}
-
-#[tokio::test]
-async fn a_rehearsal_that_fails_leaves_no_connection_unusable() {
-    let server = server().await;
-    // Longer than a connection waits for it, and shorter than we wait for the connection.
-    let in_the_way = hold_all_guards(&server).await;
-    let provider = provider(options(&server)).await;
-    drop(in_the_way);
-    for text in ["a", "b", "c", "d", "e"] {
-        provider.acquire(lease(text)).await.expect("granted");
-    }
-    provider.close().await.expect("closed");
 }
 
 #[tokio::test]
@@ -322,9 +272,12 @@ async fn a_session_that_has_ended_is_granted_no_guard() {
     // Its session ends with the command, a moment later.
     let dead = execute(&server, "SELECT locking.locking_join(1000, 0)").await;
     let is_gone = format!("SELECT locking.locking_is_gone({dead})");
-    while execute(&server, &is_gone).await != "t" {
-        sleep(Duration::from_millis(5)).await;
-    }
+    let has_ended = async {
+        while execute(&server, &is_gone).await != "t" {
+            sleep(Duration::from_millis(5)).await;
+        }
+    };
+    timeout(Duration::from_secs(5), has_ended).await.expect("a lock ends with its session");
     for (logged, blocked) in [("false", "-1"), ("true", "0")] {
         let acquire = format!(
             "SELECT blocked FROM locking.locking_acquire(16, 1000, {dead}, {logged}, 'once', false, 'ask', 'g', '', 1000, '{{k}}')"
@@ -368,22 +321,6 @@ async fn session(server: &Postgres) -> tokio_postgres::Client {
 
 async fn number(session: &tokio_postgres::Client, sql: &str) -> i32 {
     session.query_one(sql, &[]).await.expect("answered").get(0)
-}
-
-#[tokio::test]
-async fn a_provider_that_is_given_up_half_way_leaves_no_connection() {
-    let server = server().await;
-    let in_the_way = hold_all_guards(&server).await;
-    let connecting = PostgresProvider::connect(id(), options(&server));
-    let given_up = timeout(Duration::from_millis(500), connecting).await;
-    given_up.map(drop).expect_err("it is in the rehearsal");
-    drop(in_the_way);
-    let all_gone = async {
-        while server.connections().await.expect("counted") > 0 {
-            sleep(Duration::from_millis(20)).await;
-        }
-    };
-    timeout(Duration::from_secs(5), all_gone).await.expect("no connection is left");
 }
 
 #[test]
@@ -456,4 +393,19 @@ async fn the_rights_that_are_asked_for_are_enough() {
     let _held = module.lock("k").timeout(Duration::from_secs(20)).await.expect("granted");
     let refused = module.lock("k").timeout(Duration::from_millis(100)).await;
     assert!(matches!(refused, Err(Error::TimedOut { .. })), "{refused:?}");
+}
+
+#[tokio::test]
+async fn a_session_that_the_server_does_not_know_any_more_is_replaced_at_once() {
+    let server = server().await;
+    let mut options = options(&server);
+    options.takeover.heartbeat = Duration::from_secs(2);
+    let module = LockingModule::with_provider(Arc::new(provider(options).await));
+    let guard = module.lock("k").await.expect("free");
+    execute(&server, "DELETE FROM locking.locking_session").await;
+    timeout(Duration::from_secs(4), guard.lost()).await.expect("the next heartbeat finds it out");
+    // Long before the one after that.
+    let next = module.lock("l").timeout(Duration::from_secs(1)).await.expect("free");
+    next.check().expect("held");
+    next.release().await.expect("held");
 }

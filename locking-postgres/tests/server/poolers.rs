@@ -24,11 +24,16 @@ async fn a_pooler_of_transactions_is_found_out_and_the_option_for_it_is_named() 
         quiet().setting("server_round_robin", "1"),
         quiet().setting("default_pool_size", "1"),
         quiet().setting("pool_mode", "statement"),
+        quiet().setting("pool_mode", "statement").setting("server_round_robin", "1"),
     ];
     for setup in poolers {
         let shown = format!("{setup:?}");
         let pooler = before(&server, setup).await;
         for migrate_at_start in [false, true] {
+            // As few connections as there can be at first, then more than one.
+            if migrate_at_start {
+                open_two(&pooler).await;
+            }
             let mut options = options(&pooler.url());
             options.migrate_at_start = migrate_at_start;
             let (option, problem) = problem(connect(options).await);
@@ -36,6 +41,17 @@ async fn a_pooler_of_transactions_is_found_out_and_the_option_for_it_is_named() 
             assert!(problem.contains("`pgbouncer: true`"), "{shown}: {problem}");
         }
     }
+}
+
+/// Has a pooler open two connections, if it may have so many.
+async fn open_two(pooler: &PgBouncer) {
+    let query = async || {
+        let connected = tokio_postgres::connect(&pooler.url(), tokio_postgres::NoTls).await;
+        let (client, connection) = connected.expect("connected");
+        tokio::spawn(connection);
+        client.simple_query("SELECT pg_sleep(0.1)").await.expect("answered");
+    };
+    tokio::join!(query(), query());
 }
 
 #[tokio::test]

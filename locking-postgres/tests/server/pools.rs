@@ -6,6 +6,7 @@ use std::sync::atomic::{AtomicBool, Ordering};
 use deadpool_postgres::{Manager, ManagerConfig, Pool, RecyclingMethod};
 use locking_core::LockingModule;
 use locking_postgres::PostgresProvider;
+use locking_testkit::faults::{Direction, Fault, Proxy};
 use tokio::task::JoinSet;
 use tokio::time::{Duration, Instant, sleep, timeout};
 use tokio_postgres::{Config, NoTls};
@@ -49,6 +50,18 @@ async fn a_start_that_is_given_up_leaves_no_connection() {
         assert!(Instant::now() < give_up, "connections are left");
         sleep(ms(20)).await;
     }
+}
+
+#[tokio::test]
+async fn a_start_may_take_longer_than_a_command_where_the_server_is_far_away() {
+    let server = crate::server().await;
+    drop(connect(options(&server.url())).await.expect("the tables are made"));
+    let proxy = Proxy::to(server.address()).await.expect("a port");
+    proxy.inject(Fault::Delay { direction: Direction::ToClient, by: ms(20) });
+    let mut far_away = options(&server.url_at(proxy.address()));
+    far_away.command_timeout = ms(300);
+    let module = LockingModule::with_provider(connect(far_away).await.expect("each is in time"));
+    module.lock("k").await.expect("free").release().await.expect("held");
 }
 
 #[tokio::test]
