@@ -84,16 +84,16 @@ pub(crate) fn set_up_suite(servers: &[Server]) -> Result<Source> {
 /// The source that is the fastest, unless somebody chose one already, or named a server; and what isn't there
 /// for it and can't be installed from here.
 fn source_of(servers: &[Server], missing: &mut Vec<String>) -> Source {
-    let is_set = |variable| std::env::var_os(variable).is_some_and(|value| !value.is_empty());
-    let is_named = servers.iter().any(|server| is_set(server.address));
-    let chosen = std::env::var(SOURCE).ok().filter(|chosen| !chosen.is_empty());
-    if chosen.is_some_and(|chosen| chosen != "process") {
+    let set = |variable| std::env::var_os(variable).filter(|value| !value.is_empty());
+    let is_named = servers.iter().any(|server| set(server.address).is_some());
+    let chosen = set(SOURCE);
+    if chosen.as_ref().is_some_and(|chosen| chosen != "process") {
         return None;
     }
     let programs: Vec<_> =
         servers.iter().filter_map(|server| server.package.ensure().err()).collect();
-    let by_container = !programs.is_empty() && !is_set(SOURCE) && engine::is_running();
+    let by_container = !programs.is_empty() && chosen.is_none() && engine::is_running();
     missing.extend(programs.into_iter().filter(|_| !by_container));
     let fastest = if by_container { "container" } else { "process" };
-    (!is_named && !is_set(SOURCE)).then_some((SOURCE, fastest))
+    (!is_named && chosen.is_none()).then_some((SOURCE, fastest))
 }

@@ -2,7 +2,8 @@
 
 use std::time::Duration;
 
-use locking_core::{Error, LockingModule, LossReason};
+use locking_core::{Error, Lease, LockingModule, LossReason};
+use tokio::task::JoinHandle;
 use tokio::time::{Instant, sleep};
 
 use super::processes::ASKED;
@@ -65,11 +66,8 @@ pub(crate) async fn a_guard_is_lost_before_others_get_its_key(f: Fixture) {
 
 pub(crate) async fn its_calls_end_and_it_works_again(f: Fixture) {
     let (proxy, module) = behind_a_proxy(&f).await;
-    let (key, held) = (f.key("k"), f.key("held"));
-    let theirs = f.b.acquire(&held).await.expect("free");
-    let (waiter, wanted) = (module.clone(), held.clone());
-    let waiting = tokio::spawn(async move { waiter.acquire(wanted).wait(LONG).await });
-    a_moment().await;
+    let key = f.key("k");
+    let waiting = waits(&f, &module).await;
     swallow(&proxy);
     let began = Instant::now();
     let calls = async {
@@ -90,34 +88,43 @@ pub(crate) async fn its_calls_end_and_it_works_again(f: Fixture) {
     tokio::join!(calls, deadline, others);
     proxy.restore();
     // The dead connections are found out by the client itself: nobody cuts them.
-    until_usable_again(&module, &key).await;
-    until_free(&f.b, &key).await;
-    assert!(f.b.release_lease(&theirs).await.expect("answered"));
-    let next = soon("its waiter", waiting).await.expect("no panic").expect("granted");
-    assert!(module.release_lease(&next).await.expect("answered"), "granted is held");
+    works_again(&f, &module, &key, waiting).await;
 }
 
 pub(crate) async fn a_connection_that_only_one_end_lost_is_found_out(f: Fixture) {
     for told in BOTH {
         let (proxy, module) = behind_a_proxy(&f).await;
-        let (key, held) = (f.key("k"), f.key("held"));
-        let theirs = f.b.acquire(&held).await.expect("free");
-        let (waiter, wanted) = (module.clone(), held.clone());
-        let waiting = tokio::spawn(async move { waiter.acquire(wanted).wait(LONG).await });
-        a_moment().await;
+        let key = f.key("k");
+        let waiting = waits(&f, &module).await;
         proxy.cut(Cut::HalfOpen { told });
         let answer = within(BOUND, "an acquire", module.acquire(&key)).await;
         match answer {
             Ok(lease) => assert!(module.release_lease(&lease).await.expect("answered"), "held"),
             Err(error) => assert_uncertain(&error),
         }
-        until_usable_again(&module, &key).await;
-        until_free(&f.b, &key).await;
-        assert!(f.b.release_lease(&theirs).await.expect("answered"));
-        let next = soon("its waiter", waiting).await.expect("no panic").expect("granted");
-        assert!(module.release_lease(&next).await.expect("answered"), "granted is held");
-        until_free(&f.b, &held).await;
+        works_again(&f, &module, &key, waiting).await;
     }
+}
+
+/// A lease of another client's, and a client that waits for it.
+type Waiting = (Lease, JoinHandle<locking_core::Result<Lease>>);
+
+async fn waits(f: &Fixture, module: &LockingModule) -> Waiting {
+    let (module, held) = (module.clone(), f.key("held"));
+    let theirs = f.b.acquire(&held).await.expect("free");
+    let waiting = tokio::spawn(async move { module.acquire(held).wait(LONG).await });
+    a_moment().await;
+    (theirs, waiting)
+}
+
+/// By itself, the client works again, nothing is left of what it asked for, and its waiter has its turn.
+async fn works_again(f: &Fixture, module: &LockingModule, key: &str, (theirs, waiting): Waiting) {
+    until_usable_again(module, key).await;
+    until_free(&f.b, key).await;
+    assert!(f.b.release_lease(&theirs).await.expect("answered"));
+    let next = soon("its waiter", waiting).await.expect("no panic").expect("granted");
+    assert!(module.release_lease(&next).await.expect("answered"), "granted is held");
+    until_free(&f.b, &f.key("held")).await;
 }
 
 pub(crate) async fn a_waiter_that_cannot_be_reached_costs_the_queue_less_than_a_second(f: Fixture) {
