@@ -17,19 +17,21 @@ CREATE FUNCTION locking_hash(p_key text) RETURNS bigint
     LANGUAGE sql IMMUTABLE PARALLEL SAFE
     RETURN hashtextextended(p_key, 7236837518431527947);
 
+-- Takes the guards of one key if nobody is at them, as mostly nobody is; else locking_enter is to be called. An
+-- expression, which becomes part of its caller's: what a call or a statement costs is more than what this does.
+-- CASE keeps the order.
+CREATE FUNCTION locking_enter_at_once(p_key text) RETURNS boolean
+    LANGUAGE sql VOLATILE
+    RETURN CASE WHEN current_setting('transaction_isolation') <> 'read committed' THEN false
+                WHEN NOT pg_try_advisory_xact_lock_shared(1819239275, 0) THEN false
+                ELSE pg_try_advisory_xact_lock(locking_hash(p_key)) END;
+
 -- Takes the guards of these keys. p_most: of how many at most; p_patience: for how many ms it waits for one.
 CREATE FUNCTION locking_enter(p_keys text[], p_most integer, p_patience integer) RETURNS void
     LANGUAGE plpgsql AS $$
 DECLARE
     v_hash bigint;
 BEGIN
-    -- Mostly one key that nobody is at. In one expression, because each costs a microsecond in every
-    -- transaction; CASE keeps the order.
-    IF (CASE WHEN cardinality(p_keys) <> 1 OR current_setting('transaction_isolation') <> 'read committed' THEN false
-            WHEN NOT pg_try_advisory_xact_lock_shared(1819239275, 0) THEN false
-            ELSE pg_try_advisory_xact_lock(locking_hash(p_keys[1])) END) THEN
-        RETURN;
-    END IF;
     IF current_setting('transaction_isolation') <> 'read committed' THEN
         RAISE EXCEPTION 'locks need transactions at READ COMMITTED'
             USING ERRCODE = 'object_not_in_prerequisite_state',

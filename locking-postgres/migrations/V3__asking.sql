@@ -378,8 +378,12 @@ AS $$
 DECLARE
     v_grants_from timestamptz;
     v_least       bigint;
+    v_safely      text;
 BEGIN
-    PERFORM locking_commit_safely(p_logged), locking_enter(p_keys, p_most, p_patience);
+    v_safely := locking_commit_safely(p_logged);
+    IF cardinality(p_keys) <> 1 OR NOT locking_enter_at_once(p_keys[1]) THEN
+        PERFORM locking_enter(p_keys, p_most, p_patience);
+    END IF;
     IF NOT p_logged AND NOT locking_is_current(p_client) THEN
         blocked := -1;
         RETURN;

@@ -40,7 +40,9 @@ DECLARE
     v_safely   text;
     v_after    text;
 BEGIN
-    PERFORM locking_enter(ARRAY[p_key], p_most, p_patience);
+    IF NOT locking_enter_at_once(p_key) THEN
+        PERFORM locking_enter(ARRAY[p_key], p_most, p_patience);
+    END IF;
     IF NOT p_logged AND p_owner IS NULL THEN
         DELETE FROM locking_guard
             WHERE key = p_key AND kind <> 'r' AND (token = p_token OR request = p_origin AND token < p_token)
@@ -68,7 +70,7 @@ BEGIN
     IF v_waits THEN
         -- The token of who is next would else wait for the disk.
         IF v_is_guard THEN
-            PERFORM locking_commit_release(NULL, false);
+            v_safely := locking_commit_release(NULL, false);
         END IF;
         v_after := CASE WHEN v_request = p_origin THEN left(p_origin, 16) ELSE '' END;
         IF NOT locking_hand_on_plainly(p_key, v_after) THEN
@@ -248,9 +250,13 @@ CREATE FUNCTION locking_rename(
     LANGUAGE plpgsql
     SET search_path FROM CURRENT SET enable_seqscan = off SET plan_cache_mode = force_generic_plan SET jit = off
 AS $$
+DECLARE
+    v_safely text;
 BEGIN
-    PERFORM locking_commit_safely(false);
-    PERFORM locking_enter(ARRAY[p_key], p_most, p_patience);
+    v_safely := locking_commit_safely(false);
+    IF NOT locking_enter_at_once(p_key) THEN
+        PERFORM locking_enter(ARRAY[p_key], p_most, p_patience);
+    END IF;
     UPDATE locking SET token = p_token, owner = p_owner
         WHERE key = p_key AND request = p_origin AND token <= p_token;
     UPDATE locking_guard SET token = p_token, owner = p_owner

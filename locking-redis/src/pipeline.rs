@@ -114,8 +114,7 @@ impl Pipeline {
             }
             answer => answer?,
         };
-        let replies = Reply::all(answer)?;
-        if replies.len() == operations.len() { Ok(replies) } else { Err(Failure::unexpected()) }
+        Reply::all(answer, operations.len())
     }
 
     async fn evaluate(

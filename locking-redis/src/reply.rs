@@ -10,14 +10,24 @@ pub(crate) struct Reply {
 }
 
 impl Reply {
-    /// The answers of a call to its operations.
-    pub(crate) fn all(value: Value) -> Result<Vec<Result<Self, Failure>>, Failure> {
-        let Value::Array(replies) = value else { return Err(Failure::unexpected()) };
-        Ok(replies.into_iter().map(Self::one).collect())
+    /// The answers of a call to so many operations: a list, or of one by itself its own.
+    pub(crate) fn all(value: Value, count: usize) -> Result<Vec<Result<Self, Failure>>, Failure> {
+        match value {
+            own if count == 1 => Ok(vec![Self::one(own)]),
+            Value::Array(replies) if replies.len() == count => {
+                Ok(replies.into_iter().map(Self::one).collect())
+            }
+            _ => Err(Failure::unexpected()),
+        }
     }
 
     fn one(value: Value) -> Result<Self, Failure> {
-        let Value::Array(parts) = value else { return Err(Failure::unexpected()) };
+        let parts = match value {
+            Value::Array(parts) => parts,
+            // The usual ones, as one text.
+            Value::String(text) => text.split(' ').map(Value::from).collect(),
+            _ => return Err(Failure::unexpected()),
+        };
         let mut rest = parts.into_iter();
         let word = rest.next().and_then(Value::into_string).ok_or_else(Failure::unexpected)?;
         let mut reply = Self { word, rest };

@@ -12,6 +12,7 @@ use crate::{Result, keys, owners};
 pub(super) const ONE_THREAD: &str = "a key of its own, a runtime of one thread";
 
 const LEASES: &str = "acquire + release, durable";
+const ANONYMOUS: &str = "the same without an owner";
 const JOBS: &str = "execute an empty job";
 const BARE: &str = "INSERT + DELETE";
 const SQLX: &str = "sqlx";
@@ -20,7 +21,7 @@ const SQLX: &str = "sqlx";
 const ROUND: std::time::Duration = std::time::Duration::from_millis(250);
 
 pub(super) async fn group(server: &Server, module: &LockingModule, tasks: usize) -> Result<Group> {
-    let leases = Leases { module: module.clone(), keys: keys(tasks), owners: owners(tasks) };
+    let leases = |owners| Leases { module: module.clone(), keys: keys(tasks), owners };
     let target = |variant, floor, ratio| Target { variant, floors: floor, ratio };
     let (durable, job) = if tasks == 1 { (0.85, 1.45) } else { (2.5, 1.25) };
     Ok(Group {
@@ -28,7 +29,8 @@ pub(super) async fn group(server: &Server, module: &LockingModule, tasks: usize)
         workers: Workers::Tasks(tasks),
         round: ROUND,
         variants: vec![
-            Variant::new(LEASES, leases),
+            Variant::new(LEASES, leases(Some(owners(tasks)))),
+            Variant::new(ANONYMOUS, leases(None)),
             Variant::new(JOBS, Jobs { module: module.clone(), keys: keys(tasks) }),
             Variant::new(BARE, InsertAndDelete::new(server, tasks).await?),
             Variant::new(SQLX, Sqlx::new(server, tasks).await?),
@@ -36,6 +38,7 @@ pub(super) async fn group(server: &Server, module: &LockingModule, tasks: usize)
         floors: &[BARE, SQLX],
         targets: vec![
             target(LEASES, &[BARE], durable),
+            target(ANONYMOUS, &[BARE], durable),
             target(JOBS, &[BARE], job),
             // Neither outlives its process.
             target(JOBS, &[SQLX], 1.0),
@@ -44,20 +47,25 @@ pub(super) async fn group(server: &Server, module: &LockingModule, tasks: usize)
     })
 }
 
+/// A lease without an owner that ends within a minute is given back without waiting for the disk: if a crash brings
+/// it back, nobody can enter it.
 struct Leases {
     module: LockingModule,
     keys: Vec<String>,
-    owners: Vec<String>,
+    owners: Option<Vec<String>>,
 }
 
 impl Work for Leases {
     const BATCH: u64 = 1;
 
     async fn once(&self, task: usize) {
-        let acquired = self.module.acquire(&self.keys[task]).owner(&self.owners[task]);
-        acquired.expire(EXPIRY).await.expect("nobody else wants it");
-        let released = self.module.release(&self.keys[task]).owner(&self.owners[task]).await;
-        assert!(released.expect("the provider is open"));
+        let (mut acquire, mut release) =
+            (self.module.acquire(&self.keys[task]), self.module.release(&self.keys[task]));
+        if let Some(owners) = &self.owners {
+            (acquire, release) = (acquire.owner(&owners[task]), release.owner(&owners[task]));
+        }
+        acquire.expire(EXPIRY).await.expect("nobody else wants it");
+        assert!(release.await.expect("the provider is open"));
     }
 }
 

@@ -21,9 +21,9 @@ const LEASES: &str = "acquire with a wait + release";
 const PATIENCE: Duration = Duration::from_secs(60);
 const ROUND: Duration = Duration::from_millis(200);
 
-/// One client for all, so that it can pass the key on between its tasks, next to a client for each: to
-/// the server those are as many processes, and every hand-over goes through it. Leases are never passed
-/// on: the tasks that want one stand in line in the process, and each turn goes to the server.
+/// One client for all, so that it can pass the key on between its tasks, next to the same where it can't: leases are
+/// never passed on, so the tasks that want one stand in line in the process, and each turn goes to the server. And
+/// next to a client for each: to the server those are as many processes, and every hand-over goes through it.
 pub(super) async fn group(server: &Server, module: &LockingModule, tasks: usize) -> Result<Group> {
     let mut apart = Vec::new();
     for _ in 0..tasks {
@@ -38,8 +38,10 @@ pub(super) async fn group(server: &Server, module: &LockingModule, tasks: usize)
             Variant::new(LEASES, Acquire(module.clone())),
             Variant::new(APART, Execute(apart)),
         ],
-        floors: &[APART],
-        targets: vec![Target { variant: SHARED, floors: &[APART], ratio: 25.0 }],
+        floors: &[LEASES, APART],
+        targets: [&[LEASES], &[APART]]
+            .map(|floors| Target { variant: SHARED, floors, ratio: 25.0 })
+            .into(),
         rounds: Vec::new(),
     })
 }

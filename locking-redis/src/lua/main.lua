@@ -26,4 +26,5 @@ for at = 2, #ARGV do
   if not done then reply = { 'failed', type(reply) == 'table' and reply.err or tostring(reply) } end
   replies[at - 1] = reply
 end
-return replies
+-- One by itself is answered by itself.
+return #ARGV > 2 and replies or replies[1]
