@@ -3,12 +3,20 @@
 //! It answers with figures and never fails over them: a machine with other things to do is slow, and
 //! that is no mistake in the code.
 
+#![cfg_attr(
+    not(feature = "servers"),
+    allow(dead_code, reason = "what only servers are measured with")
+)]
+
 mod measure;
 mod memory;
+#[cfg(feature = "servers")]
 mod postgres;
+#[cfg(feature = "servers")]
 mod redis;
 mod report;
 mod rounds;
+#[cfg(feature = "servers")]
 mod server;
 
 use std::error::Error;
@@ -33,12 +41,16 @@ struct Arguments {
 #[derive(Debug, Subcommand)]
 enum Provider {
     Memory(memory::Memory),
+    #[cfg(feature = "servers")]
     Redis(redis::Redis),
+    #[cfg(feature = "servers")]
     Postgres(postgres::Postgres),
     /// One of the processes that contend.
+    #[cfg(feature = "servers")]
     #[command(hide = true)]
     RedisProcess(redis::process::Process),
     /// One of the processes that contend.
+    #[cfg(feature = "servers")]
     #[command(hide = true)]
     PostgresProcess(postgres::process::Process),
 }
@@ -72,9 +84,13 @@ impl Measured {
 fn main() -> Result {
     match Arguments::parse().provider {
         Provider::Memory(memory) => memory.run(),
+        #[cfg(feature = "servers")]
         Provider::Redis(redis) => redis.run(),
+        #[cfg(feature = "servers")]
         Provider::Postgres(postgres) => postgres.run(),
+        #[cfg(feature = "servers")]
         Provider::RedisProcess(process) => process.run(),
+        #[cfg(feature = "servers")]
         Provider::PostgresProcess(process) => process.run(),
     }
 }

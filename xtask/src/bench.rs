@@ -26,18 +26,20 @@ enum Provider {
 
 impl Bench {
     pub(crate) fn run(&self) -> Result {
-        let mut bench = optimised("bench");
-        bench.arg("--");
+        let mut bench;
         match self.provider {
             Provider::Memory => {
-                let footprint = command::output(&mut optimised("footprint"))?;
-                bench.args(["memory", "--footprint", footprint.trim()]);
+                let footprint = command::output(&mut optimised("footprint", MEMORY_ALONE))?;
+                bench = optimised("bench", MEMORY_ALONE);
+                bench.args(["--", "memory", "--footprint", footprint.trim()]);
             }
             Provider::Redis => {
-                bench.arg("redis");
+                bench = optimised("bench", &[]);
+                bench.args(["--", "redis"]);
             }
             Provider::Postgres => {
-                bench.arg("postgres");
+                bench = optimised("bench", &[]);
+                bench.args(["--", "postgres"]);
             }
         }
         if let Some(seconds) = self.seconds {
@@ -53,7 +55,13 @@ impl Bench {
     }
 }
 
+/// Nothing of what servers are measured with is linked.
+const MEMORY_ALONE: &[&str] = &["--no-default-features"];
+
 /// One of the programs of the crate `bench`. This task itself is built without optimisation.
-fn optimised(program: &str) -> std::process::Command {
-    cargo(&["run", "--quiet", "--release", "--package", "bench", "--bin", program])
+fn optimised(program: &str, features: &[&str]) -> std::process::Command {
+    let mut command =
+        cargo(&["run", "--quiet", "--release", "--package", "bench", "--bin", program]);
+    command.args(features);
+    command
 }
