@@ -7,10 +7,11 @@
 //!
 //! With both, it shows both. In the database it makes a schema of its own, `fenced_writes`.
 //!
-//! 1. Alice locks a product, makes sure that she holds it, and is paused before she writes: by her
-//!    operating system, by a debugger, by a machine that sleeps.
-//! 2. Her lease ends, because nobody renews it. Bob is granted the lock, and writes with a greater token.
-//! 3. Alice wakes up in the middle of her write. No lock can stop her; the product does.
+//! 1. Alice locks a product, reads its stock, makes sure that she holds it, and is paused before she writes: by
+//!    her operating system, by a debugger, by a machine that sleeps.
+//! 2. Her lease ends, because nobody renews it. Bob is granted the lock, and reads the stock with a greater token.
+//! 3. Alice wakes up in the middle of her write. No lock can stop her; the product does, although Bob hasn't
+//!    written yet: he read what his write comes from.
 //!
 //! What that takes of a resource is one column and one condition in PostgreSQL (`postgres.rs`), and one
 //! field and one script in Redis (`redis.rs`).
@@ -61,10 +62,11 @@ trait Product: Sized {
     /// Connects to the product that `key` locks.
     async fn open(url: &str, key: &str) -> Result<Self>;
 
+    /// Reads the stock, and remembers the token. `None`, and nothing changes, if it is smaller than one before.
+    async fn stock(&self, token: FencingToken) -> Result<Option<i64>>;
+
     /// Sets the stock. Answers `false`, and changes nothing, if the token is smaller than one before.
     async fn set_stock(&self, stock: i64, token: FencingToken) -> Result<bool>;
-
-    async fn stock(&self) -> Result<i64>;
 
     /// Leaves nothing behind.
     async fn remove(&self) -> Result;
@@ -82,18 +84,22 @@ async fn show<P: Product>(url: String) -> Result {
     let alice = std::thread::spawn(|| alice.run::<P>());
 
     let hers = alice_holds.await?;
-    println!("   alice holds {key}, with the token {hers}, and is paused");
+    println!("   alice holds {key}, with the token {hers}, has read its stock, and is paused");
     let bob = module.lock(key).await?;
     println!("   bob waits until her lease is over, and holds it with the token {}", bob.token());
     ensure(bob.token() > hers, "a new holder has a greater token")?;
-    ensure(product.set_stock(4, bob.token()).await?, "who came last may write")?;
-    println!("   bob sets the stock to 4");
+    let stock = product.stock(bob.token()).await?.ok_or("who came last may read")?;
+    println!("   bob reads its stock: {stock}");
 
     wake.send(())?;
     let written = alice.join().map_err(|_| "alice's thread panicked")??;
-    println!("   alice wakes up, and writes 3: {}", if written { "done" } else { "refused" });
+    println!("   alice wakes up, and sells one: {}", if written { "done" } else { "refused" });
     ensure(!written, "an older token is refused")?;
-    ensure(product.stock().await? == 4, "the stock is what bob wrote")?;
+
+    ensure(product.set_stock(stock - 1, bob.token()).await?, "who came last may write")?;
+    let left = product.stock(bob.token()).await?;
+    println!("   bob sells one: {} are left", left.unwrap_or_default());
+    ensure(left == Some(4), "one was sold, and one is counted")?;
 
     bob.release().await?;
     product.remove().await?;
@@ -120,11 +126,12 @@ impl Paused {
         let module = LockingModule::new(LockingConfig::new().with_provider(P::locks())).await?;
         let product = P::open(&self.url, &self.key).await?;
         let guard = module.lock(self.key).lease(LEASE).await?;
+        let stock = product.stock(guard.token()).await?.ok_or("nobody came later")?;
 
         guard.check()?; // Held: what follows is the write. But then ...
         let _ = self.holds.send(guard.token());
         self.sleeps.recv()?; // ... nothing runs here, the renewal of the guard neither.
-        let written = product.set_stock(3, guard.token()).await?;
+        let written = product.set_stock(stock - 1, guard.token()).await?;
 
         let late = guard.release().await;
         ensure(matches!(late, Err(Error::Lost { .. })), "the lock tells her, but too late")?;

@@ -16,7 +16,12 @@ const TABLE: &str = "
     COMMIT;
 ";
 
-/// The condition is all there is to it. No row changed means: a newer holder was here.
+/// The condition is all there is to it. No row means: a newer holder was here.
+const STOCK: &str = "
+    UPDATE fenced_writes.products SET lock_token = $2
+     WHERE id = $1 AND lock_token <= $2
+    RETURNING stock
+";
 const SET_STOCK: &str = "
     UPDATE fenced_writes.products SET stock = $2, lock_token = $3
      WHERE id = $1 AND lock_token <= $3
@@ -46,14 +51,15 @@ impl Product for PostgresProduct {
         Ok(Self { client, id: key.to_owned() })
     }
 
+    async fn stock(&self, token: FencingToken) -> Result<Option<i64>> {
+        let token = i64::try_from(token.get())?;
+        let row = self.client.query_opt(STOCK, &[&self.id, &token]).await?;
+        Ok(row.map(|row| row.get(0)))
+    }
+
     async fn set_stock(&self, stock: i64, token: FencingToken) -> Result<bool> {
         let token = i64::try_from(token.get())?;
         Ok(self.client.execute(SET_STOCK, &[&self.id, &stock, &token]).await? == 1)
-    }
-
-    async fn stock(&self) -> Result<i64> {
-        let query = "SELECT stock FROM fenced_writes.products WHERE id = $1";
-        Ok(self.client.query_one(query, &[&self.id]).await?.get(0))
     }
 
     async fn remove(&self) -> Result {

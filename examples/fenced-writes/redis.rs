@@ -5,15 +5,16 @@ use locking::{FencingToken, ProviderConfig};
 
 use crate::{Product, Result};
 
-/// Compares and writes in one step. Tokens are compared as texts of digits: Lua's numbers are exact only
-/// up to 2^53.
-const SET_STOCK: &str = "
+/// Compares, remembers and answers in one step: the stock, once it was set if there is a new one. Tokens are compared
+/// as texts of digits: Lua's numbers are exact only up to 2^53.
+const STOCK: &str = "
     local last, token = redis.call('HGET', KEYS[1], 'lock_token') or '0', ARGV[1]
     if #token < #last or (#token == #last and token < last) then
-      return 0 -- a newer holder was here
+      return false -- a newer holder was here
     end
-    redis.call('HSET', KEYS[1], 'lock_token', token, 'stock', ARGV[2])
-    return 1
+    redis.call('HSET', KEYS[1], 'lock_token', token)
+    if ARGV[2] then redis.call('HSET', KEYS[1], 'stock', ARGV[2]) end
+    return redis.call('HGET', KEYS[1], 'stock')
 ";
 
 /// A hash.
@@ -30,17 +31,19 @@ impl Product for RedisProduct {
     async fn open(url: &str, key: &str) -> Result<Self> {
         let client = Client::new(Config::from_url(url)?, None, None, None);
         client.init().await?;
-        Ok(Self { client, name: format!("fenced-writes/{key}") })
+        let name = format!("fenced-writes/{key}");
+        client.hsetnx::<(), _, _, _>(name.as_str(), "stock", 5).await?;
+        Ok(Self { client, name })
+    }
+
+    async fn stock(&self, token: FencingToken) -> Result<Option<i64>> {
+        Ok(self.client.eval(STOCK, self.name.as_str(), vec![token.to_string()]).await?)
     }
 
     async fn set_stock(&self, stock: i64, token: FencingToken) -> Result<bool> {
         let arguments = vec![token.to_string(), stock.to_string()];
-        let written: i64 = self.client.eval(SET_STOCK, self.name.as_str(), arguments).await?;
-        Ok(written == 1)
-    }
-
-    async fn stock(&self) -> Result<i64> {
-        Ok(self.client.hget(self.name.as_str(), "stock").await?)
+        let set: Option<i64> = self.client.eval(STOCK, self.name.as_str(), arguments).await?;
+        Ok(set.is_some())
     }
 
     async fn remove(&self) -> Result {
