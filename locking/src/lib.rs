@@ -64,7 +64,8 @@ pub mod providers {
     pub use locking_redis as redis;
 }
 
-/// Runs the code blocks of the guides; exists in no build. That on testing needs servers: it runs in `examples/guides.rs`.
+/// Runs the code blocks of the guides; exists in no build. Those that need servers, or their drivers, run in
+/// `examples/guides.rs`.
 #[cfg(all(doctest, feature = "memory"))]
 mod guides {
     #[doc = include_str!("../../README.md")]
@@ -87,8 +88,6 @@ mod guides {
     struct GettingStarted;
     #[doc = include_str!("../../docs/choosing-a-provider.md")]
     struct ChoosingAProvider;
-    #[doc = include_str!("../../docs/configuration.md")]
-    struct Configuration;
     #[doc = include_str!("../../docs/guarantees.md")]
     struct Guarantees;
     #[doc = include_str!("../../docs/operations.md")]

@@ -3,6 +3,7 @@
 pub mod duration;
 mod environment;
 mod error;
+pub mod or_text;
 mod selection;
 
 use std::cmp::Reverse;

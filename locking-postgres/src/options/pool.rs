@@ -7,6 +7,7 @@ use serde::Deserialize;
 #[non_exhaustive]
 pub struct PoolOptions {
     /// How many there are, at least 1; they are opened at start. Default: 4.
+    #[serde(deserialize_with = "locking_core::config::or_text::deserialize")]
     pub max_size: usize,
 }
 

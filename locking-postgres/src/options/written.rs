@@ -17,6 +17,7 @@ const VARIABLE: &str = "DATABASE_URL";
 pub(crate) struct Written {
     url: Option<Secret>,
     host: Option<String>,
+    #[serde(default, deserialize_with = "config::or_text::some")]
     port: Option<u16>,
     user: Option<String>,
     password: Option<Secret>,
@@ -34,9 +35,9 @@ pub(crate) struct Written {
     wait_locking_timeout: Option<Duration>,
     #[serde(default)]
     takeover: TakeoverOptions,
-    #[serde(default)]
+    #[serde(default, deserialize_with = "config::or_text::deserialize")]
     pgbouncer: bool,
-    #[serde(default)]
+    #[serde(default, deserialize_with = "config::or_text::deserialize")]
     migrate_at_start: bool,
     #[serde(default, deserialize_with = "some_interval")]
     default_retry_interval: Option<Duration>,
@@ -247,6 +248,28 @@ mod tests {
         let parts = parsed(parts).expect("valid").address.config;
         let url = "postgres://me:p%20w%40@db.test:5433/shop";
         assert!(parts == PostgresOptions::new(url).expect("valid").address.config);
+    }
+
+    #[test]
+    fn what_comes_from_the_environment_is_a_text() {
+        let texts = json!({
+            "host": "x", "port": "5433", "pool": { "max_size": " 2" }, "pgbouncer": "true", "migrate_at_start": "false",
+        });
+        let options = parsed(texts).expect("valid");
+        assert_eq!(options.address.config.get_ports(), [5433]);
+        assert_eq!(
+            (options.pool.max_size, options.pgbouncer, options.migrate_at_start),
+            (2, true, false)
+        );
+        for (written, expected) in [
+            (json!({ "host": "x", "port": "many" }), "u16"),
+            (json!({ "host": "x", "port": true }), "u16"),
+            (json!({ "host": "x", "pgbouncer": "yes" }), "bool"),
+            (json!({ "host": "x", "pgbouncer": 1 }), "bool"),
+        ] {
+            let error = refused(written);
+            assert!(error.contains(expected), "{error}");
+        }
     }
 
     #[test]
