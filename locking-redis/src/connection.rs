@@ -1,5 +1,6 @@
+use std::future::poll_fn;
 use std::ops::Deref;
-use std::pin::Pin;
+use std::pin::{Pin, pin};
 use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
 use std::task::{Context, Poll, ready};
 use std::time::Duration;
@@ -11,6 +12,7 @@ use fred::types::config::{Config, ReconnectPolicy, UnresponsiveConfig};
 use fred::types::{Builder, ClusterHash, CustomCommand, Value};
 use locking_core::{BoxError, ConfigurationError, Error, ProviderId, Result};
 use tokio::runtime::Handle;
+use tokio::task::AbortHandle;
 use tokio::time::{Instant, timeout};
 
 use crate::failure::Failure;
@@ -30,6 +32,8 @@ pub(crate) struct Connection {
     pub(crate) command_timeout: Duration,
     /// When a command was last answered, or a new connection asked for.
     answered: Arc<Mutex<Instant>>,
+    /// The driver's tasks, which go on by themselves: connecting again, for as long as nobody ends them.
+    tasks: Arc<Mutex<Vec<AbortHandle>>>,
     runtime: Handle,
 }
 
@@ -43,16 +47,17 @@ impl Connection {
             notices: builder.build_subscriber_client().map_err(refused)?,
             command_timeout: options.redis_options.command_timeout,
             answered: Arc::new(Mutex::new(Instant::now())),
+            tasks: Arc::default(),
             runtime: Handle::current(),
         };
         let connection = Starting(Some(connection));
         let opened = async {
-            connection.commands.init().await?;
-            connection.notices.init().await
+            connection.connect(&connection.commands).await?;
+            connection.connect(&connection.notices).await
         };
         let limit = options.redis_options.connect_timeout.saturating_mul(2);
         match timeout(limit, opened).await {
-            Ok(Ok(_)) => Ok(connection),
+            Ok(Ok(())) => Ok(connection),
             Ok(Err(error)) => {
                 connection.give_up().await;
                 Err(refused(error))
@@ -124,14 +129,31 @@ impl Connection {
         timeout(self.command_timeout, again).await.map_err(|_| Failure::not_connected())
     }
 
-    /// Ends both, in good order where that is possible.
+    /// Connects one of them.
+    async fn connect(&self, client: &impl ClientLike) -> Result<(), DriverError> {
+        let (mut connected, mut has_begun) = (pin!(client.wait_for_connect()), false);
+        poll_fn(|context| {
+            // It hears of nothing before it is polled.
+            let polled = connected.as_mut().poll(context);
+            if !std::mem::replace(&mut has_begun, true) {
+                self.tasks().push(client.connect().abort_handle());
+            }
+            polled
+        })
+        .await
+    }
+
+    /// Ends both, in good order where that is possible: a server that hangs is left without, and one that isn't
+    /// connected yet is connected no more.
     pub(crate) async fn close(&self) {
-        let quit = async {
-            // Who is gone already has nothing to say.
-            let _ = self.commands.quit().await;
-            let _ = self.notices.quit().await;
-        };
+        // Who is gone already has nothing to say.
+        let quit = async { tokio::join!(self.commands.quit(), self.notices.quit()) };
         let _ = timeout(Duration::from_secs(1), quit).await;
+        self.tasks().drain(..).for_each(|task| task.abort());
+    }
+
+    fn tasks(&self) -> MutexGuard<'_, Vec<AbortHandle>> {
+        self.tasks.lock().unwrap_or_else(PoisonError::into_inner)
     }
 }
 

@@ -62,6 +62,43 @@ async fn a_start_that_is_given_up_leaves_no_connection() {
     until_nobody_is_connected(&server).await;
 }
 
+#[tokio::test(flavor = "multi_thread", worker_threads = 2)]
+async fn a_start_that_is_given_up_as_it_begins_leaves_no_connection() {
+    let server = server().await;
+    let mut given_up = tokio::task::JoinSet::new();
+    for _ in 0..50 {
+        let url = server.url();
+        given_up.spawn(async move {
+            let start = tokio::time::timeout(Duration::ZERO, provider(&url)).await;
+            start.map(drop).expect_err("there was no time for it");
+        });
+    }
+    given_up.join_all().await;
+    // A connection that is left is made in the meantime.
+    tokio::time::sleep(SOON / 2).await;
+    until_nobody_is_connected(&server).await;
+}
+
+#[tokio::test]
+async fn a_client_that_is_closed_while_the_server_hangs_leaves_no_connection() {
+    let server = server().await;
+    let module = module(&server).await;
+    server.pause().await.expect("paused");
+    let under_way = tokio::spawn({
+        let module = module.clone();
+        async move { module.acquire("k").await }
+    });
+    tokio::time::sleep(Duration::from_millis(100)).await;
+    let _ = module.close(Duration::from_millis(100)).await;
+    drop(module);
+    under_way.await.expect("no panic").expect_err("it is closed");
+    // By then the provider has given up to end them in good order.
+    tokio::time::sleep(SOON * 3).await;
+    server.resume().await.expect("resumed");
+    tokio::time::sleep(SOON / 2).await;
+    until_nobody_is_connected(&server).await;
+}
+
 #[tokio::test]
 async fn a_lock_of_the_original_module_blocks_until_it_is_deleted() {
     let server = server().await;
