@@ -63,6 +63,11 @@ impl Connector {
         }
     }
 
+    /// How long an answer may take.
+    pub(crate) const fn command_timeout(&self) -> Duration {
+        self.command_timeout
+    }
+
     /// A pool of connections. None is opened yet, and none is tried before it is given out: whether a
     /// connection still works is seen by what is sent over it.
     pub(crate) fn pool(&self) -> Pool {

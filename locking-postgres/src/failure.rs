@@ -58,7 +58,15 @@ impl Failure {
 
     /// Nothing is changed by what was asked for, and there is no answer in time.
     pub(crate) fn unanswered() -> Self {
-        Self::Refused(Arc::new(Cause::Late))
+        Self::late().unchanged()
+    }
+
+    /// The same for what changes nothing, whether it was carried out or not.
+    pub(crate) fn unchanged(self) -> Self {
+        match self {
+            Self::Unknown(cause) => Self::Refused(cause),
+            known => known,
+        }
     }
 
     /// Nothing was sent: the connection is closed.
@@ -121,6 +129,9 @@ impl Failure {
     }
 
     pub(crate) fn into_error(self, provider: &ProviderId) -> Error {
+        if self.cause().is_of_statements() {
+            return pooler::advice_on_statements().into();
+        }
         if self.is_of_a_pooler() {
             return pooler::advice().into();
         }
@@ -166,10 +177,14 @@ impl Cause {
             Self::Shared => true,
             Self::Answered { said, .. } => {
                 said.message().starts_with("unsupported startup parameter")
-                    || said.message().contains("statement pooling mode")
+                    || self.is_of_statements()
             }
             _ => false,
         }
+    }
+
+    fn is_of_statements(&self) -> bool {
+        matches!(self, Self::Answered { said, .. } if said.message().contains("statement pooling mode"))
     }
 
     fn of(error: DriverError) -> Self {

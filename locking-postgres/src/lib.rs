@@ -38,6 +38,7 @@ mod pooler;
 mod provider;
 mod sessions;
 mod settings;
+mod start;
 mod statement;
 mod store;
 mod survey;

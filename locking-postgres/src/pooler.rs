@@ -25,6 +25,8 @@ const ROUNDS: usize = 3;
 /// What to do about it.
 const ADVICE: &str = "a pooler that shares its connections between transactions lies before the server: set `pgbouncer: true`, or connect to the server itself";
 
+const ADVICE_ON_STATEMENTS: &str = "a pooler that shares its connections between statements lies before the server: have it share them between transactions (`pool_mode`), with `pgbouncer: true`, or connect to the server itself";
+
 /// Refuses to go on where such a pooler is seen.
 ///
 /// # Errors
@@ -41,26 +43,33 @@ pub(crate) async fn refuse(connector: &Connector, limit: Duration, id: &Provider
 
 /// The same for two connections of an application's pool, where two are free.
 pub(crate) async fn refuse_within(pool: &Pool, limit: Duration) -> Result<(), ConfigurationError> {
-    let looked = timeout(limit, async {
-        let (one, other) = (free(pool).await?, free(pool).await?);
+    let looked = async {
+        let (one, other) = (free(pool, limit).await?, free(pool, limit).await?);
         let shared = one.during(other.during(share_backends(&one, &other, limit))).await;
         if shared.is_err() {
             // They may be in a transaction.
             drop((one.take(), other.take()));
         }
         shared.ok()
-    });
-    if looked.await.ok().flatten() == Some(true) { Err(advice()) } else { Ok(()) }
+    };
+    if looked.await == Some(true) { Err(advice()) } else { Ok(()) }
 }
 
 /// One that is free now: the application doesn't wait for this.
-async fn free(pool: &Pool) -> Option<Lent> {
+async fn free(pool: &Pool, limit: Duration) -> Option<Lent> {
     let now = Timeouts { wait: Some(Duration::ZERO), ..Timeouts::default() };
-    Some(Lent::new(pool.timeout_get(&now).await.ok()?, None))
+    // One that is opened for it has its time.
+    let connection = timeout(limit, pool.timeout_get(&now)).await;
+    Some(Lent::new(connection.ok()?.ok()?, None))
 }
 
 pub(crate) fn advice() -> ConfigurationError {
     ConfigurationError::option("pgbouncer", ADVICE)
+}
+
+/// The same about one that doesn't let anybody begin a transaction.
+pub(crate) fn advice_on_statements() -> ConfigurationError {
+    ConfigurationError::option("pgbouncer", ADVICE_ON_STATEMENTS)
 }
 
 /// Whether two clients, who ask in turns, have each other's backends. It can't be seen in any case: with

@@ -1,24 +1,22 @@
 use std::fmt;
-use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
+use std::sync::{Arc, Mutex};
 use std::time::Duration;
 
 use deadpool_postgres::Pool;
 use locking_core::line::{ClientId, Lines};
 use locking_core::{
-    AcquireRequest, Backoff, Capabilities, ConfigurationError, Error, Expiry, Grant, KeySet, Lease,
-    LockInfo, LockKey, LockingProvider, OwnerId, ProviderId, ReleaseScope, Result, async_trait,
+    AcquireRequest, Backoff, Capabilities, Error, Expiry, Grant, KeySet, Lease, LockInfo, LockKey,
+    LockingProvider, OwnerId, ProviderId, ReleaseScope, Result, async_trait,
 };
 use tokio::runtime::Handle;
-use tokio::sync::OnceCell;
-use tokio::task::JoinHandle;
-use tokio::time::{interval, timeout};
+use tokio::time::{timeout, timeout_at};
 
 use crate::connect::Connector;
 use crate::database::{Database, OurPool};
 use crate::failure::Failure;
-use crate::listener::Listener;
-use crate::options::{PostgresOptions, TakeoverOptions};
-use crate::sessions::{Joined, Sessions};
+use crate::options::PostgresOptions;
+use crate::sessions::Sessions;
+use crate::start::{Progress, Start};
 use crate::statement::Statements;
 use crate::store::Store;
 use crate::{capabilities, migrate, pooler, survey};
@@ -28,9 +26,6 @@ const CLOSING: Duration = Duration::from_secs(1);
 
 /// For how long a close waits until the server has been told.
 const LEAVING: Duration = Duration::from_millis(250);
-
-/// How often what is over is cleared away, by one of all clients.
-const SWEEP: Duration = Duration::from_secs(5);
 
 /// Locks in a PostgreSQL database.
 ///
@@ -45,12 +40,7 @@ pub struct PostgresProvider {
     schema: String,
     capabilities: Capabilities,
     wait_locking_timeout: Duration,
-    takeover: TakeoverOptions,
-    /// Whether a pooler lies between: then there is no session.
-    pooled: bool,
-    /// Set once the tables are there, and the tasks run.
-    started: OnceCell<()>,
-    tasks: Mutex<Vec<JoinHandle<()>>>,
+    start: Arc<Start>,
     runtime: Handle,
 }
 
@@ -121,6 +111,18 @@ impl PostgresProvider {
         let looks = pooled.then_some(looks);
         let store = Store::new(id.clone(), Arc::clone(&database), &sessions, looks);
         let lines = Lines::new(store, ClientId::fresh(), runtime.clone());
+        let start = Arc::new(Start {
+            id: id.clone(),
+            lines: Arc::clone(&lines),
+            database: Arc::clone(&database),
+            sessions: Arc::clone(&sessions),
+            connector: connector.clone(),
+            schema: schema.clone(),
+            takeover: options.takeover.clone(),
+            pooled,
+            runtime: runtime.clone(),
+            progress: Mutex::new(Progress::Ahead),
+        });
         let provider = Self {
             id,
             lines,
@@ -130,10 +132,7 @@ impl PostgresProvider {
             schema,
             capabilities: capabilities(&options, &settings),
             wait_locking_timeout: options.wait_locking_timeout,
-            takeover: options.takeover,
-            pooled,
-            started: OnceCell::new(),
-            tasks: Mutex::default(),
+            start,
             runtime,
         };
         match provider.database.check(&provider.id, &provider.schema).await {
@@ -143,7 +142,7 @@ impl PostgresProvider {
             }
             checked => {
                 checked?;
-                provider.started.get_or_try_init(|| provider.start()).await?;
+                provider.start.done().await?;
             }
         }
         tracing::info!("Connection to PostgreSQL in \"{}\" provider established", provider.id);
@@ -153,52 +152,18 @@ impl PostgresProvider {
     /// What needs the tables: done once, before the first call that needs them too.
     async fn ready(&self) -> Result<()> {
         self.open()?;
-        self.made().await
+        self.start.done().await
     }
 
-    /// The same, also once it is closed: what is held is given back then. A closed one that never needed the
-    /// tables doesn't begin to.
-    async fn made(&self) -> Result<()> {
-        if !self.started.initialized() {
-            self.open()?;
+    /// The same for a request that may wait no longer.
+    async fn ready_within(&self, request: &AcquireRequest) -> Result<()> {
+        match request.wait.instant() {
+            Some(deadline) if !self.start.is_done() => {
+                let timed_out = || Error::timed_out(&self.id, request.keys.first().clone());
+                timeout_at(deadline, self.ready()).await.unwrap_or_else(|_| Err(timed_out()))
+            }
+            _ => self.ready().await,
         }
-        let start = || async {
-            self.database.check(&self.id, &self.schema).await?;
-            self.start().await
-        };
-        self.started.get_or_try_init(start).await.copied()
-    }
-
-    async fn start(&self) -> Result<()> {
-        let listening = if self.pooled { None } else { Some(self.listen().await?) };
-        self.database.rehearse().await;
-        let mut tasks = self.tasks();
-        // A close ends the tasks that it sees; one that doesn't see these is seen here.
-        self.open()?;
-        tasks.extend(listening.and_then(Listening::started));
-        tasks.push(self.runtime.spawn(sweep(Arc::downgrade(&self.database))));
-        Ok(())
-    }
-
-    async fn listen(&self) -> Result<Listening> {
-        let listener = Listener {
-            connector: self.connector.clone(),
-            database: Arc::clone(&self.database),
-            takeover: self.takeover.clone(),
-            sessions: Arc::clone(&self.sessions),
-        };
-        let open = listener.open().await.map_err(self.failed())?;
-        let running = listener.run(Some(open), Arc::downgrade(&self.lines));
-        let listening = Listening {
-            task: Some(self.runtime.spawn(running)),
-            sessions: Arc::clone(&self.sessions),
-        };
-        check_session(&self.id, &self.database, &self.sessions).await?;
-        Ok(listening)
-    }
-
-    fn tasks(&self) -> MutexGuard<'_, Vec<JoinHandle<()>>> {
-        self.tasks.lock().unwrap_or_else(PoisonError::into_inner)
     }
 
     fn open(&self) -> Result<()> {
@@ -221,7 +186,7 @@ impl LockingProvider for PostgresProvider {
     }
 
     async fn acquire(&self, request: AcquireRequest) -> Result<Grant> {
-        self.ready().await?;
+        self.ready_within(&request).await?;
         self.lines.acquire(request).await
     }
 
@@ -236,7 +201,10 @@ impl LockingProvider for PostgresProvider {
     }
 
     async fn release_lease(&self, lease: &Lease) -> Result<()> {
-        self.made().await?;
+        // Also of one that is closed: what is held is given back then.
+        if !self.start.is_done() && !self.lines.is_closed() {
+            self.start.done().await?;
+        }
         self.lines.release_lease(lease).await
     }
 
@@ -273,8 +241,8 @@ impl LockingProvider for PostgresProvider {
 
     async fn close(&self) -> Result<()> {
         let taken_back = timeout(CLOSING, self.lines.close()).await;
-        let tasks = std::mem::take(&mut *self.tasks());
-        leave(&self.database, &self.sessions, &tasks).await;
+        self.start.end();
+        leave(&self.database, &self.sessions).await;
         taken_back.map_err(|_| {
             Error::unavailable(&self.id, "what was asked for couldn't be taken back in time")
         })
@@ -285,11 +253,12 @@ impl LockingProvider for PostgresProvider {
 impl Drop for PostgresProvider {
     fn drop(&mut self) {
         let (lines, database) = (Arc::clone(&self.lines), Arc::clone(&self.database));
-        let (sessions, tasks) = (Arc::clone(&self.sessions), std::mem::take(&mut *self.tasks()));
+        let sessions = Arc::clone(&self.sessions);
+        self.start.end();
         self.runtime.spawn(async move {
             // What is being given back is let finish.
             let _ = timeout(CLOSING, lines.close()).await;
-            leave(&database, &sessions, &tasks).await;
+            leave(&database, &sessions).await;
         });
     }
 }
@@ -300,32 +269,9 @@ impl fmt::Debug for PostgresProvider {
     }
 }
 
-/// The session of a provider that isn't started yet. A start that fails, or is given up half way, ends it: the
-/// next one opens another, and there is one at a time.
-struct Listening {
-    task: Option<JoinHandle<()>>,
-    sessions: Arc<Sessions>,
-}
-
-impl Listening {
-    fn started(mut self) -> Option<JoinHandle<()>> {
-        self.task.take()
-    }
-}
-
-impl Drop for Listening {
-    fn drop(&mut self) {
-        if let Some(task) = self.task.take() {
-            task.abort();
-            self.sessions.end_current();
-        }
-    }
-}
-
 /// Ends the connections. What still hangs on the session is given up first, and the server is told so: else it
 /// keeps that for as long as this client could believe in it.
-async fn leave(database: &Arc<Database>, sessions: &Sessions, tasks: &[JoinHandle<()>]) {
-    tasks.iter().for_each(JoinHandle::abort);
+async fn leave(database: &Arc<Database>, sessions: &Sessions) {
     sessions.end_current();
     let number = sessions.given_up();
     if number != 0 {
@@ -334,36 +280,4 @@ async fn leave(database: &Arc<Database>, sessions: &Sessions, tasks: &[JoinHandl
         let _ = timeout(LEAVING, told).await;
     }
     database.close();
-}
-
-/// Whether statements see that the session lives: by its lock. Otherwise everybody took what it holds.
-async fn check_session(
-    id: &ProviderId,
-    database: &Arc<Database>,
-    sessions: &Sessions,
-) -> Result<()> {
-    let Some(Joined { number, session }) = sessions.joined() else { return Ok(()) };
-    let refused = |failure: Failure| failure.into_error(id);
-    let rows = database.call(|statements| &statements.is_gone, vec![Box::new(number)]).await;
-    let rows = rows.map_err(refused)?;
-    let row = rows.first().ok_or_else(|| refused(Failure::unexpected()))?;
-    let is_gone: bool = row.try_get(0).map_err(|error| refused(error.into()))?;
-    if !is_gone || !session.is_alive() {
-        return Ok(());
-    }
-    let problem = "the pool's connections lead to another database, or over a transaction pooler: then set `pgbouncer`";
-    Err(ConfigurationError::option("url", problem).into())
-}
-
-/// Clears what is over, as long as there is a database.
-async fn sweep(database: std::sync::Weak<Database>) {
-    let mut due = interval(SWEEP / 4);
-    due.set_missed_tick_behavior(tokio::time::MissedTickBehavior::Delay);
-    loop {
-        due.tick().await;
-        let Some(database) = database.upgrade() else { return };
-        if let Err(failure) = survey::sweep(&database, SWEEP).await {
-            tracing::debug!(?failure, "what is over couldn't be cleared away");
-        }
-    }
 }

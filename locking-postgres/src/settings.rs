@@ -20,7 +20,7 @@ const QUERY: &str = "SELECT current_setting('server_version_num')::int, \
 impl Settings {
     /// Reads them, and refuses those with which no lock would hold.
     pub(crate) async fn of(client: &Client, id: &ProviderId) -> Result<Self> {
-        let refused = |failure: Failure| failure.into_error(id);
+        let refused = |failure: Failure| failure.unchanged().into_error(id);
         let rows = client.query_typed(QUERY, &[]).await.map_err(|error| refused(error.into()))?;
         let row = rows.first().ok_or_else(|| refused(Failure::unexpected()))?;
         Self::read(row, id)
@@ -28,7 +28,8 @@ impl Settings {
 
     fn read(row: &Row, id: &ProviderId) -> Result<Self> {
         let wrong = |problem: &str| Err(ConfigurationError::option("url", problem).into());
-        let unexpected = |error: tokio_postgres::Error| Failure::from(error).into_error(id);
+        let unexpected =
+            |error: tokio_postgres::Error| Failure::from(error).unchanged().into_error(id);
         let version: i32 = row.try_get(0).map_err(unexpected)?;
         if version < 140_000 {
             return wrong("the server has to be PostgreSQL 14 or later");

@@ -1,8 +1,11 @@
 mod history;
 
+use std::time::Duration;
+
 use locking_core::{ConfigurationError, Error, ProviderId, Result};
 use refinery_core::error::Kind;
 use refinery_core::{Error as RunnerError, Migration, Runner};
+use tokio::time::timeout;
 use tokio_postgres::error::SqlState;
 use tokio_postgres::{Client, IsolationLevel, SimpleQueryMessage, Transaction};
 
@@ -34,6 +37,9 @@ const GATE: i64 = 0x006c_6f63_6b69_6e67;
 /// How long a process waits for the others before the gate, and for whoever uses a table.
 const PATIENCE: &str = "60s";
 
+/// For how long all of it may take: longer than that, the server is silent.
+const LONGEST: Duration = Duration::from_secs(300);
+
 /// Makes the tables and functions, unless they are there: all of it, or nothing of it. Any number of
 /// processes may do so at once, also through a transaction pooler.
 ///
@@ -57,10 +63,12 @@ pub(crate) async fn migrate_within(
     let (mut client, connection) = opened.map_err(|failure| failure.into_error(id))?;
     let work = async move {
         // Who may only use them finds them made.
-        if version(&client, schema).await? >= Some(NEEDED) {
+        let found = timeout(connector.command_timeout(), version(&client, schema)).await;
+        if found.unwrap_or_else(|_| Err(Failure::unanswered()))? >= Some(NEEDED) {
             return Ok(());
         }
-        run(&mut client, schema, patience).await
+        let run = timeout(LONGEST, run(&mut client, schema, patience)).await;
+        run.unwrap_or_else(|_| Err(Failure::late().into()))
     };
     connection.during(work).await.map_err(|problem: Problem| problem.explained(id, schema))
 }
@@ -70,7 +78,7 @@ pub(crate) async fn migrate_within(
 /// # Errors
 ///
 /// - [`Error::Configuration`] if it isn't, or if the user may not use it.
-/// - [`Error::Unavailable`], [`Error::UnknownOutcome`] if the server doesn't answer.
+/// - [`Error::Unavailable`] if the server doesn't answer.
 pub(crate) async fn check(id: &ProviderId, client: &Client, schema: &str) -> Result<()> {
     let found = match version(client, schema).await {
         Ok(Some(version)) if version >= NEEDED => return Ok(()),
@@ -81,7 +89,7 @@ pub(crate) async fn check(id: &ProviderId, client: &Client, schema: &str) -> Res
             );
             return Err(ConfigurationError::store(id, problem).into());
         }
-        Err(failure) => return Err(failure.into_error(id)),
+        Err(failure) => return Err(failure.unchanged().into_error(id)),
     };
     let state = match found {
         Some(version) => format!("is of version {version}, and this build needs {NEEDED}"),

@@ -57,9 +57,9 @@ async fn a_start_may_take_longer_than_a_command_where_the_server_is_far_away() {
     let server = crate::server().await;
     drop(connect(options(&server.url())).await.expect("the tables are made"));
     let proxy = Proxy::to(server.address()).await.expect("a port");
-    proxy.inject(Fault::Delay { direction: Direction::ToClient, by: ms(20) });
+    proxy.inject(Fault::Delay { direction: Direction::ToClient, by: ms(60) });
     let mut far_away = options(&server.url_at(proxy.address()));
-    far_away.command_timeout = ms(300);
+    far_away.command_timeout = ms(1000);
     let module = LockingModule::with_provider(connect(far_away).await.expect("each is in time"));
     module.lock("k").await.expect("free").release().await.expect("held");
 }
