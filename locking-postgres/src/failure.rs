@@ -117,10 +117,10 @@ impl Failure {
         self.code().is_some_and(|code| of_session.contains(code))
     }
 
-    /// Whether a pooler says that it shares its connections, or does what only those do. It carries nothing out
-    /// then, though it may end the connection with it.
-    pub(crate) fn is_of_a_pooler(&self) -> bool {
-        self.cause().is_of_a_pooler()
+    /// Whether a pooler says that nobody may begin a transaction over it. It carries nothing out then, though it ends
+    /// the connection with it.
+    pub(crate) fn is_of_statements(&self) -> bool {
+        self.cause().is_of_statements()
     }
 
     fn cause(&self) -> &Cause {
@@ -129,13 +129,9 @@ impl Failure {
     }
 
     pub(crate) fn into_error(self, provider: &ProviderId) -> Error {
-        if self.cause().is_of_statements() {
-            return pooler::advice_on_statements().into();
-        }
-        if self.is_of_a_pooler() {
-            return pooler::advice().into();
-        }
         match self {
+            _ if self.is_of_statements() => pooler::advice_on_statements().into(),
+            Self::Refused(cause) if cause.is_of_a_pooler() => pooler::advice().into(),
             Self::Refused(cause) => Error::unavailable(provider, cause),
             Self::Unknown(cause) => Error::unknown_outcome(provider, cause),
             Self::Full(cause) => Error::capacity_exceeded(provider, cause),
@@ -170,14 +166,12 @@ impl From<PoolError> for Failure {
 }
 
 impl Cause {
-    /// Also what PgBouncer says to a session that is set up at its start: it would be another client's next; and
-    /// to a transaction where it shares its connections between statements.
+    /// Also what PgBouncer says to a session that is set up at its start: it would be another client's next.
     fn is_of_a_pooler(&self) -> bool {
         match self {
             Self::Shared => true,
             Self::Answered { said, .. } => {
                 said.message().starts_with("unsupported startup parameter")
-                    || self.is_of_statements()
             }
             _ => false,
         }

@@ -50,9 +50,13 @@ pub(crate) async fn refuse_within(pool: &Pool, limit: Duration) -> Result<(), Co
             // They may be in a transaction.
             drop((one.take(), other.take()));
         }
-        shared.ok()
+        Some(shared)
     };
-    if looked.await == Some(true) { Err(advice()) } else { Ok(()) }
+    match looked.await {
+        Some(Ok(true)) => Err(advice()),
+        Some(Err(failure)) if failure.is_of_statements() => Err(advice_on_statements()),
+        _ => Ok(()),
+    }
 }
 
 /// One that is free now: the application doesn't wait for this.
@@ -84,11 +88,6 @@ async fn is_there(connector: &Connector, limit: Duration) -> Result<bool, Failur
 }
 
 async fn share_backends(one: &Client, other: &Client, limit: Duration) -> Result<bool, Failure> {
-    let compared = compare_backends(one, other, limit).await;
-    compared.or_else(|failure| if failure.is_of_a_pooler() { Ok(true) } else { Err(failure) })
-}
-
-async fn compare_backends(one: &Client, other: &Client, limit: Duration) -> Result<bool, Failure> {
     let of = |client, asked| backend_within(client, asked, limit);
     let (first, second) = (of(one, BACKEND).await?, of(other, BACKEND).await?);
     if first == second {

@@ -6,10 +6,10 @@ use deadpool_postgres::Pool;
 use locking_core::line::{ClientId, Lines};
 use locking_core::{
     AcquireRequest, Backoff, Capabilities, Error, Expiry, Grant, KeySet, Lease, LockInfo, LockKey,
-    LockingProvider, OwnerId, ProviderId, ReleaseScope, Result, async_trait,
+    LockingProvider, OwnerId, ProviderId, ReleaseScope, Result, WaitUntil, async_trait,
 };
 use tokio::runtime::Handle;
-use tokio::time::{timeout, timeout_at};
+use tokio::time::{sleep, timeout, timeout_at};
 
 use crate::connect::Connector;
 use crate::database::{Database, OurPool};
@@ -155,15 +155,25 @@ impl PostgresProvider {
         self.start.done().await
     }
 
-    /// The same for a request that may wait no longer.
+    /// The same for a request, which may wait: as long as it does, a start that failed is begun once more.
     async fn ready_within(&self, request: &AcquireRequest) -> Result<()> {
-        match request.wait.instant() {
-            Some(deadline) if !self.start.is_done() => {
-                let timed_out = || Error::timed_out(&self.id, request.keys.first().clone());
-                timeout_at(deadline, self.ready()).await.unwrap_or_else(|_| Err(timed_out()))
-            }
-            _ => self.ready().await,
+        if self.start.is_done() || request.wait == WaitUntil::Now {
+            return self.ready().await;
         }
+        let (mut backoff, mut failed) = (Backoff::default(), None);
+        let started = async {
+            loop {
+                match self.ready().await {
+                    Err(error) if error.is_retryable() => failed = Some(error),
+                    ended => return ended,
+                }
+                sleep(backoff.next_delay()).await;
+            }
+        };
+        let Some(deadline) = request.wait.instant() else { return started.await };
+        let ended = timeout_at(deadline, started).await;
+        let timed_out = || Error::timed_out(&self.id, request.keys.first().clone());
+        ended.unwrap_or_else(|_| Err(failed.unwrap_or_else(timed_out)))
     }
 
     fn open(&self) -> Result<()> {

@@ -123,7 +123,9 @@ impl Start {
             takeover: self.takeover.clone(),
             sessions: Arc::clone(&self.sessions),
         };
-        let open = listener.open().await.map_err(|failure| failure.into_error(&self.id))?;
+        // Whatever became of it, its connection has ended.
+        let open = listener.open().await;
+        let open = open.map_err(|failure| failure.unchanged().into_error(&self.id))?;
         let running = listener.run(Some(open), Arc::downgrade(&self.lines));
         let listening = Listening {
             task: Some(self.runtime.spawn(running)),
@@ -163,7 +165,7 @@ fn is_awaited(outcome: &watch::Receiver<Outcome>) -> bool {
 fn again(id: &ProviderId, error: Arc<Error>) -> Error {
     match &*error {
         Error::Configuration(mistake) => mistake.clone().into(),
-        Error::UnknownOutcome { .. } => Error::unknown_outcome(id, error),
+        Error::CapacityExceeded { .. } => Error::capacity_exceeded(id, error),
         Error::Closed { .. } => Error::closed(id),
         _ => Error::unavailable(id, error),
     }

@@ -21,6 +21,9 @@ use crate::options::{ConnectionOptions, RedisOptions, Secret};
 /// The longest `command_timeout`.
 const LONGEST_COMMAND: Duration = Duration::from_secs(60);
 
+/// For how long a close waits until both have ended.
+const LEAVING: Duration = Duration::from_secs(1);
+
 /// How many messages of the server may wait to be read. Where that isn't enough, every line asks again.
 const MESSAGES: usize = 16_384;
 
@@ -143,13 +146,18 @@ impl Connection {
         .await
     }
 
-    /// Ends both, in good order where that is possible: a server that hangs is left without, and one that isn't
-    /// connected yet is connected no more.
+    /// Ends both, in good order where that is possible: what is under way has its time, though not all of it is
+    /// waited for. A server that hangs is left without, and one that isn't connected yet is connected no more.
     pub(crate) async fn close(&self) {
-        // Who is gone already has nothing to say.
-        let quit = async { tokio::join!(self.commands.quit(), self.notices.quit()) };
-        let _ = timeout(Duration::from_secs(1), quit).await;
-        self.tasks().drain(..).for_each(|task| task.abort());
+        let (commands, notices) = (self.commands.clone(), self.notices.clone());
+        let (tasks, limit) = (std::mem::take(&mut *self.tasks()), self.command_timeout);
+        let ending = self.runtime.spawn(async move {
+            // Who is gone already has nothing to say.
+            let quit = async { tokio::join!(commands.quit(), notices.quit()) };
+            let _ = timeout(limit.max(LEAVING), quit).await;
+            tasks.iter().for_each(AbortHandle::abort);
+        });
+        let _ = timeout(LEAVING, ending).await;
     }
 
     fn tasks(&self) -> MutexGuard<'_, Vec<AbortHandle>> {

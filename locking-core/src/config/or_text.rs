@@ -45,7 +45,16 @@ where
     D: Deserializer<'de>,
     T: Deserialize<'de> + FromStr,
 {
-    deserialize(deserializer).map(Some)
+    let written = Option::<Written<T>>::deserialize(deserializer)?;
+    Ok(written.map(|Written(value)| value))
+}
+
+struct Written<T>(T);
+
+impl<'de, T: Deserialize<'de> + FromStr> Deserialize<'de> for Written<T> {
+    fn deserialize<D: Deserializer<'de>>(deserializer: D) -> Result<Self, D::Error> {
+        deserialize(deserializer).map(Self)
+    }
 }
 
 struct OrText<T>(PhantomData<T>);

@@ -261,6 +261,8 @@ mod tests {
             (options.pool.max_size, options.pgbouncer, options.migrate_at_start),
             (2, true, false)
         );
+        let left_out = json!({ "host": "x", "port": null });
+        assert_eq!(parsed(left_out).expect("valid").address.config.get_ports(), [5432]);
         for (written, expected) in [
             (json!({ "host": "x", "port": "many" }), "u16"),
             (json!({ "host": "x", "port": true }), "u16"),

@@ -107,6 +107,36 @@ async fn a_later_start_is_not_begun_anew_for_each_who_has_no_time_for_it() {
 }
 
 #[tokio::test]
+async fn a_later_start_that_fails_is_begun_once_more_for_whoever_waits() {
+    let server = server().await;
+    let provider = unstarted(&server, options(&server)).await;
+    let command = async |sql: &str| server.command(sql).await.expect("executed");
+    command("ALTER FUNCTION later.locking_join RENAME TO elsewhere").await;
+    let refused = provider.acquire(lease("k")).await;
+    assert!(matches!(refused, Err(Error::Unavailable { .. })), "{refused:?}");
+    let soon = WaitUntil::Deadline(Instant::now() + Duration::from_millis(300));
+    let refused = provider.acquire(lease("k").with_wait(soon)).await;
+    assert!(matches!(refused, Err(Error::Unavailable { .. })), "{refused:?}");
+
+    let later = WaitUntil::Deadline(Instant::now() + Duration::from_secs(10));
+    let mut waits = provider.acquire(lease("k").with_wait(later));
+    timeout(Duration::from_millis(300), &mut waits).await.map(drop).expect_err("it waits");
+    command("ALTER FUNCTION later.elsewhere RENAME TO locking_join").await;
+    waits.await.expect("granted");
+}
+
+#[tokio::test]
+async fn a_later_start_on_a_server_without_room_says_so() {
+    let server = server().await;
+    let provider = unstarted(&server, options(&server)).await;
+    let full = "CREATE OR REPLACE FUNCTION later.locking_join(p_bound bigint, p_former integer) RETURNS integer
+                    LANGUAGE plpgsql AS $$ BEGIN RAISE disk_full; END $$";
+    server.command(full).await.expect("replaced");
+    let refused = provider.acquire(lease("k")).await;
+    assert!(matches!(refused, Err(Error::CapacityExceeded { .. })), "{refused:?}");
+}
+
+#[tokio::test]
 async fn a_caller_that_is_not_polled_holds_up_no_later_start() {
     let server = server().await;
     let provider = unstarted(&server, options(&server)).await;

@@ -39,6 +39,10 @@ async fn a_pooler_of_transactions_is_found_out_and_the_option_for_it_is_named() 
             let (option, problem) = problem(connect(options).await);
             assert_eq!(option, "pgbouncer", "{shown}");
             assert!(problem.contains("`pgbouncer: true`"), "{shown}: {problem}");
+            // One that refuses transactions is told from one that shares out connections.
+            let is_of_statements = migrate_at_start
+                && ["statement", "server_round_robin"].iter().all(|it| shown.contains(it));
+            assert_eq!(problem.contains("`pool_mode`"), is_of_statements, "{shown}: {problem}");
         }
     }
 }
