@@ -4,9 +4,9 @@ use serde::{Deserialize, Serialize};
 
 /// A number that comes with every key of a lease and grows with each new holder of that key.
 ///
-/// Send it along with what the lock protects, and let the protected resource refuse a number
-/// smaller than one that it has seen: that stops a holder which was paused past its lease and
-/// doesn't know it yet. Described by Martin Kleppmann in "How to do distributed locking" (2016).
+/// Send it along with every access to what the lock protects, the first read included, and let the
+/// protected resource refuse a number smaller than one that it has seen: that stops a holder which was
+/// paused past its lease and doesn't know it yet. Described by Martin Kleppmann in "How to do distributed locking" (2016).
 #[derive(Clone, Copy, Debug, PartialEq, Eq, PartialOrd, Ord, Hash, Serialize, Deserialize)]
 #[serde(transparent)]
 pub struct FencingToken(u64);

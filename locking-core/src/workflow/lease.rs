@@ -19,7 +19,7 @@ use crate::token::FencingToken;
 /// # use locking_core::workflow::*;
 /// # use std::time::Duration;
 /// # async fn example(module: LockingModule, lease: StepLease) -> Result<()> {
-/// // Sent along with every write, so that what the lock protects can refuse an old one.
+/// // Sent along with every access, reads too, so that what the lock protects can refuse an old one.
 /// let token = lease.token_of("order_7").expect("a key of the step");
 ///
 /// // A workflow that is going to take longer asks for more time.
