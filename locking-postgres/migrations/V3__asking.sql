@@ -361,7 +361,8 @@ BEGIN
 END $$;
 
 -- One request. Where its one key is plainly free (no row, nobody waits, the request wasn't taken back), that is
--- all there is to it: one statement once the guards are taken, because each costs as much as its work.
+-- all there is to it: one statement once the guards are taken, because each costs as much as its work. Where
+-- somebody else plainly holds it, and the request is to wait, it is two more: a look, and a place in the queue.
 --
 -- p_logged: into which table the holds go. What goes into the durable one is on disk when this answers. A guard
 -- is refused to a client whose session has ended, which may not know it yet: nobody else would see it held.
@@ -379,6 +380,7 @@ DECLARE
     v_grants_from timestamptz;
     v_least       bigint;
     v_safely      text;
+    v_expires     timestamptz;
 BEGIN
     v_safely := locking_commit_safely(p_logged);
     IF cardinality(p_keys) <> 1 OR NOT locking_enter_at_once(p_keys[1]) THEN
@@ -414,6 +416,28 @@ BEGIN
         END IF;
         IF FOUND THEN
             RETURN;
+        END IF;
+        IF p_manner = 'queue' THEN
+            SELECT h.expires, CASE h.kind WHEN 'o' THEN h.owner ELSE '' END, t.last_value
+                INTO v_expires, holder, newest
+                FROM locking_held h, locking_epoch e, locking_token t
+                WHERE h.key = p_keys[1] AND h.expires > clock_timestamp() AND NOT locking_is_gone(h.client)
+                    AND h.request <> p_request
+                    AND NOT (h.kind = 'o' AND p_kind = 'o' AND h.owner = p_owner)
+                    AND NOT EXISTS (SELECT FROM locking_withdrawn w WHERE w.request = p_request)
+                    AND e.one;
+            IF FOUND THEN
+                INSERT INTO locking_queue
+                    VALUES (p_keys[1], nextval('locking_seat'), p_request, p_kind::"char", p_owner, p_ms, p_client,
+                            p_logged, NULL, false, 0, clock_timestamp())
+                    ON CONFLICT (request) DO NOTHING;
+                IF FOUND THEN
+                    blocked := 1;
+                    ends_in := CASE WHEN v_expires <> 'infinity'
+                        THEN greatest(ceil(extract(epoch FROM v_expires - clock_timestamp()) * 1000), 0) END;
+                    RETURN;
+                END IF;
+            END IF;
         END IF;
     END IF;
     SELECT e.grants_from, e.least_token INTO v_grants_from, v_least FROM locking_epoch e WHERE e.one;
