@@ -2,7 +2,9 @@
 --
 -- Which hold a lease means: by its token, which no other hold of the key has; or, for a guard that was passed
 -- on inside its process and so has got a newer token than is known here, by the request that was granted
--- (p_origins, '' for none). A lease with an older token than is known here was passed on.
+-- (p_origins). A lease with an older token than is known here was passed on. A guard on one key is only its own
+-- client's to end: it may have been passed on with this token still known here, and nobody else can tell. So
+-- p_origins begin with the name of the client that asks, also where it knows of no such request.
 
 -- A release waits for the disk unless everything durable that it frees would have ended within a minute, and
 -- nobody can enter it again: what a crash brings back then ends by itself. An owner's lease that came back could
@@ -23,8 +25,7 @@ BEGIN
     END IF;
 END $$;
 
--- Gives back one key, like locking_release. p_logged: in which table to look first. A guard of one key that isn't
--- given back by its own client, which names its origin, may have been passed on there since: that client is told.
+-- Gives back one key, like locking_release. p_logged: in which table to look first.
 CREATE FUNCTION locking_release_one(
     p_most integer, p_patience integer, p_logged boolean, p_key text, p_owner text, p_token bigint, p_origin text
 ) RETURNS boolean
@@ -36,7 +37,6 @@ DECLARE
     v_waits    boolean;
     v_is_guard boolean;
     v_request  text;
-    v_client   integer;
     v_safely   text;
     v_after    text;
 BEGIN
@@ -46,12 +46,14 @@ BEGIN
     IF NOT p_logged AND p_owner IS NULL THEN
         DELETE FROM locking_guard
             WHERE key = p_key AND kind <> 'r' AND (token = p_token OR request = p_origin AND token < p_token)
-            RETURNING expires, EXISTS (SELECT FROM locking_queue q WHERE q.key = p_key), true, request, client
-            INTO v_expires, v_waits, v_is_guard, v_request, v_client;
+                AND left(request, 16) = left(p_origin, 16)
+            RETURNING expires, EXISTS (SELECT FROM locking_queue q WHERE q.key = p_key), true, request
+            INTO v_expires, v_waits, v_is_guard, v_request;
     END IF;
     IF v_expires IS NULL THEN
         DELETE FROM locking WHERE key = p_key AND CASE
-                WHEN p_owner IS NULL THEN token = p_token OR request = p_origin AND token < p_token
+                WHEN p_owner IS NULL THEN (token = p_token OR request = p_origin AND token < p_token)
+                    AND (kind <> 'g' OR left(request, 16) = left(p_origin, 16))
                 WHEN p_owner = '' THEN kind = 'a'
                 ELSE kind = 'o' AND owner = p_owner END
             RETURNING expires, EXISTS (SELECT FROM locking_queue q WHERE q.key = p_key),
@@ -61,11 +63,9 @@ BEGIN
     IF v_expires IS NULL AND p_logged AND p_owner IS NULL THEN
         DELETE FROM locking_guard
             WHERE key = p_key AND kind <> 'r' AND (token = p_token OR request = p_origin AND token < p_token)
-            RETURNING expires, EXISTS (SELECT FROM locking_queue q WHERE q.key = p_key), true, request, client
-            INTO v_expires, v_waits, v_is_guard, v_request, v_client;
-    END IF;
-    IF v_is_guard AND p_origin = '' THEN
-        PERFORM locking_tell_revoked(v_client, v_request, p_key);
+                AND left(request, 16) = left(p_origin, 16)
+            RETURNING expires, EXISTS (SELECT FROM locking_queue q WHERE q.key = p_key), true, request
+            INTO v_expires, v_waits, v_is_guard, v_request;
     END IF;
     IF v_waits THEN
         -- The token of who is next would else wait for the disk.
@@ -103,7 +103,6 @@ DECLARE
     v_at     bigint[];
     v_logged text[];
     v_guards text[];
-    v_told   text[];
     v_done   boolean[];
 BEGIN
     PERFORM locking_enter(p_keys, p_most, p_patience);
@@ -118,6 +117,8 @@ BEGIN
                         AND CASE
                             WHEN p_owners[array_position(p_keys, l.key)] IS NULL
                             THEN l.token = p_tokens[array_position(p_keys, l.key)]
+                                AND (l.kind <> 'g' OR p_origins[array_position(p_keys, l.key)] IS NULL
+                                     OR left(l.request, 16) = left(p_origins[array_position(p_keys, l.key)], 16))
                             WHEN p_owners[array_position(p_keys, l.key)] = '' THEN l.kind = 'a'
                             ELSE l.kind = 'o' AND l.owner = p_owners[array_position(p_keys, l.key)] END
                     RETURNING l.key, l.expires, l.kind,
@@ -149,29 +150,25 @@ BEGIN
     ELSE
         v_done := array_fill(false, ARRAY[cardinality(p_keys)]);
         SELECT array_agg(f.at), array_agg(f.key) FILTER (WHERE f.logged), array_agg(f.key) FILTER (WHERE NOT f.logged),
-               greatest(v_last, max(f.expires) FILTER (WHERE f.logged)), v_owned OR bool_or(f.kind = 'o'),
-               array_agg(f.key) FILTER (WHERE f.is_told)
-            INTO v_at, v_logged, v_guards, v_last, v_owned, v_told
-            FROM (SELECT DISTINCT ON (m.key) m.at, m.key, h.logged, h.kind, h.expires,
-                         m.owner IS NULL AND m.origin = '' AND h.client <> 0 AS is_told
+               greatest(v_last, max(f.expires) FILTER (WHERE f.logged)), v_owned OR bool_or(f.kind = 'o')
+            INTO v_at, v_logged, v_guards, v_last, v_owned
+            FROM (SELECT DISTINCT ON (m.key) m.at, m.key, h.logged, h.kind, h.expires
             FROM unnest(p_keys, p_owners, p_tokens, p_origins) WITH ORDINALITY AS m (key, owner, token, origin, at)
             CROSS JOIN LATERAL (
-                (SELECT l.token, l.kind, l.request, l.owner, l.expires, 0 AS client, true AS logged
+                (SELECT l.token, l.kind, l.request, l.owner, l.expires, true AS logged
                     FROM locking l WHERE l.key = m.key LIMIT 1)
                 UNION ALL
-                (SELECT g.token, g.kind, g.request, g.owner, g.expires, g.client, false
+                (SELECT g.token, g.kind, g.request, g.owner, g.expires, false
                     FROM locking_guard g WHERE g.key = m.key LIMIT 1)
             ) h
             WHERE h.expires > clock_timestamp() AND h.kind <> 'r' AND CASE
-                WHEN m.owner IS NULL THEN h.token = m.token OR (h.request = m.origin AND h.token < m.token)
+                WHEN m.owner IS NULL THEN (h.token = m.token OR h.request = m.origin AND h.token < m.token)
+                    AND (h.kind <> 'g' OR m.origin IS NULL OR left(h.request, 16) = left(m.origin, 16))
                 WHEN m.owner = '' THEN h.kind = 'a'
                 ELSE h.kind = 'o' AND h.owner = m.owner END
             ORDER BY m.key, m.at) f;
         IF v_logged IS NOT NULL THEN
             DELETE FROM locking WHERE key = ANY (v_logged);
-        END IF;
-        IF v_told IS NOT NULL THEN
-            PERFORM locking_tell_revoked(g.client, g.request, g.key) FROM locking_guard g WHERE g.key = ANY (v_told);
         END IF;
         IF v_guards IS NOT NULL THEN
             DELETE FROM locking_guard WHERE key = ANY (v_guards);
@@ -218,6 +215,7 @@ BEGIN
             ) b
             WHERE b.expires > clock_timestamp() AND b.kind <> 'r' AND NOT locking_is_dead(b.client)
                 AND (b.token = m.token OR (b.request = m.origin AND b.token < m.token))
+                AND (b.kind <> 'g' OR m.origin IS NULL OR left(b.request, 16) = left(m.origin, 16))
             LIMIT 1
         ) h ON true;
     PERFORM locking_commit_safely(v_logged);

@@ -1,6 +1,6 @@
 use std::sync::Arc;
 
-use locking_core::line::AskId;
+use locking_core::line::{AskId, ClientId};
 use locking_core::{Expiry, KeySet, Lease, LeasedKey, OwnerId};
 
 use crate::acquiring::{millis, owner};
@@ -17,8 +17,8 @@ struct Meant {
     /// Whose lease may be freed, empty for an anonymous one; `None`: just the hold with the token.
     of: Option<String>,
     token: i64,
-    /// The request of a guard that may have been passed on since; empty where this client knows of none; `None`
-    /// for what is never passed on.
+    /// The request of a guard that may have been passed on since, or this client's name where it knows of none;
+    /// `None` for what is never passed on.
     origin: Option<String>,
 }
 
@@ -26,9 +26,10 @@ impl Meant {
     /// The keys of a lease.
     fn all_of<'a>(
         keys: impl ExactSizeIterator<Item = &'a LeasedKey>,
+        client: &ClientId,
         origin: Option<&AskId>,
     ) -> Vec<Self> {
-        let origin = origin.map_or("", AskId::as_str);
+        let origin = origin.map_or(client.as_str(), AskId::as_str);
         let origin = (keys.len() == 1).then(|| origin.to_owned());
         let meant = |leased: &LeasedKey| Self {
             key: leased.key.as_str().to_owned(),
@@ -45,8 +46,12 @@ impl Meant {
 pub(crate) struct Release(Vec<Meant>);
 
 impl Release {
-    pub(crate) fn of_lease(taken: &[&LeasedKey], origin: Option<&AskId>) -> Self {
-        Self(Meant::all_of(taken.iter().copied(), origin))
+    pub(crate) fn of_lease(
+        taken: &[&LeasedKey],
+        client: &ClientId,
+        origin: Option<&AskId>,
+    ) -> Self {
+        Self(Meant::all_of(taken.iter().copied(), client, origin))
     }
 
     pub(crate) fn of_owner(keys: &KeySet, of: Option<&OwnerId>) -> Self {
@@ -128,8 +133,13 @@ pub(crate) struct Extend {
 }
 
 impl Extend {
-    pub(crate) fn new(lease: &Lease, expiry: Expiry, origin: Option<&AskId>) -> Self {
-        let meant = Meant::all_of(lease.keys().iter(), origin);
+    pub(crate) fn new(
+        lease: &Lease,
+        expiry: Expiry,
+        client: &ClientId,
+        origin: Option<&AskId>,
+    ) -> Self {
+        let meant = Meant::all_of(lease.keys().iter(), client, origin);
         Self { meant, holder: owner(lease.owner.as_ref()), ms: millis(expiry) }
     }
 }

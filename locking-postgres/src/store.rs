@@ -2,7 +2,7 @@ use std::fmt;
 use std::sync::Arc;
 use std::time::Duration;
 
-use locking_core::line::{Answer, Ask, AskId, Blocked, LineStore, Manner};
+use locking_core::line::{Answer, Ask, AskId, Blocked, ClientId, LineStore, Manner};
 use locking_core::{
     Backoff, Error, Expiry, FencingToken, Grant, Hold, KeySet, Lease, LeasedKey, LossReason,
     OwnerId, ProviderId, Result,
@@ -22,6 +22,7 @@ const WIDTH: usize = 2;
 /// The database's side of the lines.
 pub(crate) struct Store {
     pub(crate) id: ProviderId,
+    client: ClientId,
     pub(crate) database: Arc<Database>,
     /// How a lock is looked at where nobody tells of its release; `None`: the server tells.
     looks: Option<Backoff>,
@@ -38,6 +39,7 @@ pub(crate) struct Store {
 impl Store {
     pub(crate) fn new(
         id: ProviderId,
+        client: ClientId,
         database: Arc<Database>,
         sessions: &Arc<Sessions>,
         looks: Option<Backoff>,
@@ -58,6 +60,7 @@ impl Store {
         };
         Self {
             id,
+            client,
             leases: acquiring(true),
             guards: looks.is_none().then(|| acquiring(false)),
             lease_ends: releasing(true),
@@ -172,7 +175,7 @@ impl LineStore for Store {
 
     async fn extend(&self, lease: &Lease, expiry: Expiry, origin: Option<&AskId>) -> Result<()> {
         let lane = if origin.is_some() { &self.guard_extensions } else { &self.lease_extensions };
-        let done = lane.call(Extend::new(lease, expiry, origin)).await;
+        let done = lane.call(Extend::new(lease, expiry, &self.client, origin)).await;
         self.all_held(done, lease.keys().iter())
     }
 
@@ -182,7 +185,7 @@ impl LineStore for Store {
             return Ok(());
         }
         let lane = if origin.is_some() { &self.guard_ends } else { &self.lease_ends };
-        let done = lane.call(Release::of_lease(&taken, origin)).await;
+        let done = lane.call(Release::of_lease(&taken, &self.client, origin)).await;
         self.all_held(done, taken.into_iter())
     }
 

@@ -1,7 +1,7 @@
 use std::time::Duration;
 
 use fred::types::Value;
-use locking_core::line::{Ask, AskId, Manner};
+use locking_core::line::{Ask, AskId, ClientId, Manner};
 use locking_core::{Expiry, HoldKind, Lease, LeasedKey, LockKey, OwnerId};
 
 use crate::message::Message;
@@ -33,15 +33,17 @@ impl Operation {
 #[derive(Clone, Debug)]
 pub(crate) struct Operations {
     namespace: String,
+    client: ClientId,
     /// For how long a command may be under way, in ms: so long it is remembered that a request was taken back.
     on_its_way: String,
 }
 
 impl Operations {
-    pub(crate) fn new(namespace: &str, command_timeout: Duration) -> Self {
+    pub(crate) fn new(namespace: &str, client: ClientId, command_timeout: Duration) -> Self {
         // The connection is given up after twice the timeout, as far as the client can see that.
         let on_its_way = (command_timeout * 4).max(Duration::from_secs(10));
-        Self { namespace: namespace.to_owned(), on_its_way: on_its_way.as_millis().to_string() }
+        let on_its_way = on_its_way.as_millis().to_string();
+        Self { namespace: namespace.to_owned(), client, on_its_way }
     }
 
     pub(crate) fn acquire(&self, ask: &Ask, manner: Manner, repeated: bool) -> Option<Operation> {
@@ -80,7 +82,7 @@ impl Operations {
     pub(crate) fn release_lease(&self, taken: &[&LeasedKey], origin: Option<&AskId>) -> Operation {
         let keys = taken.iter().map(|leased| self.key(leased.key.as_str())).collect();
         let tokens: Vec<_> = taken.iter().map(|leased| token(leased)).collect();
-        Operation::new("release_lease", keys, &meant(&tokens, origin).collect::<Vec<_>>())
+        Operation::new("release_lease", keys, &self.meant(&tokens, origin).collect::<Vec<_>>())
     }
 
     pub(crate) fn release_or_keep(
@@ -108,7 +110,7 @@ impl Operations {
         let tokens: Vec<_> = lease.keys().iter().map(token).collect();
         let ms = millis(expiry);
         let mut args = vec![ms.as_str(), owner(lease.owner.as_ref())];
-        args.extend(meant(&tokens, origin));
+        args.extend(self.meant(&tokens, origin));
         Operation::new("extend", keys, &args)
     }
 
@@ -116,6 +118,19 @@ impl Operations {
         let leased = &lease.keys()[0];
         let (key, token) = (self.key(leased.key.as_str()), token(leased));
         Operation::new("rename", vec![key], &[origin.as_str(), &token, owner(lease.owner.as_ref())])
+    }
+
+    /// Token and origin of each key: by what the script finds the hold that a lease means.
+    fn meant<'a>(
+        &'a self,
+        tokens: &'a [String],
+        origin: Option<&'a AskId>,
+    ) -> impl Iterator<Item = &'a str> {
+        let origin = match tokens {
+            [_] => origin.map_or(self.client.as_str(), AskId::as_str),
+            _ => "",
+        };
+        tokens.iter().flat_map(move |token| [token.as_str(), origin])
     }
 
     pub(crate) fn newest() -> Operation {
@@ -154,12 +169,6 @@ impl Operations {
     fn keys(&self, keys: &[LockKey]) -> Vec<Value> {
         keys.iter().map(|key| self.key(key.as_str())).collect()
     }
-}
-
-/// Token and origin of each key: by what the script finds the hold that a lease means.
-fn meant<'a>(tokens: &'a [String], origin: Option<&'a AskId>) -> impl Iterator<Item = &'a str> {
-    let origin = origin.map_or("", AskId::as_str);
-    tokens.iter().flat_map(move |token| [token.as_str(), origin])
 }
 
 /// Tokens have 16 digits on the server, so that they compare as texts.

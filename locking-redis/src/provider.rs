@@ -74,7 +74,7 @@ impl RedisProvider {
             return Err(ConfigurationError::option("redis_url", problem).into());
         }
         let capabilities = capabilities(&settings);
-        let store = Store::new(id.clone(), pipeline, &options);
+        let store = Store::new(id.clone(), client.clone(), pipeline, &options);
         let channel = Value::from(format!("{namespace}\0c{client}"));
         let lines = Lines::new(store, client, runtime.clone());
         if let Err(failure) = listener::begin(&connection, &channel).await {

@@ -2,7 +2,7 @@ use std::fmt;
 use std::sync::Arc;
 use std::time::Duration;
 
-use locking_core::line::{Answer, Ask, AskId, Blocked, LineStore, Manner};
+use locking_core::line::{Answer, Ask, AskId, Blocked, ClientId, LineStore, Manner};
 use locking_core::{
     Backoff, Error, Expiry, FencingToken, Grant, Lease, LeasedKey, LossReason, OwnerId, ProviderId,
     Result,
@@ -25,13 +25,19 @@ pub(crate) struct Store {
 }
 
 impl Store {
-    pub(crate) fn new(id: ProviderId, pipeline: Arc<Pipeline>, options: &RedisOptions) -> Self {
+    pub(crate) fn new(
+        id: ProviderId,
+        client: ClientId,
+        pipeline: Arc<Pipeline>,
+        options: &RedisOptions,
+    ) -> Self {
+        let patience = options.redis_options.command_timeout;
         Self {
             id,
             pipeline,
-            operations: Operations::new(options.namespace(), options.redis_options.command_timeout),
+            operations: Operations::new(options.namespace(), client, patience),
             looks: Backoff::new(options.default_retry_interval, options.maximum_retry_interval),
-            patience: options.redis_options.command_timeout,
+            patience,
         }
     }
 

@@ -46,8 +46,9 @@ impl LockContext {
     }
 
     /// The lock's keys, owner and tokens: to be told to others. The lock itself is extended and
-    /// given back by its guard; who does that to the lease cuts the lock short, and where the store
-    /// can't tell the guard, it learns of it at its next renewal.
+    /// given back by its guard alone. Who tries that with the lease is refused as *lost* by providers
+    /// that pass keys on inside a process, unless it is a client of the guard's own; who isn't refused
+    /// cuts the lock short, and the guard learns of it at its next renewal at the latest.
     #[must_use]
     pub fn lease(&self) -> &Lease {
         &self.0.lease

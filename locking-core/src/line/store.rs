@@ -56,7 +56,9 @@ pub trait LineStore: fmt::Debug + Send + Sync + 'static {
 
     /// Sets the remaining time of every key of a lease, or of none. With an `origin`, the lease's one key
     /// is meant by the ask to which the store granted it: its token may be one that the store wasn't told
-    /// yet, because the key was passed on since, and the store notes it, with the lease's owner.
+    /// yet, because the key was passed on since, and the store notes it, with the lease's owner. Without one,
+    /// a guard on one key isn't meant if another client was granted it: that client may have passed it on since,
+    /// with this token still known to the store.
     ///
     /// # Errors
     ///

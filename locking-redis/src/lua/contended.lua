@@ -79,7 +79,7 @@ local function release_lease_one(key, or_keep, wanted, origin, spare, ms, holder
   local token, kind, request, owner = read(call('MGET', key)[1])
   if not token then return nil end
   local is_own = kind == 'g' and origin ~= '' and request == origin
-  -- Another hold; or another client's guard, and that client is told.
+  -- Another hold; or a guard that isn't plainly the client's own.
   if token > wanted then return nil end
   if not is_own and (token < wanted or or_keep or kind == 'g') then return nil end
   if or_keep then

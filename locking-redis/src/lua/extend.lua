@@ -6,8 +6,9 @@ local function extend(keys, args)
   local ms, holder = args[1], args[2]
   local found = {}
   for i = 1, #keys do
-    local token, kind, request, owner = read(get(keys[i]))
-    if not is_meant(token, request, args[2 * i + 1], args[2 * i + 2]) then return { 'done', i } end
+    local value = get(keys[i])
+    if not is_meant(value, args[2 * i + 1], args[2 * i + 2]) then return { 'done', i } end
+    local token, kind, request, owner = read(value)
     found[i] = { token = token, kind = kind, request = request, owner = owner }
   end
   for i = 1, #keys do
@@ -15,7 +16,7 @@ local function extend(keys, args)
     -- First, because it needs no memory: from there on a server that is full refuses none.
     call('PEXPIRE', keys[i], ms)
     local renamed = hold.token == args[2 * i + 1] and hold.owner ~= holder
-    if args[2 * i + 2] ~= '' and (renamed or hold.token < args[2 * i + 1]) then
+    if hold.request == args[2 * i + 2] and (renamed or hold.token < args[2 * i + 1]) then
       call('SET', keys[i], lock_value(args[2 * i + 1], hold.kind, hold.request, holder), 'KEEPTTL')
     elseif hold.kind == 'o' then
       -- It may have been without an end.
