@@ -52,7 +52,8 @@ impl Holder {
     /// isn't told at once can be given up.
     pub(crate) fn reenter(&mut self, grant: u64, expires: Option<Instant>, is_told: bool) {
         let (token, current) = (self.token, End::from(self.expires));
-        let until = expires.map_or(current, End::At);
+        let unchanged = || self.sharing.as_ref().and_then(|sharing| sharing.sure_end(token));
+        let until = expires.map(End::At).or_else(unchanged).unwrap_or(current);
         self.expires = until.max(current).instant();
         let alone = || Box::new(Sharing::by(Share { grant: token, until: current }));
         self.sharing.get_or_insert_with(alone).add(Share { grant, until }, is_told);

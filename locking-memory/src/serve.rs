@@ -241,6 +241,10 @@ impl Store {
                 self.keep_free_keys(locked, waiter, &blocked);
                 self.leave_queue(locked, waiter, at);
                 self.enqueue(locked, waiter, &blocked.key);
+                // Free, but somebody there came first, and is served first.
+                if blocked.is_awaited {
+                    others.push(blocked.key.clone());
+                }
                 // Last, as it wakes the waiter: what it reads then is the new key's.
                 waiter.move_to(&blocked.key);
                 None

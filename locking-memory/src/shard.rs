@@ -251,10 +251,16 @@ impl Slot {
 
     /// The holder, unless its time is over; then the key is free from here on.
     pub(crate) fn current(&mut self, now: &Now) -> Option<&mut Holder> {
-        if self.holder.as_ref().is_some_and(|holder| holder.has_expired(now)) {
-            self.holder = None;
-        }
+        self.end_expired(now);
         self.holder.as_mut()
+    }
+
+    /// Frees the key if the holder's time is over. A guard whose lease somebody shortened doesn't know.
+    pub(crate) fn end_expired(&mut self, now: &Now) {
+        let expired = self.holder.take_if(|holder| holder.has_expired(now));
+        if let Some(loss) = expired.and_then(|holder| holder.guard) {
+            loss.signal(LossReason::Expired);
+        }
     }
 
     /// Whether the key is kept for somebody who came before.
@@ -268,15 +274,24 @@ impl Slot {
 
     /// Whether a claim may have this key. Its other keys are looked at by the caller.
     pub(crate) fn check(&mut self, claim: &Claim, turn: Turn, now: &Now) -> Result<(), Blocked> {
-        let (has_queue, is_kept) = (!self.queue.is_empty(), self.is_kept_from(turn));
+        let (has_first, is_kept) = (self.has_one_before(turn), self.is_kept_from(turn));
         let (token, is_awaited) = match self.current(now) {
             Some(holder) if claim.reenters(holder) => return Ok(()),
             Some(holder) => (Some(holder.token), false),
             None if is_kept => (None, false),
-            None if has_queue && matches!(turn, Turn::Last) => (None, true),
+            None if has_first => (None, true),
             None => return Ok(()),
         };
         Err(Blocked { key: self.key.clone(), is_awaited, token })
+    }
+
+    /// Whether somebody in the queue comes first.
+    fn has_one_before(&self, turn: Turn) -> bool {
+        match turn {
+            Turn::Last => !self.queue.is_empty(),
+            Turn::Next => false,
+            Turn::Ticket(ticket) => self.queue.first().is_some_and(|first| first.ticket < ticket),
+        }
     }
 
     fn is_unused(&self) -> bool {

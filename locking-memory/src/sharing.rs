@@ -71,6 +71,13 @@ impl Sharing {
         self.untold.iter().map(|share| share.until).chain(self.told).max()
     }
 
+    /// When the hold ends whatever is given up but the grant that took it; `None`: nobody was told of it, and
+    /// that one is given up already.
+    pub(crate) fn sure_end(&self, taker: u64) -> Option<End> {
+        let taken = self.untold.iter().find(|share| share.grant == taker).map(|share| share.until);
+        self.told.max(taken)
+    }
+
     fn count_on(&mut self, until: End) {
         self.told = self.told.max(Some(until));
     }

@@ -32,9 +32,8 @@ impl Store {
         for shard in &self.shards {
             shard.lock().visit(|slot| {
                 let has_ended = slot.holder.as_ref().is_some_and(|holder| holder.has_expired(&now));
-                if has_ended && slot.queue.is_empty() {
-                    slot.holder = None;
-                } else if has_ended {
+                slot.end_expired(&now);
+                if has_ended && !slot.queue.is_empty() {
                     awaited.push(slot.key.clone());
                 }
                 expiring |= slot.holder.as_ref().is_some_and(|holder| holder.expires.is_some());

@@ -55,10 +55,11 @@ impl Future for Waiting<'_> {
             if let Some(timer) = this.timer.as_mut().as_pin_mut() {
                 ready!(timer.poll(context));
             }
+            // Also at the deadline: what has just ended by itself may be this waiter's.
+            this.place.store.look(&this.place.waiter);
             if this.place.deadline_is_over() {
                 return Poll::Ready(this.place.give_up());
             }
-            this.place.store.look(&this.place.waiter);
         }
     }
 }

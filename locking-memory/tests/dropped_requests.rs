@@ -115,6 +115,20 @@ async fn an_end_that_another_will_be_told_stays() {
 }
 
 #[tokio::test(start_paused = true)]
+async fn who_asked_for_no_end_does_not_keep_one_that_is_taken_back() {
+    let table = Table::new().await;
+    let taker = table.queue(&["k"], Some(ms(2000))).await;
+    let longest = table.queue(&["k"], Some(ms(10_000))).await;
+    let endless = table.queue(&["k"], None).await;
+    table.pass_on().await;
+    drop(longest);
+    table.assert_left(1000, 2000).await;
+    taker.await.expect("granted");
+    endless.await.expect("granted");
+    table.assert_left(1000, 2000).await;
+}
+
+#[tokio::test(start_paused = true)]
 async fn all_extensions_are_taken_back_in_either_order() {
     for first in [0, 1] {
         let table = Table::new().await;

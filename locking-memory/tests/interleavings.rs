@@ -152,6 +152,42 @@ async fn a_guard_whose_lease_was_given_back_by_another_knows() {
     assert!(guard.check().is_err(), "the key may be another's");
 }
 
+#[tokio::test]
+async fn a_guard_whose_lease_was_shortened_by_another_knows_before_the_next_holder_does() {
+    let (_, module) = module();
+    let guard = module.lock("k").await.expect("free");
+    module.extend(guard.lease(), ms(20)).await.expect("held");
+    let next = module.lock("k").timeout(ms(5000)).await.expect("free after that");
+    assert!(guard.check().is_err() && next.check().is_ok(), "two would hold the key");
+}
+
+#[tokio::test]
+async fn who_wants_several_keys_does_not_overtake_who_came_first_for_one_of_them() {
+    // Which of the two is settled first is left to chance: each module has hashes of its own.
+    for _ in 0..32 {
+        let (_, module) = module();
+        module.acquire(["a", "b"]).await.expect("free");
+        let mut first = module.lock("b").timeout(ms(10_000)).into_future();
+        let mut wide = module.lock(["a", "b"]).timeout(ms(10_000)).into_future();
+        assert!(is_pending(&mut first).await && is_pending(&mut wide).await, "both are held");
+        assert_eq!(module.release_all().await.expect("open"), 2);
+        assert!(is_pending(&mut wide).await, "it came second for one of them");
+        drop(first.await.expect("its turn"));
+        drop(wide.await.expect("its turn"));
+    }
+}
+
+#[tokio::test]
+async fn a_waiter_whose_deadline_comes_with_the_end_of_the_hold_is_granted_the_key() {
+    let (_, module) = module();
+    module.acquire("k").expire(ms(20)).await.expect("free");
+    let mut wait = Box::pin(module.acquire("k").wait(ms(30)).into_future());
+    assert!(is_pending(&mut wait).await, "it is held");
+    // Nobody looks at either moment.
+    std::thread::sleep(ms(60));
+    wait.await.expect("nobody else wants it");
+}
+
 #[test]
 fn a_close_sees_the_guard_of_a_runtime_that_had_none_when_others_came() {
     let runtime = || {

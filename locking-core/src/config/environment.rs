@@ -61,6 +61,8 @@ fn filled(
         let reference = &rest[at + 2..];
         let end = reference.find('}').ok_or_else(malformed)?;
         let (name, default) = match reference[..end].split_once(":-") {
+            // A reference in a default isn't filled in: it would end at the wrong brace.
+            Some((_, default)) if default.contains("${") => return Err(malformed()),
             Some((name, default)) => (name, Some(default)),
             None => (&reference[..end], None),
         };
@@ -122,7 +124,7 @@ mod tests {
 
     #[test]
     fn a_malformed_reference_says_what_to_write() {
-        for text in ["${URL", "${}", "${a b}"] {
+        for text in ["${URL", "${}", "${a b}", "${NONE:-${URL}}"] {
             let error = with(text).expect_err("malformed").to_string();
             assert!(error.contains("write `${NAME}`"), "{error}");
         }

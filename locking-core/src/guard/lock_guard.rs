@@ -64,6 +64,7 @@ impl LockGuard {
     /// # Errors
     ///
     /// - [`Error::Lost`] if the grant was stale.
+    /// - [`Error::Closed`] if the provider was closed meanwhile.
     /// - [`Error::UnknownOutcome`] if the renewal failed otherwise: the grant is being given back, but at a
     ///   store that has just failed.
     pub(crate) async fn confirmed(self, deadline: Option<Instant>) -> Result<Self> {
@@ -71,10 +72,14 @@ impl LockGuard {
         let latest = deadline.map_or(latest, |deadline| deadline.min(latest));
         let provider = &self.lease().provider;
         match timeout_at(latest, self.state().renew()).await {
-            Ok(Err(error @ (Error::Lost { .. } | Error::UnknownOutcome { .. }))) => {
-                return Err(error);
+            Ok(Err(error)) => {
+                return Err(match error {
+                    Error::Lost { .. } | Error::UnknownOutcome { .. } | Error::Closed { .. } => {
+                        error
+                    }
+                    error => Error::unknown_outcome(provider, error),
+                });
             }
-            Ok(Err(error)) => return Err(Error::unknown_outcome(provider, error)),
             Err(_) => return Err(Error::unknown_outcome(provider, "no answer")),
             Ok(Ok(())) => {}
         }

@@ -4,6 +4,7 @@ use super::call::{refused, traced};
 use super::target::Target;
 use super::{CallFuture, LockingModule};
 use crate::error::Result;
+use crate::invalid::InvalidInput;
 use crate::lease::Lease;
 use crate::time::Expiry;
 
@@ -13,7 +14,8 @@ use crate::time::Expiry;
 ///
 /// - [`Error::Lost`](crate::Error::Lost) if a key of the lease is no longer held by it; nothing
 ///   changed.
-/// - [`Error::InvalidInput`](crate::Error::InvalidInput) before any I/O, for the remaining time.
+/// - [`Error::InvalidInput`](crate::Error::InvalidInput) before any I/O, for the remaining time, or a lease on
+///   no keys.
 /// - [`Error::Unavailable`](crate::Error::Unavailable) or
 ///   [`Error::UnknownOutcome`](crate::Error::UnknownOutcome) if the store didn't answer.
 /// - [`Error::Closed`](crate::Error::Closed) if the provider is closed.
@@ -39,6 +41,9 @@ impl<'a> Extend<'a> {
     fn start(self) -> Result<CallFuture<'a, ()>> {
         let (target, lease) = (self.target?, self.lease);
         let expiry = Expiry::new(self.remaining)?;
+        if lease.keys().is_empty() {
+            return Err(InvalidInput::NoKeys.into());
+        }
         let span = tracing::debug_span!(
             "locking.extend",
             provider = %target.id(),
