@@ -185,6 +185,7 @@ DECLARE
     v_mine      text[] := '{}';
     v_own       text[] := '{}';
     v_told      locking_queue;
+    v_seat      bigint;
     v_waits_at  integer;
     v_moves     integer := 0;
     v_ms        bigint;
@@ -196,6 +197,10 @@ BEGIN
         -- It stood aside: its turn is now.
         DELETE FROM locking_queue q WHERE q.request = p_request AND q.told RETURNING q.* INTO v_told;
         v_moves := coalesce(v_told.moves, 0);
+    END IF;
+    IF v_count > 1 AND p_manner IN ('queue', 'again') THEN
+        -- Its place among all who wait, wherever it is to wait next.
+        v_seat := coalesce(v_told.seat, (SELECT q.seat FROM locking_queue q WHERE q.request = p_request));
     END IF;
     blocked := 0;
     FOR i IN 1..v_count LOOP
@@ -301,7 +306,7 @@ BEGIN
         END IF;
         UPDATE locking_queue SET asked = clock_timestamp(), client = p_client WHERE request = p_request;
         IF NOT FOUND THEN
-            PERFORM locking_wait(p_keys[coalesce(v_waits_at, blocked)], p_manner = 'again', v_told.seat, p_client,
+            PERFORM locking_wait(p_keys[coalesce(v_waits_at, blocked)], p_manner = 'again', v_seat, p_client,
                                  p_logged, p_request, p_kind, p_owner, p_ms, p_keys, v_moves);
         END IF;
         IF v_moves >= 16 THEN

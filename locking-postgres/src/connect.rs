@@ -1,5 +1,4 @@
 use std::pin::Pin;
-use std::sync::Arc;
 use std::time::Duration;
 
 use deadpool_postgres::{
@@ -9,18 +8,18 @@ use locking_core::ConfigurationError;
 use tokio::task::JoinHandle;
 use tokio::time::timeout;
 use tokio_postgres::config::SslMode;
-use tokio_postgres::{Client, Config, Error as DriverError, NoTls};
+use tokio_postgres::{Client, Config, Error as DriverError};
 
 use crate::connection::Connection;
 use crate::failure::Failure;
+use crate::hosts::{Hosts, notice_after};
 use crate::options::{PostgresOptions, TlsMode};
-#[cfg(feature = "tls")]
-use crate::tls::Rustls;
+use crate::security::Security;
 
 /// What every session of ours starts with: the functions count on statements that see what was
 /// committed before them, and on commits that outlive a crash once they are answered, whatever the
 /// role's or the database's default is.
-const SESSION: &str = r"-c default_transaction_isolation=read\ committed -c synchronous_commit=on";
+const SESSION: &str = r"-c default_transaction_isolation=read\ committed -c default_transaction_read_only=off -c synchronous_commit=on";
 
 /// What a session is called where the server lists them, unless the address says it.
 const APPLICATION: &str = "locking";
@@ -28,7 +27,7 @@ const APPLICATION: &str = "locking";
 /// Opens connections to the server, encrypted as the options say.
 #[derive(Clone)]
 pub(crate) struct Connector {
-    config: Arc<Config>,
+    hosts: Hosts,
     security: Security,
     pool_size: usize,
     connect_timeout: Duration,
@@ -43,24 +42,28 @@ impl Connector {
     /// If the options don't go together, or a file of theirs can't be read.
     pub(crate) fn new(options: &PostgresOptions) -> Result<Self, ConfigurationError> {
         options.check()?;
-        let config = config(options);
-        // Hosts are tried one after the other.
-        let hosts = u32::try_from(config.get_hosts().len()).unwrap_or(u32::MAX);
+        let security = Security::new(options)?;
+        let hosts = Hosts::new(config(options), security.clone(), options.connect_timeout);
         Ok(Self {
-            config: Arc::new(config),
-            security: Security::new(options)?,
+            connect_timeout: hosts.limit(),
+            hosts,
+            security,
             pool_size: options.pool.max_size,
-            connect_timeout: options.connect_timeout.saturating_mul(hosts.max(1)),
             command_timeout: options.command_timeout,
         })
     }
 
     /// A connection of its own. Whoever asked for it polls it.
     pub(crate) async fn session(&self) -> Result<(Client, Connection), Failure> {
-        match timeout(self.connect_timeout, self.security.connect(&self.config)).await {
+        match timeout(self.connect_timeout, self.hosts.connect()).await {
             Ok(opened) => opened.map_err(Failure::not_connected),
             Err(_) => Err(Failure::not_connected_in_time()),
         }
+    }
+
+    /// The same, for connections of their own that outlive a network that is cut for so long.
+    pub(crate) fn outliving(&self, cut: Duration) -> Self {
+        Self { hosts: self.hosts.outliving(cut), ..self.clone() }
     }
 
     /// How long an answer may take.
@@ -72,7 +75,8 @@ impl Connector {
     /// connection still works is seen by what is sent over it.
     pub(crate) fn pool(&self) -> Pool {
         let config = ManagerConfig { recycling_method: RecyclingMethod::Fast };
-        let manager = Manager::from_connect((*self.config).clone(), self.security.clone(), config);
+        let address = self.hosts.config().clone();
+        let manager = Manager::from_connect(address, self.hosts.clone(), config);
         Pool::builder(manager)
             .max_size(self.pool_size)
             // The one that was used last: its backend has everything at hand.
@@ -114,73 +118,18 @@ fn config(options: &PostgresOptions) -> Config {
         });
     }
     config.connect_timeout(options.connect_timeout);
-    // A server that is gone without a word is noticed while nothing is sent as well.
-    let patience = options.command_timeout.saturating_mul(2);
-    config.tcp_user_timeout(patience);
-    config.keepalives(true);
-    config.keepalives_idle(patience.max(KEEPALIVE));
-    config.keepalives_interval((patience / 3).max(KEEPALIVE));
-    config.keepalives_retries(3);
+    notice_after(&mut config, options.command_timeout.saturating_mul(2));
     config
-}
-
-/// The system counts in whole seconds.
-const KEEPALIVE: Duration = Duration::from_secs(1);
-
-/// Whether connections are encrypted.
-#[derive(Clone)]
-enum Security {
-    /// Never.
-    Plain,
-    /// If the server does that, or always: it depends on the mode in the driver's configuration.
-    #[cfg(feature = "tls")]
-    Encrypted(Rustls),
-}
-
-impl Security {
-    fn new(options: &PostgresOptions) -> Result<Self, ConfigurationError> {
-        match options.tls.mode() {
-            TlsMode::Disable => Ok(Self::Plain),
-            #[cfg(feature = "tls")]
-            _ => crate::tls::rustls(&options.tls).map(Self::Encrypted),
-            // A mode that asks for more was refused.
-            #[cfg(not(feature = "tls"))]
-            _ => Ok(Self::Plain),
-        }
-    }
-
-    async fn connect(&self, config: &Config) -> Result<(Client, Connection), DriverError> {
-        match self {
-            Self::Plain => {
-                let (client, connection) = config.connect(NoTls).await?;
-                Ok((client, Connection::new(connection)))
-            }
-            #[cfg(feature = "tls")]
-            Self::Encrypted(tls) => {
-                let (client, connection) = config.connect(tls.clone()).await?;
-                Ok((client, Connection::new(connection)))
-            }
-        }
-    }
-
-    async fn cancel(&self, client: &Client) -> Result<(), DriverError> {
-        let token = client.cancel_token();
-        match self {
-            Self::Plain => token.cancel_query(NoTls).await,
-            #[cfg(feature = "tls")]
-            Self::Encrypted(tls) => token.cancel_query(tls.clone()).await,
-        }
-    }
 }
 
 type Opening<'a> =
     Pin<Box<dyn Future<Output = Result<(Client, JoinHandle<()>), DriverError>> + Send + 'a>>;
 
-impl Connect for Security {
-    fn connect(&self, config: &Config) -> Opening<'_> {
-        let config = config.clone();
+/// To one of them, whatever the address: it has only the first.
+impl Connect for Hosts {
+    fn connect(&self, _: &Config) -> Opening<'_> {
         Box::pin(async move {
-            let (client, connection) = Self::connect(self, &config).await?;
+            let (client, connection) = Self::connect(self).await?;
             Ok((client, tokio::spawn(connection.run())))
         })
     }

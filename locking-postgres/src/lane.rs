@@ -7,7 +7,7 @@ use std::time::Duration;
 use tokio::runtime::Handle;
 use tokio::sync::oneshot;
 use tokio::task::yield_now;
-use tokio::time::timeout;
+use tokio::time::{Instant, timeout};
 
 use crate::failure::Failure;
 
@@ -65,6 +65,7 @@ struct Queue<B: Batch> {
 }
 
 struct Waiting<B: Batch> {
+    since: Instant,
     operation: B::Operation,
     tell: oneshot::Sender<Result<B::Reply, Failure>>,
 }
@@ -82,7 +83,7 @@ impl<B: Batch> Lane<B> {
         operation: B::Operation,
     ) -> Result<B::Reply, Failure> {
         let (tell, answer) = oneshot::channel();
-        self.queue().waiting.push_back(Waiting { operation, tell });
+        self.queue().waiting.push_back(Waiting { since: Instant::now(), operation, tell });
         self.send();
         answer.await.unwrap_or_else(|_| Err(Failure::cut_off()))
     }
@@ -153,6 +154,13 @@ impl<B: Batch> Lane<B> {
         (next, soon)
     }
 
+    /// Those who have waited since before `moment`, and hear what has become of that.
+    fn take_older(&self, moment: Instant) -> Vec<oneshot::Sender<Result<B::Reply, Failure>>> {
+        let mut queue = self.queue();
+        let count = queue.waiting.partition_point(|waiting| waiting.since < moment);
+        queue.waiting.drain(..count).map(|waiting| waiting.tell).collect()
+    }
+
     fn queue(&self) -> MutexGuard<'_, Queue<B>> {
         self.queue.lock().unwrap_or_else(PoisonError::into_inner)
     }
@@ -203,6 +211,7 @@ async fn send_waiting<B: Batch>(mut sender: Sender<B>) {
         }
         // First the way: what is asked until there is one goes along, and what nobody waits for any more by
         // then is never sent.
+        let looked = Instant::now();
         let way = lane.batch.way().await;
         let next;
         (next, soon) = lane.next();
@@ -216,6 +225,8 @@ async fn send_waiting<B: Batch>(mut sender: Sender<B>) {
             Ok(way) => send(&lane, way, &operations, &mut soon).await,
             Err(failure) => {
                 tell_all(tellers, &failure);
+                // Nor do those hear of it one statement after the other who wait as long.
+                tell_all(lane.take_older(looked), &failure);
                 continue;
             }
         };
@@ -280,6 +291,7 @@ fn tell_all<R>(tellers: Vec<oneshot::Sender<Result<R, Failure>>>, failure: &Fail
 mod tests {
     use tokio::sync::Semaphore;
     use tokio::task::JoinSet;
+    use tokio::time::sleep;
 
     use super::*;
     use crate::failure::Cause;
@@ -346,6 +358,45 @@ mod tests {
             }
             Ok(operations.to_vec())
         }
+    }
+
+    /// Finds no way, which takes a second.
+    struct Wayless;
+
+    impl Batch for Wayless {
+        type Operation = ();
+        type Reply = ();
+        type Way = ();
+
+        fn keys((): &()) -> usize {
+            1
+        }
+
+        fn is_alone((): &()) -> bool {
+            false
+        }
+
+        async fn way(&self) -> Result<(), Failure> {
+            sleep(Duration::from_secs(1)).await;
+            Err(Failure::not_connected_in_time())
+        }
+
+        async fn send(&self, (): (), _: &[()]) -> Result<Vec<()>, Failure> {
+            unreachable!("there is no way")
+        }
+    }
+
+    #[tokio::test(start_paused = true)]
+    async fn however_many_wait_all_hear_soon_that_there_is_no_way() {
+        let lane = Lane::new(Wayless, 2, 32, Handle::current());
+        let asked = Instant::now();
+        let mut asking = JoinSet::new();
+        for _ in 0..1000 {
+            let lane = Arc::clone(&lane);
+            asking.spawn(async move { lane.call(()).await });
+        }
+        assert!(asking.join_all().await.iter().all(Result::is_err));
+        assert!(asked.elapsed() <= Duration::from_secs(3), "{:?}", asked.elapsed());
     }
 
     /// Asks for all of these at once.

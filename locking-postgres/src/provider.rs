@@ -110,8 +110,7 @@ impl PostgresProvider {
         let looks = Backoff::new(options.default_retry_interval, options.maximum_retry_interval);
         let looks = pooled.then_some(looks);
         let client = ClientId::fresh();
-        let store =
-            Store::new(id.clone(), client.clone(), Arc::clone(&database), &sessions, looks);
+        let store = Store::new(id.clone(), client.clone(), Arc::clone(&database), &sessions, looks);
         let lines = Lines::new(store, client, runtime.clone());
         let start = Arc::new(Start {
             id: id.clone(),

@@ -118,7 +118,8 @@ impl Start {
 
     async fn listen(&self) -> Result<Listening> {
         let listener = Listener {
-            connector: self.connector.clone(),
+            // Whether it is over is for the heartbeats to say.
+            connector: self.connector.outliving(self.takeover.session_timeout),
             database: Arc::clone(&self.database),
             takeover: self.takeover.clone(),
             sessions: Arc::clone(&self.sessions),

@@ -4,7 +4,7 @@ use std::time::Duration;
 use locking_core::Error;
 use locking_testkit::servers::{PgBouncer, Postgres, PostgresSetup};
 use tokio::net::TcpListener;
-use tokio::time::{Instant, sleep};
+use tokio::time::{Instant, sleep, timeout};
 use tokio_postgres::error::SqlState;
 use tokio_postgres::{AsyncMessage, Client, SimpleQueryMessage};
 
@@ -38,15 +38,38 @@ async fn show(client: &Client, setting: &str) -> String {
 async fn sessions_are_set_up_whatever_the_defaults_are() {
     let server = server().await;
     let defaults = "ALTER ROLE postgres SET default_transaction_isolation = 'serializable';
-                    ALTER ROLE postgres SET synchronous_commit = 'off'";
+                    ALTER ROLE postgres SET synchronous_commit = 'off';
+                    ALTER ROLE postgres SET default_transaction_read_only = 'on'";
     server.command(defaults).await.expect("set");
     let one = client(&connector(&server.url())).await;
     let two = connector(&server.url()).pool().get().await.expect("connected");
     for client in [&one, &**two] {
         assert_eq!(show(client, "transaction_isolation").await, "read committed");
+        assert_eq!(show(client, "transaction_read_only").await, "off");
         assert_eq!(show(client, "synchronous_commit").await, "on");
         assert_eq!(show(client, "application_name").await, "locking");
     }
+}
+
+#[tokio::test]
+async fn a_host_that_says_nothing_does_not_keep_from_the_next() {
+    let server = server().await;
+    // It takes connections, and says nothing.
+    let silent = TcpListener::bind("127.0.0.1:0").await.expect("bound");
+    let silent = format!("127.0.0.1:{}", silent.local_addr().expect("bound").port());
+    let url = server.url();
+    let (before, after) = url.split_once('@').expect("a user");
+    let connector = connector(&format!("{before}@{silent},{after}"));
+    let pool = connector.pool();
+    // Each is given up before all hosts were tried.
+    let give_up = Instant::now() + Duration::from_secs(20);
+    while timeout(Duration::from_secs(1), pool.get()).await.is_err() {
+        assert!(Instant::now() < give_up, "the second host works");
+    }
+    timeout(Duration::from_secs(1), connector.session())
+        .await
+        .expect("known to work")
+        .expect("connected");
 }
 
 #[tokio::test]

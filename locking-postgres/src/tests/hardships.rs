@@ -235,6 +235,29 @@ async fn a_release_tells_only_some_of_those_who_want_another_key_too() {
 }
 
 #[tokio::test]
+async fn a_request_for_several_keys_keeps_its_place_where_a_hold_ended_by_itself() {
+    let server = server().await;
+    let ask = |manner: &str, request: &str, keys: &str| {
+        format!(
+            "SELECT locking.locking_acquire(16, 1000, 0, true, '{manner}', false, '{request}', 'o', \
+             '{request}', 30000, '{keys}');"
+        )
+    };
+    let asked = [
+        ask("once", "one", "{k}"),
+        ask("once", "two", "{l}"),
+        ask("queue", "first", "{l}"),
+        ask("queue", "wide", "{k,l}"),
+        "UPDATE locking.locking SET expires = now() WHERE key = 'k';".to_owned(),
+        ask("again", "wide", "{k,l}"),
+    ];
+    execute(&server, &asked.concat()).await;
+    let wait =
+        "SELECT string_agg(request, ' ' ORDER BY seat) FROM locking.locking_queue WHERE key = 'l'";
+    assert_eq!(execute(&server, wait).await, "first wide");
+}
+
+#[tokio::test]
 async fn clearing_what_is_over_waits_for_nobody_who_waits_for_it() {
     let server = server().await;
     // A lease that is over, and behind it a request whose client is gone.
