@@ -300,6 +300,10 @@ BEGIN
                     WHEN v_blocking.expires <> 'infinity'
                     THEN ceil(extract(epoch FROM v_blocking.expires - clock_timestamp()) * 1000) END;
     ends_in := greatest(ends_in, 0);
+    IF p_repeated AND p_manner = 'once' THEN
+        -- Whoever hears that it isn't held may not come to hold it by the other copy.
+        PERFORM locking_refuse(p_request, p_patience);
+    END IF;
     IF p_manner IN ('queue', 'again') THEN
         IF v_told.seat IS NOT NULL OR v_kept <> '{}' THEN
             v_moves := v_moves + 1;

@@ -254,6 +254,12 @@ impl LockingProvider for PostgresProvider {
         let taken_back = timeout(CLOSING, self.lines.close()).await;
         self.start.end();
         leave(&self.database, &self.sessions).await;
+        let (lines, database) = (Arc::clone(&self.lines), Arc::clone(&self.database));
+        if taken_back.is_ok() {
+            database.close();
+        } else {
+            self.runtime.spawn(close_later(lines, database));
+        }
         taken_back.map_err(|_| {
             Error::unavailable(&self.id, "what was asked for couldn't be taken back in time")
         })
@@ -270,8 +276,16 @@ impl Drop for PostgresProvider {
             // What is being given back is let finish.
             let _ = timeout(CLOSING, lines.close()).await;
             leave(&database, &sessions).await;
+            close_later(lines, database).await;
         });
     }
+}
+
+/// Ends the connections of the pool when all that was asked for is taken back, or can't be any more: the lines give
+/// that up some time after a close.
+async fn close_later(lines: Arc<Lines<Store>>, database: Arc<Database>) {
+    lines.close().await;
+    database.close();
 }
 
 impl fmt::Debug for PostgresProvider {
@@ -280,8 +294,8 @@ impl fmt::Debug for PostgresProvider {
     }
 }
 
-/// Ends the connections. What still hangs on the session is given up first, and the server is told so: else it
-/// keeps that for as long as this client could believe in it.
+/// Ends the session. What still hangs on it is given up first, and the server is told so: else it keeps that for as
+/// long as this client could believe in it.
 async fn leave(database: &Arc<Database>, sessions: &Sessions) {
     sessions.end_current();
     let number = sessions.given_up();
@@ -290,5 +304,4 @@ async fn leave(database: &Arc<Database>, sessions: &Sessions) {
         // It ends by itself otherwise.
         let _ = timeout(LEAVING, told).await;
     }
-    database.close();
 }

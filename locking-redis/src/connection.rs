@@ -35,6 +35,8 @@ pub(crate) struct Connection {
     pub(crate) command_timeout: Duration,
     /// When a command was last answered, or a new connection asked for.
     answered: Arc<Mutex<Instant>>,
+    /// When the server last turned out to be a replica.
+    refused: Arc<Mutex<Option<Instant>>>,
     /// The driver's tasks, which go on by themselves: connecting again, for as long as nobody ends them.
     tasks: Arc<Mutex<Vec<AbortHandle>>>,
     runtime: Handle,
@@ -50,6 +52,7 @@ impl Connection {
             notices: builder.build_subscriber_client().map_err(refused)?,
             command_timeout: options.redis_options.command_timeout,
             answered: Arc::new(Mutex::new(Instant::now())),
+            refused: Arc::default(),
             tasks: Arc::default(),
             runtime: Handle::current(),
         };
@@ -110,6 +113,25 @@ impl Connection {
         let commands = self.commands.clone();
         self.runtime.spawn(async move {
             if let Err(error) = commands.force_reconnection().await {
+                tracing::debug!(%error, "the Redis server can't be reached");
+            }
+        });
+    }
+
+    /// The server is a replica now, and its name may be another's: both connections are made anew, as long as that is
+    /// so, now and then.
+    pub(crate) fn is_read_only(&self) {
+        let mut refused = self.refused.lock().unwrap_or_else(PoisonError::into_inner);
+        if refused.is_some_and(|last| last.elapsed() < self.command_timeout) {
+            return;
+        }
+        *refused = Some(Instant::now());
+        drop(refused);
+        tracing::warn!("the Redis server is a replica, connecting anew to whom its name is now");
+        let (commands, notices) = (self.commands.clone(), self.notices.clone());
+        self.runtime.spawn(async move {
+            let again = tokio::join!(commands.force_reconnection(), notices.force_reconnection());
+            if let Err(error) = again.0.and(again.1) {
                 tracing::debug!(%error, "the Redis server can't be reached");
             }
         });

@@ -78,6 +78,12 @@ impl Failure {
         }
     }
 
+    /// Whether it was refused because the server is a replica.
+    pub(crate) fn is_read_only(&self) -> bool {
+        matches!(self, Self::Refused(cause)
+            if matches!(&**cause, Cause::Answered(text) if text.starts_with("READONLY")))
+    }
+
     pub(crate) fn into_error(self, provider: &ProviderId) -> Error {
         match self {
             Self::Refused(cause) => Error::unavailable(provider, cause),

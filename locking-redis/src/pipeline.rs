@@ -114,7 +114,11 @@ impl Pipeline {
             }
             answer => answer?,
         };
-        Reply::all(answer, operations.len())
+        let replies = Reply::all(answer, operations.len())?;
+        if replies.iter().any(|reply| reply.as_ref().is_err_and(Failure::is_read_only)) {
+            self.connection.is_read_only();
+        }
+        Ok(replies)
     }
 
     async fn evaluate(

@@ -172,7 +172,11 @@ impl LockingProvider for RedisProvider {
     async fn close(&self) -> Result<()> {
         let taken_back = timeout(CLOSING, self.lines.close()).await;
         self.listener.abort();
-        self.connection.close().await;
+        if taken_back.is_ok() {
+            self.connection.close().await;
+        } else {
+            self.runtime.spawn(close_later(Arc::clone(&self.lines), self.connection.clone()));
+        }
         taken_back.map_err(|_| {
             Error::unavailable(&self.id, "what was asked for couldn't be taken back in time")
         })
@@ -184,12 +188,15 @@ impl Drop for RedisProvider {
     fn drop(&mut self) {
         let (lines, connection) = (Arc::clone(&self.lines), self.connection.clone());
         self.listener.abort();
-        self.runtime.spawn(async move {
-            // What is being given back is let finish.
-            let _ = timeout(CLOSING, lines.close()).await;
-            connection.close().await;
-        });
+        self.runtime.spawn(close_later(lines, connection));
     }
+}
+
+/// Ends the connections when all that was asked for is taken back, or can't be any more: the lines give that up some
+/// time after a close.
+async fn close_later(lines: Arc<Lines<Store>>, connection: Connection) {
+    lines.close().await;
+    connection.close().await;
 }
 
 impl fmt::Debug for RedisProvider {

@@ -97,6 +97,8 @@ local function acquire(keys, args)
       call('PEXPIRE', queue, QUEUE_TERM)
       head = value and not token and is_near_head(queue, text)
     end
+    -- Whoever hears that it isn't held may not come to hold it by the other copy.
+    if manner == 'once' and args[7] == '1' then call('SET', withdrawn_of(e.request), '1', 'PX', args[8]) end
     return {
       'blocked', blocking, call('PTTL', keys[blocking]), kind == 'o' and owner or '',
       head and 1 or 0, newest,

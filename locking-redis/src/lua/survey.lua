@@ -1,6 +1,7 @@
--- newest: the greatest token given so far. What is held by a greater one was granted after this moment.
+-- newest: the greatest token given so far. What is held by a greater one was granted after this moment. Where the
+-- counter is lost that is the server's clock.
 local function newest()
-  return { 'done', newest_of(call('GET', NS .. '\0t')) }
+  return { 'done', newest_of(call('GET', NS .. '\0t') or string.format('%016d', now())) }
 end
 
 -- Whether a release_all may free the hold with this value: granted no later than token `limit`, a lease

@@ -6,12 +6,14 @@ mod capture;
 mod events;
 mod users;
 
+use std::future::IntoFuture;
 use std::time::{Duration, Instant};
 
 use locking_core::{
     Capability, Error, LockingConfig, LockingModule, LockingProvider, ProviderConfig, ProviderId,
 };
 use locking_redis::{IDENTIFIER, RedisOptions, RedisProvider};
+use locking_testkit::faults::{Cut, Direction, Fault, Proxy};
 use locking_testkit::servers::{Redis, RedisSetup};
 use serde_json::Value;
 
@@ -47,6 +49,70 @@ async fn until_nobody_is_connected(server: &Redis) {
         assert!(begun.elapsed() < SOON * 3, "connections are left");
         tokio::time::sleep(Duration::from_millis(20)).await;
     }
+}
+
+#[tokio::test]
+async fn a_server_that_became_a_replica_is_asked_under_its_name_anew() {
+    let server = server().await;
+    let module = module(&server).await;
+    let connected = async || {
+        let stats = asked(&server, &["INFO", "stats"]).await;
+        let count = stats.lines().find_map(|line| line.strip_prefix("total_connections_received:"));
+        count.expect("counted").trim().parse::<u32>().expect("a number")
+    };
+    module.acquire("k").owner("o").await.expect("free");
+    asked(&server, &["REPLICAOF", "127.0.0.1", "1"]).await;
+    let (before, begun) = (connected().await, Instant::now());
+    let mut looks = 0;
+    // Each look is a connection, too.
+    while connected().await < before + looks + 3 {
+        looks += 1;
+        let refused = module.acquire("l").await;
+        assert!(
+            matches!(refused, Err(Error::Unavailable { .. } | Error::UnknownOutcome { .. })),
+            "{refused:?}"
+        );
+        assert!(begun.elapsed() < SOON * 10, "it stays where it is");
+        tokio::time::sleep(Duration::from_millis(50)).await;
+    }
+    asked(&server, &["REPLICAOF", "NO", "ONE"]).await;
+    module.acquire("l").wait(SOON * 10).await.expect("it can be written to again");
+}
+
+#[tokio::test]
+async fn a_lock_is_freed_by_force_although_the_counter_is_lost() {
+    let server = server().await;
+    let module = module(&server).await;
+    module.acquire("k").await.expect("free");
+    asked(
+        &server,
+        &["EVAL", "return redis.call('DEL', 'medusa_lock:' .. string.char(0) .. 't')", "0"],
+    )
+    .await;
+    assert_eq!(module.release_all().await.expect("answered"), 1);
+}
+
+#[tokio::test]
+async fn what_could_not_be_taken_back_before_a_close_is_when_the_server_is_back() {
+    let server = server().await;
+    let proxy = Proxy::to(server.address()).await.expect("a port");
+    let hasty = ("redis_options", serde_json::json!({ "command_timeout": "200ms" }));
+    let module = configured(&format!("redis://{}", proxy.address()), &[hasty]).await;
+    let module = module.expect("the server can be reached");
+    let other = configured(&server.url(), &[]).await.expect("the server can be reached");
+    proxy.inject(Fault::Swallow { direction: Direction::ToClient });
+    let asked = module.acquire("k").into_future();
+    let answer = tokio::time::timeout(Duration::from_millis(100), asked).await;
+    assert!(answer.is_err(), "the reply is lost");
+    proxy.refuse();
+    proxy.cut(Cut::Reset);
+    assert!(module.close(Duration::ZERO).await.is_err(), "the server can't be reached");
+    // Longer than the connections have for their good order.
+    tokio::time::sleep(SOON * 3).await;
+    proxy.restore();
+    other.acquire("k").wait(SOON * 5).await.expect("nobody holds it");
+    drop(other);
+    until_nobody_is_connected(&server).await;
 }
 
 #[tokio::test]
