@@ -66,6 +66,10 @@ impl LockContext {
 
     /// Waits until the lock is lost: at its local deadline at the latest. Cancellation safe; it can
     /// be awaited again.
+    ///
+    /// # Panics
+    ///
+    /// Awaited outside a tokio runtime with its timer enabled.
     pub async fn lost(&self) -> LossReason {
         self.0.lost().await
     }

@@ -31,6 +31,10 @@ use crate::time::{Expiry, Wait};
 /// - [`Error::Closed`] if the module is closed, also while it waits.
 /// - [`Error::Configuration`] if it names a provider that isn't configured.
 ///
+/// # Panics
+///
+/// Awaited outside a tokio runtime with its timer enabled, if it has to wait.
+///
 /// # Cancellation safety
 ///
 /// Dropped at any await point, what it had taken is given back within 1 s.

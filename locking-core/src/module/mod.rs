@@ -232,7 +232,12 @@ impl LockingModule {
     ///
     /// # Errors
     ///
-    /// [`Error::Unavailable`] if a provider's connections couldn't be ended in good order.
+    /// [`Error::Unavailable`] if a provider's connections couldn't be ended in good order, or something asked for
+    /// couldn't be taken back in time: that goes on in the background for some minutes, as long as the runtime lives.
+    ///
+    /// # Panics
+    ///
+    /// Awaited outside a tokio runtime with its timer enabled.
     pub async fn close(&self, within: Duration) -> Result<usize> {
         let span = tracing::debug_span!("locking.close", ?within, broken = Empty, outcome = Empty);
         let told = span.clone();
