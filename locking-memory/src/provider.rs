@@ -21,7 +21,7 @@ use crate::{CAPABILITIES, IDENTIFIER};
 ///
 /// What waits for a key is served in the order in which it came. A request for several keys waits for
 /// one of those that it can't have, and keeps no free key from others; only after it was passed over
-/// 16 times are its free keys kept for it, for 25 ms, and twice as long each further time, up to 1.6 s.
+/// 16 times are its free keys kept for it, for 25 ms, and twice as long each further time, up to 0.8 s.
 pub struct MemoryProvider {
     id: ProviderId,
     wait_locking_timeout: Duration,

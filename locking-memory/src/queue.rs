@@ -1,14 +1,16 @@
-use std::collections::VecDeque;
+use std::collections::{HashMap, VecDeque};
 use std::sync::Arc;
 use std::sync::atomic::{AtomicBool, Ordering};
 use std::task::{Context, Waker};
 use std::time::Duration;
 
+use foldhash::fast::RandomState;
 use locking_core::{Lease, LockKey, Moment};
 use parking_lot::Mutex;
 use tokio::time::Instant;
 
 use crate::claim::Claim;
+use crate::shard::OwnerMark;
 
 /// How often a waiter for several keys is passed over before keys are kept for it: what the contract
 /// allows between processes.
@@ -19,19 +21,23 @@ const PASSES: u32 = 16;
 /// or by somebody who waits for just what is kept.
 const KEEPING: Duration = Duration::from_millis(25);
 
-/// How often that time is doubled at most: to 1.6 s.
-const DOUBLINGS: u32 = 6;
+/// How often that time is doubled at most: to 0.8 s, as a waiter that is stopped costs the others less than a second.
+const DOUBLINGS: u32 = 5;
 
 /// Those who wait for a key, in the order in which they came.
 ///
 /// A waiter for several keys stands in the queue of one that it can't have; when that one becomes
 /// free and another is held, it moves to that one's queue and keeps its place by its ticket.
+/// Most keys have no queue: it costs them one word.
 #[derive(Debug, Default)]
-#[expect(
-    clippy::box_collection,
-    reason = "most keys have no queue: it costs them one word, not four"
-)]
-pub(crate) struct Queue(Option<Box<VecDeque<Arc<Waiter>>>>);
+pub(crate) struct Queue(Option<Box<Line>>);
+
+#[derive(Debug, Default)]
+struct Line {
+    waiters: VecDeque<Arc<Waiter>>,
+    /// How many of them want leases for an owner of this mark: who looks for one needn't read all.
+    owners: HashMap<OwnerMark, usize, RandomState>,
+}
 
 impl Queue {
     pub(crate) fn is_empty(&self) -> bool {
@@ -39,19 +45,28 @@ impl Queue {
     }
 
     pub(crate) fn len(&self) -> usize {
-        self.0.as_ref().map_or(0, |waiters| waiters.len())
+        self.0.as_ref().map_or(0, |line| line.waiters.len())
     }
 
     pub(crate) fn first(&self) -> Option<&Arc<Waiter>> {
-        self.0.as_ref()?.front()
+        self.0.as_ref()?.waiters.front()
     }
 
-    pub(crate) fn iter(&self) -> impl Iterator<Item = &Arc<Waiter>> {
-        self.0.iter().flat_map(|waiters| waiters.iter())
+    /// The first that passes a test which none but leases for owners of this mark do.
+    pub(crate) fn first_of(
+        &self,
+        mark: OwnerMark,
+        passes: impl Fn(&Waiter) -> bool,
+    ) -> Option<&Arc<Waiter>> {
+        let line = self.0.as_ref().filter(|line| line.owners.contains_key(&mark))?;
+        line.waiters.iter().find(|waiter| passes(waiter))
     }
 
     pub(crate) fn insert(&mut self, waiter: Arc<Waiter>) {
-        let waiters = self.0.get_or_insert_default();
+        let Line { waiters, owners } = &mut **self.0.get_or_insert_default();
+        if let Some(mark) = waiter.mark {
+            *owners.entry(mark).or_default() += 1;
+        }
         // Most come last: a search would read waiters of tasks that sleep.
         let comes_last = waiters.back().is_none_or(|last| last.ticket < waiter.ticket);
         let place = if comes_last { waiters.len() } else { place_of(waiters, waiter.ticket) };
@@ -60,14 +75,16 @@ impl Queue {
 
     /// Takes a waiter out, if it is there.
     pub(crate) fn remove(&mut self, waiter: &Waiter) -> bool {
-        let Some(waiters) = &mut self.0 else { return false };
+        let Some(line) = &mut self.0 else { return false };
+        let waiters = &mut line.waiters;
         // Most leave from the front.
         let is_first = waiters.front().is_some_and(|first| first.ticket == waiter.ticket);
         let place = if is_first { 0 } else { place_of(waiters, waiter.ticket) };
         let is_there = waiters.get(place).is_some_and(|other| other.ticket == waiter.ticket);
         if is_there {
             waiters.remove(place);
-            if waiters.is_empty() {
+            line.forget(waiter);
+            if line.waiters.is_empty() {
                 self.0 = None;
             }
         }
@@ -76,13 +93,27 @@ impl Queue {
 
     /// Takes out those that a test picks.
     pub(crate) fn take_out(&mut self, picked: impl Fn(&Waiter) -> bool) -> Vec<Arc<Waiter>> {
-        let Some(waiters) = &mut self.0 else { return Vec::new() };
-        let taken = waiters.iter().filter(|waiter| picked(waiter)).cloned().collect();
-        waiters.retain(|waiter| !picked(waiter));
-        if waiters.is_empty() {
+        let Some(line) = &mut self.0 else { return Vec::new() };
+        let taken: Vec<_> = line.waiters.iter().filter(|waiter| picked(waiter)).cloned().collect();
+        line.waiters.retain(|waiter| !picked(waiter));
+        taken.iter().for_each(|waiter| line.forget(waiter));
+        if line.waiters.is_empty() {
             self.0 = None;
         }
         taken
+    }
+}
+
+impl Line {
+    /// Counts out one that has left.
+    fn forget(&mut self, waiter: &Waiter) {
+        let Some(mark) = waiter.mark else { return };
+        if let Some(count) = self.owners.get_mut(&mark) {
+            *count -= 1;
+            if *count == 0 {
+                self.owners.remove(&mark);
+            }
+        }
     }
 }
 
@@ -95,6 +126,8 @@ fn place_of(waiters: &VecDeque<Arc<Waiter>>, ticket: u64) -> usize {
 #[derive(Debug)]
 pub(crate) struct Waiter {
     pub(crate) claim: Claim,
+    /// That of its owner, if it wants a lease for one.
+    mark: Option<OwnerMark>,
     /// Who came first has the smaller one.
     pub(crate) ticket: u64,
     /// Holds with a token from here on up came after it.
@@ -150,6 +183,7 @@ pub(crate) enum Outcome {
 impl Waiter {
     pub(crate) fn new(
         claim: Claim,
+        mark: OwnerMark,
         ticket: u64,
         since: u64,
         deadline: Option<Instant>,
@@ -157,7 +191,8 @@ impl Waiter {
         key: &LockKey,
     ) -> Self {
         let place = Mutex::new(Place::Queued { key: key.clone(), look_at: None, waker: None });
-        Self { claim, ticket, since, passes: Mutex::default(), deadline, client, place }
+        let mark = claim.shares().then_some(mark);
+        Self { claim, mark, ticket, since, passes: Mutex::default(), deadline, client, place }
     }
 
     /// Counts that it was passed over. From some time on that gives it a while for which its keys are

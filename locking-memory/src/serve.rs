@@ -185,7 +185,7 @@ impl Store {
             }
             // An owner's other requests are served with the first, whatever their turn.
             Some(holder) if holder.is_shared() => {
-                slot.queue.iter().find(|waiter| waiter.claim.reenters(holder)).cloned()
+                slot.queue.first_of(slot.mark(), |waiter| waiter.claim.reenters(holder)).cloned()
             }
             Some(_) => None,
         };

@@ -26,7 +26,7 @@ pub(crate) struct Shard {
 }
 
 /// What an owner's text comes to in four bytes. Others may have the same one.
-#[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq, Hash)]
 pub(crate) struct OwnerMark(pub(crate) u32);
 
 /// A slot, with what a grant changes beside it.
@@ -204,6 +204,11 @@ impl Shard {
 }
 
 impl SlotMut<'_> {
+    /// The mark of the holder's owner.
+    pub(crate) fn mark(&self) -> OwnerMark {
+        *self.owner
+    }
+
     /// Gives the key to a claim that may have it.
     pub(crate) fn grant(
         &mut self,

@@ -95,7 +95,8 @@ impl Store {
         }
         let ticket = self.next_ticket.fetch_add(1, Ordering::Relaxed);
         let since = self.next_token.load(Ordering::Relaxed);
-        let waiter = Waiter::new(claim, ticket, since, deadline, Arc::clone(client), &blocked.key);
+        let (mark, client) = (self.mark(claim.owner()), Arc::clone(client));
+        let waiter = Waiter::new(claim, mark, ticket, since, deadline, client, &blocked.key);
         let waiter = Arc::new(waiter);
         self.enqueue(&mut locked, &waiter, &blocked.key);
         drop(locked);

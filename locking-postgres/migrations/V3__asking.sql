@@ -317,8 +317,9 @@ BEGIN
             -- It was sent from queue to queue: requests for one key would pass it for ever. What is free is
             -- kept for it for a moment, which is twice as long each time, so that it comes to be as long as
             -- the others hold their keys; 25 ms where another such request is in its way, so that two can't
-            -- block each other. It asks again when that is over, which hands on all of it.
-            v_ms := CASE WHEN v_blocking.kind = 'r' THEN 25 ELSE least(25 * 2 ^ least(v_moves - 16, 10), 1600) END;
+            -- block each other, and never a second, as its client may be stopped. It asks again when that is over,
+            -- which hands on all of it.
+            v_ms := CASE WHEN v_blocking.kind = 'r' THEN 25 ELSE least(25 * 2 ^ least(v_moves - 16, 10), 800) END;
             DELETE FROM locking_guard WHERE key = ANY (v_kept);
             INSERT INTO locking_guard
                 SELECT k, v_moves, 'r', p_request, '', locking_expiry(v_ms), p_client

@@ -4,8 +4,8 @@
 -- the last. It stands in the queue of one key that blocks it, the same text as long as it waits.
 
 -- After how many moves a request for several keys has the free ones kept for it, and for how long in ms: at
--- first, and at most.
-local MOVES, KEPT_TERM, LONGEST_KEPT_TERM = 16, 25, 1600
+-- first, and at most, as its client may be stopped, and costs the others less than a second.
+local MOVES, KEPT_TERM, LONGEST_KEPT_TERM = 16, 25, 800
 
 local function moves_of(request) return NS .. '\0m' .. request end
 
