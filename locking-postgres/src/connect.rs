@@ -61,6 +61,14 @@ impl Connector {
         }
     }
 
+    /// Finds the host that works: what a pool opens has less time than all of them may take.
+    pub(crate) async fn find_host(&self) {
+        if self.hosts.are_several() {
+            // Where none does, whoever asks next hears why.
+            let _ = self.session().await;
+        }
+    }
+
     /// The same, for connections of their own that outlive a network that is cut for so long.
     pub(crate) fn outliving(&self, cut: Duration) -> Self {
         Self { hosts: self.hosts.outliving(cut), ..self.clone() }

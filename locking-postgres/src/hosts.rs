@@ -22,16 +22,23 @@ pub(crate) struct Hosts {
     first: Arc<AtomicUsize>,
     /// For how long one is tried while there are others.
     each: Duration,
+    /// How many there are, also where the driver chooses.
+    count: u32,
 }
 
 impl Hosts {
     pub(crate) fn new(config: Config, security: Security, each: Duration) -> Self {
-        Self { security, configs: split(config).into(), first: Arc::default(), each }
+        let count = u32::try_from(config.get_hosts().len()).unwrap_or(u32::MAX);
+        Self { security, configs: split(config).into(), first: Arc::default(), each, count }
+    }
+
+    pub(crate) fn are_several(&self) -> bool {
+        self.count > 1
     }
 
     /// For how long all of them are tried.
     pub(crate) fn limit(&self) -> Duration {
-        self.each.saturating_mul(u32::try_from(self.configs.len()).unwrap_or(u32::MAX))
+        self.each.saturating_mul(self.count.max(1))
     }
 
     /// An address of theirs.
@@ -50,22 +57,46 @@ impl Hosts {
         let count = self.configs.len();
         let first = self.first.load(Ordering::Relaxed);
         for at in (first..first + count - 1).map(|at| at % count) {
-            // Whoever gives this up meanwhile has the next one tried first.
-            self.first.store((at + 1) % count, Ordering::Relaxed);
-            match timeout(self.each, self.security.connect(&self.configs[at])).await {
-                Ok(Ok(connected)) => {
-                    self.first.store(at, Ordering::Relaxed);
-                    return Ok(connected);
-                }
+            match timeout(self.each, self.attempt(at)).await {
+                Ok(Ok(connected)) => return Ok(connected),
                 Ok(Err(error)) => tracing::debug!(%error, host = at, "no connection to PostgreSQL"),
                 Err(_) => tracing::debug!(host = at, "no connection to PostgreSQL in time"),
             }
         }
-        let last = (first + count - 1) % count;
-        self.first.store((last + 1) % count, Ordering::Relaxed);
-        let connected = self.security.connect(&self.configs[last]).await?;
-        self.first.store(last, Ordering::Relaxed);
+        // Whoever asked has a limit for this one.
+        self.attempt((first + count - 1) % count).await
+    }
+
+    async fn attempt(&self, at: usize) -> Result<(Client, Connection), DriverError> {
+        let attempt = Attempt { hosts: self, at, works: false };
+        let connected = self.security.connect(&self.configs[at]).await?;
+        attempt.works();
         Ok(connected)
+    }
+}
+
+/// A host that is being tried. Where that is given up, or fails, the next one is tried first from then on.
+struct Attempt<'a> {
+    hosts: &'a Hosts,
+    at: usize,
+    works: bool,
+}
+
+impl Attempt<'_> {
+    fn works(mut self) {
+        self.works = true;
+        self.hosts.first.store(self.at, Ordering::Relaxed);
+    }
+}
+
+impl Drop for Attempt<'_> {
+    fn drop(&mut self) {
+        if !self.works {
+            let next = (self.at + 1) % self.hosts.configs.len();
+            // Unless another one was found to work meanwhile.
+            let first = &self.hosts.first;
+            let _ = first.compare_exchange(self.at, next, Ordering::Relaxed, Ordering::Relaxed);
+        }
     }
 }
 

@@ -24,6 +24,10 @@ use crate::{capabilities, migrate, pooler, survey};
 /// For how long a close waits for what is still being taken back.
 const CLOSING: Duration = Duration::from_secs(1);
 
+/// For how long the connections are there after that at most: the lines give up sooner, but for what a caller keeps
+/// and doesn't poll.
+const UNDOING: Duration = Duration::from_secs(330);
+
 /// For how long a close waits until the server has been told.
 const LEAVING: Duration = Duration::from_millis(250);
 
@@ -92,7 +96,9 @@ impl PostgresProvider {
         let runtime = Handle::current();
         let connector = Connector::new(&options)?;
         let schema = options.schema().to_owned();
-        if !options.pgbouncer {
+        if options.pgbouncer {
+            connector.find_host().await;
+        } else {
             pooler::refuse(&connector, options.command_timeout, &id).await?;
             if let OurPool::Of(pool) = &pool {
                 pooler::refuse_within(pool, options.command_timeout).await?;
@@ -284,7 +290,7 @@ impl Drop for PostgresProvider {
 /// Ends the connections of the pool when all that was asked for is taken back, or can't be any more: the lines give
 /// that up some time after a close.
 async fn close_later(lines: Arc<Lines<Store>>, database: Arc<Database>) {
-    lines.close().await;
+    let _ = timeout(UNDOING, lines.close()).await;
     database.close();
 }
 

@@ -26,6 +26,10 @@ use crate::{CAPABILITIES, listener, survey};
 /// For how long a close waits for what is still being taken back.
 const CLOSING: Duration = Duration::from_secs(1);
 
+/// For how long the connections are there after that at most: the lines give up sooner, but for what a caller keeps
+/// and doesn't poll.
+const UNDOING: Duration = Duration::from_secs(330);
+
 /// Locks on a Redis server.
 ///
 /// Two connections, whatever is held and however many wait: one for commands, one on which the server
@@ -195,7 +199,7 @@ impl Drop for RedisProvider {
 /// Ends the connections when all that was asked for is taken back, or can't be any more: the lines give that up some
 /// time after a close.
 async fn close_later(lines: Arc<Lines<Store>>, connection: Connection) {
-    lines.close().await;
+    let _ = timeout(UNDOING, lines.close()).await;
     connection.close().await;
 }
 
