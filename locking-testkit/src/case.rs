@@ -82,6 +82,7 @@ pub const CASES: &[Case] = cases! {
     several::the_first_blocking_key_in_byte_order_is_named [4];
     several::a_key_named_twice_counts_once [1];
     several::reentered_keys_stay_as_they_were_when_the_call_is_refused [1];
+    several::reentered_keys_stay_as_they_were_when_the_call_times_out [1];
     several::sets_that_overlap_in_any_order_never_deadlock [1];
     several::a_call_that_is_refused_is_invisible_to_others [1] AtomicMultiKey;
     several::a_call_that_waits_keeps_no_free_key_from_others [1, 2] AtomicMultiKey;
@@ -150,6 +151,7 @@ pub const CASES: &[Case] = cases! {
     guard::a_guard_learns_of_its_loss_before_the_key_is_anothers [14, 22];
     guard::a_paused_process_finds_its_guard_lost_without_asking [14, 22];
     guard::a_guard_that_ended_twice_frees_nobody_else [12];
+    guard::a_guard_that_another_client_ends_late_ends_nobody_else [12, 31];
     guard::a_guard_of_several_keys_has_a_token_for_each [7];
     guard::many_guards_dropped_together_are_all_given_back [8];
 
@@ -167,6 +169,7 @@ pub const CASES: &[Case] = cases! {
 
     expiry::an_expired_key_is_free_at_once [15];
     expiry::a_waiter_gets_an_expired_key [15];
+    expiry::a_waiter_for_several_keys_gets_them_when_the_last_expires [1, 15, 17];
     expiry::waiters_get_a_key_that_expires_time_and_again [15, 17];
     expiry::a_waiter_behind_a_longer_lease_gets_a_shorter_ones_key [15] Fair;
     expiry::a_fraction_of_a_second_counts [16];
@@ -175,6 +178,7 @@ pub const CASES: &[Case] = cases! {
     expiry::an_expired_hold_is_nobodys [15];
 
     waiting::a_waiter_gets_a_released_key [4, 17];
+    waiting::a_waiter_for_several_keys_gets_them_when_the_last_is_released [1, 17];
     waiting::a_wait_ends_at_its_deadline [4];
     waiting::no_wait_and_a_wait_of_zero_try_once [4];
     waiting::an_unlimited_wait_lasts_until_the_key_is_free [4];
@@ -192,6 +196,7 @@ pub const CASES: &[Case] = cases! {
     cancellation::a_dropped_wait_leaves_the_line [1, 25];
     cancellation::a_wait_that_is_dropped_as_it_is_granted_holds_nothing [1, 25];
     cancellation::a_dropped_reentry_leaves_the_lease_as_it_was [1, 25];
+    cancellation::a_dropped_reentry_extends_nothing [1, 25];
     cancellation::a_dropped_lock_holds_nothing [8, 25];
     cancellation::a_dropped_lock_that_waits_leaves_the_line [8, 25];
     cancellation::a_dropped_execute_holds_nothing [8, 25];
@@ -289,6 +294,8 @@ pub const CASES: &[Case] = cases! {
     recovery::what_was_prepared_is_prepared_again [26] + OwnServer;
 
     notifications::no_wake_up_is_lost_while_they_are_cut [17, 26] + OwnServer;
+    notifications::a_waiter_for_several_keys_gets_them_while_they_are_cut [1, 17, 26] + OwnServer;
+    notifications::a_waiter_for_several_keys_that_is_told_nothing_gets_them [1, 17] Notified + OwnServer;
     notifications::a_waiter_that_is_told_nothing_gets_a_released_key [17] Notified + OwnServer;
     notifications::who_is_told_nothing_for_a_while_is_told_again [17, 26] Notified + OwnServer;
     notifications::waiting_and_releasing_cost_the_same_however_many_wait [19] Notified + OwnServer;

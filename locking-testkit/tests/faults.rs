@@ -138,6 +138,76 @@ async fn what_is_held_comes_later_and_what_is_swallowed_never() {
 }
 
 #[tokio::test]
+async fn an_end_comes_when_what_holds_or_swallows_it_is_taken_back() {
+    for fault in [|direction| Fault::Hold { direction }, |direction| Fault::Swallow { direction }] {
+        for cut in [Cut::Reset, Cut::Close] {
+            let (behind, server) = echo().await;
+            let proxy = Proxy::to(behind.address()).await.expect("a proxy");
+            let mut client = connect(&proxy).await;
+            say(&mut client, "1").await;
+            proxy.inject(fault(Direction::ToClient));
+            behind.cut(cut);
+            until(|| server.ends() == [cut]).await;
+            let heard = timeout(QUIET, client.read_u8()).await;
+            assert!(heard.is_err(), "the client sees an open connection: {heard:?}");
+            proxy.restore();
+            assert_eq!(end(&mut client).await, cut);
+            drop(client);
+            until(|| proxy.connections().is_empty()).await;
+
+            let mut client = connect(&proxy).await;
+            say(&mut client, "2").await;
+            proxy.inject(fault(Direction::ToServer));
+            ends(client, cut);
+            tokio::time::sleep(QUIET).await;
+            assert_eq!(server.ends(), [cut], "the server sees an open connection");
+            proxy.restore();
+            until(|| server.ends() == [cut, cut] && proxy.connections().is_empty()).await;
+        }
+    }
+}
+
+#[tokio::test]
+async fn what_comes_for_an_end_that_is_gone_does_not_tell_of_that() {
+    for fault in [|direction| Fault::Hold { direction }, |direction| Fault::Swallow { direction }] {
+        let (proxy, server) = echo().await;
+        let mut client = connect(&proxy).await;
+        proxy.inject(Fault::Delay { direction: Direction::ToClient, by: QUIET / 2 });
+        client.write_all(b"1").await.expect("written");
+        until(|| server.heard() == "1").await;
+        proxy.inject(fault(Direction::ToServer));
+        ends(client, Cut::Reset);
+        tokio::time::sleep(QUIET).await;
+        assert_eq!(server.ends(), [], "the server sees an open connection");
+        proxy.restore();
+        until(|| server.ends() == [Cut::Reset]).await;
+    }
+}
+
+#[tokio::test]
+async fn a_swallowed_connection_without_ends_is_over_when_it_is_cut_or_its_proxy_is_dropped() {
+    let (proxy, server) = echo().await;
+    for times in 1..=2 {
+        let mut client = connect(&proxy).await;
+        say(&mut client, "1").await;
+        for direction in [Direction::ToServer, Direction::ToClient] {
+            proxy.inject(Fault::Swallow { direction });
+        }
+        ends(client, Cut::Reset);
+        tokio::time::sleep(QUIET).await;
+        assert_eq!(proxy.connections().len(), 1, "nobody was told of its end");
+        if times == 2 {
+            break;
+        }
+        proxy.cut(Cut::Reset);
+        until(|| proxy.connections().is_empty() && server.ends() == [Cut::Reset]).await;
+        proxy.restore();
+    }
+    drop(proxy);
+    until(|| server.ends().len() == 2).await;
+}
+
+#[tokio::test]
 async fn a_lost_reply_is_one_to_a_request_that_was_heard() {
     let (proxy, server) = echo().await;
     let (mut client, mut other) = (connect(&proxy).await, connect(&proxy).await);
@@ -202,6 +272,11 @@ async fn a_server_that_is_away_resets_and_may_come_later() {
     drop(gone);
     let proxy = Proxy::to(address).await.expect("a proxy");
     assert_eq!(end(&mut connect(&proxy).await).await, Cut::Reset);
+    proxy.inject(Fault::Hold { direction: Direction::ToClient });
+    let mut client = connect(&proxy).await;
+    assert!(timeout(QUIET, client.read_u8()).await.is_err(), "a network that was away tells later");
+    proxy.restore();
+    assert_eq!(end(&mut client).await, Cut::Reset);
     let server = Echo::at(address).await;
     assert_eq!(say(&mut connect(&proxy).await, "here").await, "here");
     drop(server);
@@ -286,6 +361,13 @@ async fn echo() -> (Proxy, Echo) {
 
 async fn connect(proxy: &Proxy) -> TcpStream {
     TcpStream::connect(proxy.address()).await.expect("connected")
+}
+
+fn ends(client: TcpStream, cut: Cut) {
+    if cut == Cut::Reset {
+        client.set_zero_linger().expect("a connection");
+    }
+    drop(client);
 }
 
 async fn say(client: &mut TcpStream, text: &str) -> String {

@@ -3,10 +3,12 @@
 use std::time::Duration;
 
 use locking_core::{Error, Lease};
+use tokio::time::Instant;
 
 use crate::fixture::Fixture;
 use crate::support::{
-    LONG, a_moment, assert_answer, is_free, ms, poll_once, polled, soon, until_free,
+    LONG, SHORT, SOON, a_moment, assert_answer, is_free, ms, poll_once, polled, soon, until_free,
+    until_within,
 };
 
 /// Dropped after so many polls at the most.
@@ -77,6 +79,25 @@ pub(crate) async fn a_dropped_reentry_leaves_the_lease_as_it_was(f: Fixture) {
         if answer.is_some() {
             return;
         }
+    }
+}
+
+pub(crate) async fn a_dropped_reentry_extends_nothing(f: Fixture) {
+    let (theirs, mut kept) = (f.key("theirs"), Vec::new());
+    f.b.acquire(&theirs).await.expect("free");
+    for polls in 1..=POLLS {
+        let mine = f.key(&polls.to_string());
+        f.a.acquire(&mine).owner("o").expire(SHORT).await.expect("free");
+        kept.push((mine.clone(), Instant::now() + SHORT));
+        let again = f.a.acquire([&mine, &theirs]).owner("o").expire(LONG).wait(ms(30));
+        if let Some(answer) = polled(polls, again).await {
+            assert_answer!(answer, Err(Error::TimedOut { .. }), "one key is theirs");
+            break;
+        }
+    }
+    for (mine, end) in kept {
+        let left = end.saturating_duration_since(Instant::now());
+        until_within(left + SOON, "it ends as it would have", || is_free(&f.b, &mine)).await;
     }
 }
 
@@ -198,7 +219,7 @@ pub(crate) async fn a_dropped_extension_leaves_the_lease_held(f: Fixture) {
     for polls in 1..=POLLS {
         let key = f.key(&polls.to_string());
         let lease = f.a.acquire(&key).expire(LONG).await.expect("free");
-        let answer = polled(polls, f.a.extend(&lease, ms(200))).await;
+        let answer = polled(polls, f.a.extend(&lease, SHORT)).await;
         settled(&f, &key, &lease).await;
         if answer.is_some() {
             return;

@@ -133,7 +133,8 @@ pub(crate) async fn ten_buyers_buy_the_last_five_items_once_each(f: Fixture) {
         });
     }
     buyers.join_all().await;
-    assert_eq!((stock.load(Ordering::SeqCst), sold.load(Ordering::SeqCst)), (0, 5));
+    let (left, sold) = (stock.load(Ordering::SeqCst), sold.load(Ordering::SeqCst));
+    always!((left, sold) == (0, 5), "{sold} were sold, {left} are left");
 }
 
 pub(crate) async fn holders_of_different_keys_are_not_in_each_others_way(f: Fixture) {

@@ -7,7 +7,7 @@ use tokio::time::Instant;
 
 use crate::fixture::Fixture;
 use crate::support::{
-    LONG, SHORT, a_moment, assert_answer, is_free, let_expire, ms, soon, until_free, within,
+    LONG, SHORT, SOON, a_moment, assert_answer, is_free, let_expire, ms, soon, until_free, within,
 };
 
 pub(crate) async fn an_expired_key_is_free_at_once(f: Fixture) {
@@ -27,6 +27,20 @@ pub(crate) async fn a_waiter_gets_an_expired_key(f: Fixture) {
     f.a.acquire(&key).expire(SHORT).await.expect("free");
     within(SHORT + ms(1000), "the waiter", f.b.acquire(&key).wait(LONG)).await.expect("granted");
     assert!(began.elapsed() >= SHORT, "not before its time: {:?}", began.elapsed());
+}
+
+pub(crate) async fn a_waiter_for_several_keys_gets_them_when_the_last_expires(f: Fixture) {
+    for last in 0..3 {
+        let keys = [0, 1, 2].map(|n| f.key(&format!("{last}/{n}")));
+        let began = Instant::now();
+        for (n, key) in keys.iter().enumerate() {
+            let expiry = if n == last { SHORT } else { SHORT / 3 };
+            f.a.acquire(key).expire(expiry).await.expect("free");
+        }
+        let waiting = f.b.acquire(&keys).wait(LONG);
+        within(SHORT + SOON, "the waiter", waiting).await.expect("granted");
+        assert!(began.elapsed() >= SHORT, "not before its time: {:?}", began.elapsed());
+    }
 }
 
 pub(crate) async fn waiters_get_a_key_that_expires_time_and_again(f: Fixture) {

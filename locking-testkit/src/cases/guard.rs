@@ -1,5 +1,6 @@
 //! Guards: kept alive while they are in use, given back when they are not.
 
+use std::future::IntoFuture;
 use std::sync::mpsc;
 use std::time::Duration;
 
@@ -8,7 +9,8 @@ use locking_core::{Error, LockingModule};
 use crate::fixture::Fixture;
 use crate::intercept::Intercept;
 use crate::support::{
-    LONG, SHORT, always, assert_answer, is_free, ms, soon, until, until_free, within,
+    LONG, SHORT, a_moment, always, assert_answer, is_free, ms, poll_once, soon, until, until_free,
+    within,
 };
 
 pub(crate) async fn a_guard_outlives_its_lease_while_it_is_in_use(f: Fixture) {
@@ -147,6 +149,24 @@ pub(crate) async fn a_guard_that_ended_twice_frees_nobody_else(f: Fixture) {
     assert!(!f.a.release_lease(&lease).await.expect("answered"), "released already");
     next.check().expect("still held");
     assert!(!is_free(&f.a, &key).await);
+}
+
+pub(crate) async fn a_guard_that_another_client_ends_late_ends_nobody_else(f: Fixture) {
+    let key = f.key("k");
+    let guard = f.a.lock(&key).await.expect("free");
+    let lease = guard.lease().clone();
+    let mut next = Box::pin(f.a.lock(&key).into_future());
+    assert!(poll_once(next.as_mut()).await.is_pending(), "it is held");
+    a_moment().await;
+    // To one of its own client: where that passes the key on by itself, the store hears of it later.
+    drop(guard);
+    let next = soon("its turn", next).await.expect("given back");
+    let is_given_back = f.b.release_lease(&lease).await.expect("answered");
+    always!(!is_given_back, "`{key}` is another's by now");
+    assert_answer!(f.b.extend(&lease, ms(1)).await, Err(Error::Lost { .. }), "it has ended");
+    a_moment().await;
+    next.check().expect("still held");
+    always!(!is_free(&f.b, &key).await, "`{key}` is held");
 }
 
 pub(crate) async fn a_guard_of_several_keys_has_a_token_for_each(f: Fixture) {

@@ -4,7 +4,7 @@ use std::sync::Arc;
 use std::sync::atomic::{AtomicBool, Ordering};
 use std::time::Duration;
 
-use locking_core::{Error, LockingModule, LossReason, Result};
+use locking_core::{Error, Lease, LockingModule, LossReason, Result};
 use tokio::task::JoinSet;
 use tokio::time::{Instant, sleep, sleep_until};
 
@@ -12,7 +12,7 @@ use super::trial::{AGAIN, assert_uncertain};
 use crate::fixture::Fixture;
 use crate::own_server::Stop;
 use crate::support::{
-    LONG, a_moment, always, assert_answer, is_free, ms, soon, until_within, within,
+    LONG, a_moment, always, assert_answer, is_free, ms, soon, until_free, until_within, within,
 };
 
 /// For how long it hangs: at full scale, longer than clients wait for an answer, too.
@@ -101,8 +101,23 @@ fn wait(f: &Fixture, kind: usize, key: String) -> Wait {
     (f.a.clone(), kind, [key, f.key(&format!("and{kind}"))])
 }
 
-/// What is answered at a deadline, which is kept.
 async fn at_its_deadline((module, kind, keys): Wait, time: Duration) -> Result<()> {
+    let call = async {
+        match kind {
+            0 => module.acquire(&keys[0]).wait(time).await.map(drop),
+            1 => module.lock(&keys[0]).timeout(time).await.map(drop),
+            _ => module.acquire(&keys).wait(time).await.map(drop),
+        }
+    };
+    keeps_its_deadline(time, call, &format!("{keys:?}")).await
+}
+
+/// What is answered at a deadline that is so far away, and is kept.
+pub(super) async fn keeps_its_deadline(
+    time: Duration,
+    call: impl Future<Output = Result<()>>,
+    what: &str,
+) -> Result<()> {
     let deadline = Instant::now() + time;
     // What this machine can do: from then on, the time by which tokio's own timers are late.
     let answered = Arc::new(AtomicBool::new(false));
@@ -117,15 +132,11 @@ async fn at_its_deadline((module, kind, keys): Wait, time: Duration) -> Result<(
         }
         lost
     });
-    let answer = match kind {
-        0 => module.acquire(&keys[0]).wait(time).await.map(drop),
-        1 => module.lock(&keys[0]).timeout(time).await.map(drop),
-        _ => module.acquire(&keys).wait(time).await.map(drop),
-    };
+    let answer = call.await;
     let late = deadline.elapsed();
     answered.store(true, Ordering::SeqCst);
     let allowed = ms(50) + control.await.expect("no panic");
-    assert!(late <= allowed, "{keys:?}: {late:?} late, {allowed:?} allowed: {answer:?}");
+    assert!(late <= allowed, "{what}: {late:?} late, {allowed:?} allowed: {answer:?}");
     answer
 }
 
@@ -149,7 +160,7 @@ pub(crate) async fn calls_end_and_tell_the_truth(f: Fixture) {
     for module in [&f.a, &f.b] {
         until_usable(module, &f.key("again")).await;
     }
-    crate::support::until_free(&f.b, &key).await;
+    until_free(&f.b, &key).await;
     assert!(!is_free(&f.b, &extended).await, "extended or not, it is held");
     assert!(f.b.release_lease(&other).await.expect("answered"));
     // Carried out or not: a second call settles it.
@@ -161,7 +172,7 @@ pub(crate) async fn calls_end_and_tell_the_truth(f: Fixture) {
 const BOUND: Duration = Duration::from_secs(10);
 
 pub(crate) async fn close_ends_while_the_server_hangs(f: Fixture) {
-    let module = in_use(&f).await;
+    let (module, blocked) = in_use(&f).await;
     f.server().pause().await;
     closes(&module).await;
     f.server().resume().await;
@@ -169,21 +180,25 @@ pub(crate) async fn close_ends_while_the_server_hangs(f: Fixture) {
         is_free(&f.b, &f.key("guard")).await && is_free(&f.b, &f.key("wanted")).await
     })
     .await;
+    nobody_waits(&f, &blocked).await;
 }
 
 pub(crate) async fn close_ends_while_the_server_is_gone(f: Fixture) {
-    let module = in_use(&f).await;
+    let (module, blocked) = in_use(&f).await;
     f.server().stop(Stop::Crash).await;
     closes(&module).await;
+    f.server().start_again().await;
+    until_usable(&f.b, &f.key("again")).await;
+    nobody_waits(&f, &blocked).await;
 }
 
-/// A client with a guard, a job, waiters and calls that are under way.
-async fn in_use(f: &Fixture) -> LockingModule {
+/// A client with a guard, a job, waiters and calls that are under way, and what some of its waiters wait for.
+async fn in_use(f: &Fixture) -> (LockingModule, Lease) {
     let module = f.module().await;
     f.b.acquire(f.key("wanted")).expire(ms(1500)).await.expect("free");
-    f.b.acquire(f.key("blocked")).await.expect("free");
+    let blocked = f.b.acquire(f.key("blocked")).await.expect("free");
     for keys in [vec![f.key("blocked")], vec![f.key("blocked"), f.key("also")]] {
-        // Without an expiry it is to be taken back, however long that takes.
+        // Without an expiry, what they were granted would be held for ever.
         let module = module.clone();
         tokio::spawn(async move { module.acquire(keys).wait(LONG).await });
     }
@@ -203,7 +218,22 @@ async fn in_use(f: &Fixture) -> LockingModule {
         }
     });
     a_moment().await;
-    module
+    (module, blocked)
+}
+
+/// Of the waiters of a client that was closed, none is granted what it waited for.
+async fn nobody_waits(f: &Fixture, blocked: &Lease) {
+    // Held still, or forgotten with what the server forgot.
+    f.b.release_lease(blocked).await.expect("answered");
+    let keys = [f.key("blocked"), f.key("also")];
+    for key in &keys {
+        until_free(&f.b, key).await;
+    }
+    // No ghost comes after it.
+    a_moment().await;
+    for key in &keys {
+        assert!(is_free(&f.b, key).await, "{key} stays free");
+    }
 }
 
 async fn closes(module: &LockingModule) {

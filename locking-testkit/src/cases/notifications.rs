@@ -4,7 +4,7 @@ use std::collections::BTreeSet;
 use std::sync::Arc;
 use std::time::Duration;
 
-use locking_core::LockingModule;
+use locking_core::{IntoKeys, LockingModule};
 use tokio::sync::Mutex;
 use tokio::task::JoinSet;
 use tokio::time::{Instant, sleep, timeout};
@@ -84,12 +84,57 @@ async fn wait_for_a_turn(
     }
 }
 
-pub(crate) async fn a_waiter_that_is_told_nothing_gets_a_released_key(f: Fixture) {
+pub(crate) async fn a_waiter_for_several_keys_gets_them_while_they_are_cut(f: Fixture) {
+    for round in 0..f.scaled(300).max(20) {
+        let keys = [f.key(&format!("{round}/1")), f.key(&format!("{round}/2"))];
+        let one = f.b.acquire(&keys[0]).await.expect("free");
+        let other = f.b.acquire(&keys[1]).await.expect("free");
+        let waiting = wait(&f.a, &keys);
+        sleep(ms(fastrand::u64(20..120))).await;
+        assert!(f.b.release_lease(&one).await.expect("answered"));
+        let cut = async {
+            sleep(ms(fastrand::u64(..20))).await;
+            f.server().cut_notifications().await;
+        };
+        let release = async {
+            sleep(ms(fastrand::u64(..20))).await;
+            assert!(f.b.release_lease(&other).await.expect("answered"));
+            soon("the waiter", waiting).await.expect("no panic").expect("granted")
+        };
+        let ((), both) = tokio::join!(cut, release);
+        assert!(f.a.release_lease(&both).await.expect("answered"), "granted is held");
+    }
+}
+
+pub(crate) async fn a_waiter_for_several_keys_that_is_told_nothing_gets_them(f: Fixture) {
+    let (_proxy, deaf) = deaf(&f).await;
+    for round in 0..f.scaled(300) {
+        let keys = [f.key(&format!("{round}/1")), f.key(&format!("{round}/2"))];
+        let one = f.b.acquire(&keys[0]).await.expect("free");
+        let other = f.b.acquire(&keys[1]).await.expect("free");
+        let waiting = wait(&deaf, &keys);
+        sleep(ms(fastrand::u64(50..550))).await;
+        assert!(f.b.release_lease(&one).await.expect("answered"));
+        a_moment().await;
+        assert!(!waiting.is_finished(), "it waits for both");
+        assert!(f.b.release_lease(&other).await.expect("answered"));
+        soon("the waiter", waiting).await.expect("no panic").expect("granted");
+        assert!(f.b.release(&keys).await.expect("answered"), "granted is held");
+    }
+}
+
+/// A client that isn't told anything, behind its proxy.
+async fn deaf(f: &Fixture) -> (Proxy, LockingModule) {
     let proxy = f.proxy().await;
     let deaf = LockingModule::with_provider(f.client_at(proxy.address()).await);
-    for connection in notified_over(&f, &proxy).await {
+    for connection in notified_over(f, &proxy).await {
         connection.inject(Fault::Swallow { direction: Direction::ToClient });
     }
+    (proxy, deaf)
+}
+
+pub(crate) async fn a_waiter_that_is_told_nothing_gets_a_released_key(f: Fixture) {
+    let (_proxy, deaf) = deaf(&f).await;
     for round in 0..f.scaled(300) {
         let key = f.key(&round.to_string());
         let held = f.b.acquire(&key).await.expect("free");
@@ -107,11 +152,7 @@ pub(crate) async fn a_waiter_that_is_told_nothing_gets_a_released_key(f: Fixture
 }
 
 pub(crate) async fn who_is_told_nothing_for_a_while_is_told_again(f: Fixture) {
-    let proxy = f.proxy().await;
-    let deaf = LockingModule::with_provider(f.client_at(proxy.address()).await);
-    for connection in notified_over(&f, &proxy).await {
-        connection.inject(Fault::Swallow { direction: Direction::ToClient });
-    }
+    let (_proxy, deaf) = deaf(&f).await;
     // Nobody cuts them: the client finds out by itself.
     let again = Duration::from_secs(10);
     until_within(again, "ten times in a row, it is told at once", || async {
@@ -137,9 +178,9 @@ pub(crate) async fn who_is_told_nothing_for_a_while_is_told_again(f: Fixture) {
 
 type Waiting = tokio::task::JoinHandle<locking_core::Result<locking_core::Lease>>;
 
-fn wait(module: &LockingModule, key: &str) -> Waiting {
-    let (module, key) = (module.clone(), key.to_owned());
-    tokio::spawn(async move { module.acquire(key).wait(LONG).await })
+fn wait(module: &LockingModule, keys: impl IntoKeys) -> Waiting {
+    let (module, keys) = (module.clone(), keys.into_keys().expect("valid"));
+    tokio::spawn(async move { module.acquire(keys).wait(LONG).await })
 }
 
 /// The answer of whoever is first, and the other one.
@@ -172,8 +213,10 @@ async fn notified_over(f: &Fixture, proxy: &Proxy) -> Vec<Connection> {
 
 pub(crate) async fn waiting_and_releasing_cost_the_same_however_many_wait(f: Fixture) {
     let many = f.scaled(500).max(200);
-    let (few_idle, few_each) = cost_of_waiting(&f, many / 10).await;
-    let (many_idle, many_each) = cost_of_waiting(&f, many).await;
+    // The same clients: each has ten times as many who wait, so that what each of them costs shows.
+    let clients = clients_for(&f, many).await;
+    let (few_idle, few_each) = cost_of_waiting(&f, &clients, many / 10).await;
+    let (many_idle, many_each) = cost_of_waiting(&f, &clients, many).await;
     // Neither is exact: a slow machine looks more often.
     assert!(
         many_idle <= few_idle * 2.0 + 10.0,
@@ -186,10 +229,9 @@ pub(crate) async fn waiting_and_releasing_cost_the_same_however_many_wait(f: Fix
 }
 
 /// How many commands the server executes in a second for a client while so many wait, and per turn.
-async fn cost_of_waiting(f: &Fixture, count: usize) -> (f64, f64) {
-    let key = f.key(&count.to_string());
+async fn cost_of_waiting(f: &Fixture, clients: &[LockingModule], count: usize) -> (f64, f64) {
+    let (key, mut waiting) = (f.key(&count.to_string()), JoinSet::new());
     let held = f.b.acquire(&key).await.expect("free");
-    let (clients, mut waiting) = (clients_for(f, count).await, JoinSet::new());
     for n in 0..count {
         let (module, key) = (clients[n % clients.len()].clone(), key.clone());
         waiting.spawn(async move {

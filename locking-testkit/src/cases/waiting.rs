@@ -11,7 +11,7 @@ use tokio::time::{Instant, sleep, sleep_until};
 
 use crate::fixture::Fixture;
 use crate::support::{
-    LONG, SOON, a_moment, assert_answer, is_free, ms, soon, until, until_free, within,
+    LONG, SOON, a_moment, always, assert_answer, is_free, ms, soon, until, until_free, within,
 };
 
 pub(crate) async fn a_waiter_gets_a_released_key(f: Fixture) {
@@ -23,6 +23,26 @@ pub(crate) async fn a_waiter_gets_a_released_key(f: Fixture) {
     assert!(!waiting.is_finished(), "it waits");
     assert!(f.a.release_lease(&lease).await.expect("answered"));
     soon("the waiter", waiting).await.expect("no panic").expect("granted");
+}
+
+pub(crate) async fn a_waiter_for_several_keys_gets_them_when_the_last_is_released(f: Fixture) {
+    let keys = ["1", "2", "3"].map(|name| f.key(name));
+    for last in 0..keys.len() {
+        let mut held = Vec::new();
+        for key in &keys {
+            held.push(f.a.acquire(key).await.expect("free"));
+        }
+        let (module, wanted) = (f.b.clone(), keys.clone());
+        let waiting = tokio::spawn(async move { module.acquire(wanted).wait(LONG).await });
+        a_moment().await;
+        held.rotate_left(last + 1);
+        for lease in held {
+            assert!(!waiting.is_finished(), "it waits for all of them");
+            assert!(f.a.release_lease(&lease).await.expect("answered"));
+        }
+        let all = soon("the waiter", waiting).await.expect("no panic").expect("granted");
+        assert!(f.b.release_lease(&all).await.expect("answered"), "held");
+    }
 }
 
 pub(crate) async fn a_wait_ends_at_its_deadline(f: Fixture) {
@@ -198,9 +218,9 @@ pub(crate) async fn every_one_of_many_waiters_has_its_turn(f: Fixture) {
             tokio::spawn(async move {
                 let job = |_| async move {
                     use std::sync::atomic::Ordering::SeqCst;
-                    assert_eq!(inside.fetch_add(1, SeqCst), 0, "alone");
+                    always!(inside.fetch_add(1, SeqCst) == 0, "two jobs at once");
                     tokio::task::yield_now().await;
-                    assert_eq!(inside.fetch_sub(1, SeqCst), 1, "alone");
+                    always!(inside.fetch_sub(1, SeqCst) == 1, "two jobs at once");
                 };
                 module.execute(key, job).timeout(patience).await
             })

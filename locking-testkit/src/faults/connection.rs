@@ -92,8 +92,17 @@ impl Connection {
 
     /// Waits until nothing is held this way.
     pub(super) async fn until_let_go(&self, way: Direction) {
+        self.while_there(|rules| rules.hold(way)).await;
+    }
+
+    /// Waits until an end is seen this way.
+    pub(super) async fn until_an_end_shows(&self, way: Direction) {
+        self.while_there(|rules| rules.hides_an_end(way)).await;
+    }
+
+    async fn while_there(&self, fault: impl Fn(&Rules) -> bool) {
         let mut state = self.0.state.subscribe();
-        while self.rules().hold(way) {
+        while fault(&self.rules()) {
             // Its sender is this connection, which is there.
             let _ = state.changed().await;
         }

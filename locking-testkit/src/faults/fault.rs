@@ -15,13 +15,14 @@ pub enum Fault {
         by: Duration,
     },
     /// What goes this way is kept, and arrives when the fault is taken back: as over a network that
-    /// was away for a while.
+    /// was away for a while. So is the end of a connection.
     Hold {
         /// The way it goes.
         direction: Direction,
     },
     /// What goes this way is lost, and both ends see an open connection: half of it is dead. What was
-    /// lost doesn't come back with `restore`, so the connection is of no use after it.
+    /// lost doesn't come back with `restore`, so the connection is of no use after it. An end that
+    /// ends itself is seen with `restore`.
     Swallow {
         /// The way it goes.
         direction: Direction,
@@ -60,6 +61,15 @@ pub enum Direction {
     ToServer,
     /// Replies and notifications.
     ToClient,
+}
+
+impl Direction {
+    pub(super) const fn back(self) -> Self {
+        match self {
+            Self::ToServer => Self::ToClient,
+            Self::ToClient => Self::ToServer,
+        }
+    }
 }
 
 /// How a connection ends.

@@ -152,7 +152,7 @@ impl Shared {
     async fn serve(self: Arc<Self>, client: TcpStream, connection: Connection) {
         match TcpStream::connect(self.server).await {
             Ok(server) => pump::carry(client, server, &connection).await,
-            Err(_) => pump::reset(&[&client]),
+            Err(_) => pump::refuse(client, &connection).await,
         }
         connection.end();
         self.state().open.retain(|open| open.number() != connection.number());

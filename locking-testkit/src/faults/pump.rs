@@ -55,6 +55,15 @@ pub(super) async fn carry(mut client: TcpStream, mut server: TcpStream, connecti
     }
 }
 
+/// Tells a client that there is no server.
+pub(super) async fn refuse(client: TcpStream, connection: &Connection) {
+    tokio::select! {
+        _ = connection.until_cut() => {}
+        () = connection.until_an_end_shows(Direction::ToClient) => {}
+    }
+    reset(&[&client]);
+}
+
 /// Makes the end of these a reset: they are dropped next.
 pub(super) fn reset(ends: &[&TcpStream]) {
     for end in ends {
@@ -104,7 +113,11 @@ async fn read(
 ) -> Result<(), Cut> {
     let mut buffer = vec![0; PIECE];
     loop {
-        let piece = match from.read(&mut buffer).await {
+        let heard = from.read(&mut buffer).await;
+        if matches!(heard, Ok(0) | Err(_)) {
+            connection.until_an_end_shows(way).await;
+        }
+        let piece = match heard {
             Ok(0) => return Ok(()),
             Ok(bytes) => {
                 let verdict = connection.judge(way, bytes);
@@ -130,10 +143,21 @@ async fn write(
     while let Some(Piece { due, bytes, then }) = on_the_way.recv().await {
         sleep_until(due).await;
         connection.until_let_go(way).await;
-        to.write_all(&bytes).await.map_err(|_| Cut::Reset)?;
+        if to.write_all(&bytes).await.is_err() {
+            return is_gone(way, connection).await;
+        }
         if let Some(cut) = then {
             return Err(cut);
         }
     }
-    to.shutdown().await.map_err(|_| Cut::Reset)
+    if to.shutdown().await.is_err() {
+        return is_gone(way, connection).await;
+    }
+    Ok(())
+}
+
+/// The end to which this way leads broke off, which is seen the other way.
+async fn is_gone(way: Direction, connection: &Connection) -> Result<(), Cut> {
+    connection.until_an_end_shows(way.back()).await;
+    Err(Cut::Reset)
 }

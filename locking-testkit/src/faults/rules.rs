@@ -69,6 +69,12 @@ impl Rules {
         self.0.iter().any(|rule| rule.injected.fault == hold)
     }
 
+    /// Whether the end of a connection isn't seen this way.
+    pub(super) fn hides_an_end(&self, way: Direction) -> bool {
+        let swallow = Fault::Swallow { direction: way };
+        self.hold(way) || self.0.iter().any(|rule| rule.injected.fault == swallow)
+    }
+
     /// Judges a piece of so many bytes, before which so many came this way.
     pub(super) fn judge(&mut self, way: Direction, before: u64, bytes: usize) -> Verdict {
         let mut verdict = Verdict { pass: bytes, ..Verdict::default() };

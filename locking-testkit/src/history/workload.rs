@@ -218,11 +218,8 @@ impl Worker {
         let (patience, asked) = (self.patience(), Instant::now());
         let lock = self.module.lock(keys).lease(self.expiry).timeout(patience);
         let Ok(guard) = lock.await else { return };
-        let mut records = self.records(guard.lease(), asked);
-        if let Some(valid) = self.work_under(&guard, &mut records).await {
-            records =
-                records.into_iter().map(|record| record.with_valid(valid.0, valid.1)).collect();
-        }
+        let records = self.records(guard.lease(), asked);
+        let records = self.work_under(&guard, records).await;
         self.keep(records);
         if self.rng.bool() {
             drop(guard);
@@ -232,30 +229,28 @@ impl Worker {
         }
     }
 
-    /// Works for a moment, and finds out since when and until when the guard was valid meanwhile.
+    /// Works for a moment, and finds out until when the guard was valid meanwhile. A check speaks for what
+    /// was before it.
     async fn work_under(
         &mut self,
         guard: &LockGuard,
-        records: &mut [HoldRecord],
-    ) -> Option<(Instant, Instant)> {
-        guard.check().ok()?;
-        let from = Instant::now();
-        self.pause().await;
-        let refused: Vec<bool> =
-            records.iter().map(|r| self.shared.is_fenced_off(&r.key, r.token)).collect();
-        let until = Instant::now();
-        guard.check().ok()?;
-        for (record, refused) in records.iter_mut().zip(refused) {
-            record.was_fenced_off = refused;
+        mut records: Vec<HoldRecord>,
+    ) -> Vec<HoldRecord> {
+        let begun = Instant::now();
+        if guard.check().is_err() {
+            return records;
         }
-        Some((from, until))
+        self.pause().await;
+        let written = self.write(&mut records);
+        let until = if guard.check().is_ok() { written } else { begun };
+        valid_until(until, written, records)
     }
 
     async fn hold_a_lease(&mut self, keys: Vec<String>) {
         let (owner, patience, asked) = (OwnerId::fresh(), self.patience(), Instant::now());
         let acquire = self.module.acquire(&keys).owner(&owner).expire(self.expiry).wait(patience);
         let Ok(lease) = acquire.await else { return };
-        let (records, from) = (self.records(&lease, asked), Instant::now());
+        let mut records = self.records(&lease, asked);
         // Nobody else knows the owner: until this task releases it, or its time may be over.
         let mut surely = asked + self.expiry;
         if self.rng.bool() {
@@ -266,8 +261,8 @@ impl Worker {
             }
         }
         self.pause().await;
-        let until = Instant::now().min(surely);
-        self.keep(records.into_iter().map(|record| record.with_valid(from, until)).collect());
+        let written = self.write(&mut records);
+        self.keep(valid_until(written.min(surely), written, records));
         match self.rng.u8(..4) {
             0 if self.expiry <= SOON_OVER => {} // Left to its expiry.
             1 => drop(self.module.release(&keys).owner(&owner).await),
@@ -296,6 +291,14 @@ impl Worker {
         .collect()
     }
 
+    /// Writes to the resource of each key, and says when that was done.
+    fn write(&self, records: &mut [HoldRecord]) -> Instant {
+        for record in records {
+            record.was_fenced_off = self.shared.is_fenced_off(&record.key, record.token);
+        }
+        Instant::now()
+    }
+
     fn keep(&self, records: Vec<HoldRecord>) {
         locked(&self.shared.records).extend(records);
     }
@@ -320,6 +323,15 @@ impl Worker {
             _ => {}
         }
     }
+}
+
+/// The same, valid from the answer until then. Who wrote later may well have been refused.
+fn valid_until(until: Instant, written: Instant, records: Vec<HoldRecord>) -> Vec<HoldRecord> {
+    let proven = |record: HoldRecord| {
+        let (from, was_fenced_off) = (record.granted, record.was_fenced_off && written <= until);
+        HoldRecord { was_fenced_off, ..record }.with_valid(from, until)
+    };
+    records.into_iter().map(proven).collect()
 }
 
 fn locked<T>(mutex: &Mutex<T>) -> std::sync::MutexGuard<'_, T> {

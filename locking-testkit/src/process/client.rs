@@ -12,7 +12,7 @@ use tokio::sync::mpsc;
 use tokio::task::JoinSet;
 use tokio::time::Instant;
 
-use super::message::{Command, Order, READY, REPORT, Refusal, Report, SPACE};
+use super::message::{Command, Order, READY, REPORT, Refusal, Report, SPACE, VIOLATED};
 use crate::harness::Harness;
 
 /// For work that nothing should keep from being done.
@@ -145,16 +145,16 @@ impl Client {
             let job = |_| async {
                 let before = std::fs::read_to_string(file)?;
                 let before: u64 = before.trim().parse().map_err(|_| {
-                    std::io::Error::other(format!(
-                        "two were at the file at once: it reads {before:?}"
-                    ))
+                    Refusal::new(
+                        VIOLATED,
+                        format!("two were at the file at once: it reads {before:?}"),
+                    )
                 })?;
                 // Whoever else is at it too has the time to read the same.
                 tokio::task::yield_now().await;
-                std::fs::write(file, (before + 1).to_string())
+                Ok::<_, Refusal>(std::fs::write(file, (before + 1).to_string())?)
             };
-            let counted = self.module.execute(key, job).timeout(PATIENCE).await?;
-            counted.map_err(|error| Refusal::new("file", error))?;
+            self.module.execute(key, job).timeout(PATIENCE).await??;
         }
         Ok(Value::Null)
     }

@@ -14,10 +14,10 @@ use tokio::process::{Child, ChildStdin, ChildStdout};
 use tokio::sync::{mpsc, oneshot};
 use tokio::time::{Instant, sleep, timeout};
 
-use super::message::{Command, Order, READY, REPORT, Refusal, Report, SPACE};
+use super::message::{Command, Order, READY, REPORT, Refusal, Report, SPACE, VIOLATED};
 use super::wall_clock::{Leftovers, WallClock};
 use crate::signal::{Signal, send};
-use crate::support::{LONG, ms};
+use crate::support::{LONG, always, ms};
 
 /// How long a process may take to be there.
 const START: Duration = Duration::from_secs(30);
@@ -131,6 +131,10 @@ impl Process {
     }
 
     /// Adds one to the number in a file, so many times, each time in a job under the key.
+    ///
+    /// # Panics
+    ///
+    /// The answer, if two were at the file at once.
     pub fn count(
         &self,
         key: &str,
@@ -204,7 +208,9 @@ impl Process {
         // Where the writer is gone so is the process, and the answer says it.
         let _ = self.orders.send(Order { number, command });
         async move {
-            let value = answer.await.map_err(|_| Refusal::ended())??;
+            let value = answer.await.map_err(|_| Refusal::ended())?.inspect_err(|refusal| {
+                always!(refusal.outcome != VIOLATED, "{refusal}");
+            })?;
             serde_json::from_value(value).map_err(|error| Refusal::new("unreadable", error))
         }
     }

@@ -15,6 +15,9 @@ pub(super) const SPACE: &str = "LOCKING_TESTKIT_PROCESS";
 /// The number of the report that says that the client is connected; commands count from 1.
 pub(super) const READY: u64 = 0;
 
+/// The outcome of a refusal that says what `always!` would: no standstill of the machine excuses it.
+pub(super) const VIOLATED: &str = "violated";
+
 /// One thing to do.
 #[derive(Debug, Serialize, Deserialize)]
 pub(super) struct Order {
@@ -69,6 +72,13 @@ impl Refusal {
 
     pub(super) fn ended() -> Self {
         Self::new("ended", "the process ended before it answered")
+    }
+}
+
+/// What only files are behind.
+impl From<std::io::Error> for Refusal {
+    fn from(error: std::io::Error) -> Self {
+        Self::new("file", error)
     }
 }
 

@@ -17,6 +17,7 @@ pub(crate) enum Fault {
     CutsLongKeys,
     CutsToWholeSeconds,
     DrawsANewTokenOnReentry,
+    DrawsLeasesTokensWhenAsked,
     EndsUnlimitedWaits,
     ExpiresEarly,
     ExtendsBeforeAllKeysAreFree,
@@ -143,6 +144,7 @@ pub(crate) const MUTANTS: &[(Fault, &[&str])] = &[
             "reentry::an_owners_queued_requests_are_granted_together",
         ],
     ),
+    (Fault::DrawsLeasesTokensWhenAsked, &["histories::random_work_by_many_clients_breaks_no_promise"]),
     (Fault::EndsUnlimitedWaits, &["waiting::an_unlimited_wait_lasts_until_the_key_is_free"]),
     (
         Fault::ExpiresEarly,
@@ -155,7 +157,11 @@ pub(crate) const MUTANTS: &[(Fault, &[&str])] = &[
     ),
     (
         Fault::ExtendsBeforeAllKeysAreFree,
-        &["several::reentered_keys_stay_as_they_were_when_the_call_is_refused"],
+        &[
+            "several::reentered_keys_stay_as_they_were_when_the_call_is_refused",
+            "several::reentered_keys_stay_as_they_were_when_the_call_times_out",
+            "cancellation::a_dropped_reentry_extends_nothing",
+        ],
     ),
     (Fault::ExtendsByOwnerAlone, &["extend::a_lease_does_not_extend_the_next_holders"]),
     (Fault::ExtendsKeysOneByOne, &["extend::of_several_keys_all_are_extended_or_none"]),
@@ -344,6 +350,7 @@ pub(crate) const MUTANTS: &[(Fault, &[&str])] = &[
         Fault::LosesWakeUps,
         &[
             "waiting::a_waiter_gets_a_released_key",
+            "waiting::a_waiter_for_several_keys_gets_them_when_the_last_is_released",
             "waiting::every_one_of_many_waiters_has_its_turn",
         ],
     ),
@@ -378,6 +385,7 @@ pub(crate) const MUTANTS: &[(Fault, &[&str])] = &[
         Fault::NeverWakesAtExpiry,
         &[
             "expiry::a_waiter_gets_an_expired_key",
+            "expiry::a_waiter_for_several_keys_gets_them_when_the_last_expires",
             "expiry::waiters_get_a_key_that_expires_time_and_again",
         ],
     ),
@@ -415,6 +423,7 @@ pub(crate) const MUTANTS: &[(Fault, &[&str])] = &[
         &[
             "release::a_late_release_does_not_free_the_next_holder",
             "guard::a_guard_that_ended_twice_frees_nobody_else",
+            "guard::a_guard_that_another_client_ends_late_ends_nobody_else",
         ],
     ),
     (
@@ -457,6 +466,8 @@ pub(crate) const MUTANTS: &[(Fault, &[&str])] = &[
             "several::a_call_for_several_keys_gets_its_turn_among_calls_for_one",
             "several::a_call_for_several_keys_gets_its_turn_among_long_holds",
             "several::a_call_for_several_keys_gets_its_turn_beside_two_busy_clients",
+            "waiting::a_waiter_for_several_keys_gets_them_when_the_last_is_released",
+            "expiry::a_waiter_for_several_keys_gets_them_when_the_last_expires",
         ],
     ),
     (Fault::BeginsTokensAnewAtEachConnect, &["fencing::tokens_grow_for_clients_that_come_later"]),

@@ -214,6 +214,15 @@ impl Table {
     /// Takes the keys, whoever holds them.
     pub(crate) fn take(&mut self, request: &AcquireRequest, client: usize) -> Vec<LeasedKey> {
         let token = self.draw_token();
+        self.take_with(token, request, client)
+    }
+
+    fn take_with(
+        &mut self,
+        token: u64,
+        request: &AcquireRequest,
+        client: usize,
+    ) -> Vec<LeasedKey> {
         if self.has(Fault::LeavesEntriesBehind) {
             self.litter += 1;
         }
@@ -291,6 +300,9 @@ impl Table {
         request: AcquireRequest,
         client: usize,
     ) -> Arc<Waiter> {
+        if self.has(Fault::DrawsLeasesTokensWhenAsked) {
+            self.draw_token();
+        }
         let waiter = Arc::new(Waiter {
             request,
             client,
@@ -356,7 +368,11 @@ impl Table {
                 self.queue.push(Arc::clone(waiter));
                 self.keep_free_keys(waiter);
             } else {
-                let keys = self.take(&waiter.request, waiter.client);
+                let token = match (self.fault, waiter.request.hold.kind()) {
+                    (Fault::DrawsLeasesTokensWhenAsked, HoldKind::Lease) => waiter.since,
+                    _ => self.draw_token(),
+                };
+                let keys = self.take_with(token, &waiter.request, waiter.client);
                 self.end(waiter, Ok(keys));
             }
         }
