@@ -10,7 +10,7 @@ use locking_core::{
     ProviderId, WaitUntil,
 };
 use locking_redis::{RedisOptions, RedisProvider};
-use locking_testkit::servers::Redis;
+use locking_testkit::servers::{Redis, RedisSetup};
 use tokio::time::{Instant, sleep, timeout};
 
 const KEYS: [&str; 3] = ["a", "b", "c"];
@@ -119,7 +119,7 @@ async fn left(server: &Redis) -> String {
 }
 
 async fn confuse(seed: u64, cuts: bool) {
-    let server = Redis::start().await.expect("a server");
+    let server = RedisSetup::new().start().await.expect("a server");
     let book = Arc::new(Book::default());
     let until = Instant::now() + Duration::from_secs(3);
     let mut clients = Vec::new();

@@ -5,12 +5,12 @@ mod harness;
 use std::process::ExitCode;
 
 use harness::Shared;
-use locking_redis::CAPABILITIES;
-use locking_testkit::servers::{Redis, RedisSetup};
+use locking_testkit::servers::Redis;
 
 fn main() -> ExitCode {
-    locking_testkit::main(CAPABILITIES, || async {
+    let (claims, setup) = harness::as_named();
+    locking_testkit::main(claims, move || async move {
         let server = Redis::start().await.expect("a server for the tests");
-        Shared::new(server, RedisSetup::new)
+        Shared::new(server, setup)
     })
 }

@@ -9,7 +9,7 @@ use locking_core::{
 };
 use locking_redis::{RedisOptions, RedisProvider};
 use locking_testkit::faults::{Cut, Direction, Fault, Proxy};
-use locking_testkit::servers::{Redis, RedisSetup};
+use locking_testkit::servers::RedisSetup;
 use tokio::task::JoinSet;
 use tokio::time::{Instant, sleep};
 
@@ -41,7 +41,7 @@ async fn a_command_without_a_limit_is_a_mistake_in_the_configuration() {
 
 #[tokio::test]
 async fn a_foreign_lock_whose_value_is_no_text_is_listed_as_somebodys() {
-    let server = Redis::start().await.expect("a server");
+    let server = RedisSetup::new().start().await.expect("a server");
     let provider = connect(&server.url()).await.expect("connected");
     let script = "return redis.call('SET', KEYS[1], '\\255\\254')";
     server.command(&["EVAL", script, "1", "s:k"]).await.expect("set");
@@ -53,7 +53,7 @@ async fn a_foreign_lock_whose_value_is_no_text_is_listed_as_somebodys() {
 
 #[tokio::test]
 async fn a_guard_that_the_server_says_is_lost_is_not_passed_on() {
-    let server = Redis::start().await.expect("a server");
+    let server = RedisSetup::new().start().await.expect("a server");
     let provider = connect(&server.url()).await.expect("connected");
     let expiry = Expiry::new(Duration::from_secs(30)).expect("an expiry");
     let request = || {
@@ -76,7 +76,7 @@ async fn a_guard_that_the_server_says_is_lost_is_not_passed_on() {
 
 #[tokio::test]
 async fn what_is_under_way_while_the_connection_is_made_anew_is_not_told_as_not_done() {
-    let server = Redis::start().await.expect("a server");
+    let server = RedisSetup::new().start().await.expect("a server");
     let proxy = Proxy::to(server.address()).await.expect("a port");
     let mut options = RedisOptions::new(server.url_at(proxy.address())).expect("a URL");
     options = options.with_namespace("s:").expect("a namespace");
@@ -109,7 +109,7 @@ async fn what_is_under_way_while_the_connection_is_made_anew_is_not_told_as_not_
 
 #[tokio::test]
 async fn what_was_given_up_while_the_connection_was_lost_is_never_sent() {
-    let server = Redis::start().await.expect("a server");
+    let server = RedisSetup::new().start().await.expect("a server");
     let proxy = Proxy::to(server.address()).await.expect("a port");
     let mut options = RedisOptions::new(server.url_at(proxy.address())).expect("a URL");
     options = options.with_namespace("s:").expect("a namespace");
@@ -158,7 +158,7 @@ async fn what_was_given_up_while_the_connection_was_lost_is_never_sent() {
 
 #[tokio::test]
 async fn a_client_that_is_told_nothing_any_more_notices_it_and_waits_again_as_others() {
-    let server = Redis::start().await.expect("a server");
+    let server = RedisSetup::new().start().await.expect("a server");
     let proxy = Proxy::to(server.address()).await.expect("a proxy");
     let deaf = connect(&server.url_at(proxy.address())).await.expect("connected");
     // The second connection is the one on which the server tells.

@@ -263,6 +263,18 @@ async fn connections_and_commands_are_seen() {
 }
 
 #[tokio::test]
+async fn what_functions_execute_is_counted_where_that_is_set() {
+    for (track, more) in [("top", 2), ("all", 4)] {
+        let setup = PostgresSetup::new().setting("pg_stat_statements.track", track);
+        let postgres = setup.start().await.expect("a server");
+        let before = postgres.commands().await.expect("answered");
+        let two = "DO 'BEGIN PERFORM FROM pg_class; PERFORM FROM pg_type; END'";
+        postgres.command(two).await.expect("answered");
+        assert_eq!(postgres.commands().await.expect("answered"), before + more, "{track}");
+    }
+}
+
+#[tokio::test]
 async fn databases_are_apart() {
     let postgres = PostgresSetup::new().start().await.expect("a server");
     let url = postgres.create_database("the \"other\"").await.expect("created");
@@ -363,6 +375,24 @@ async fn a_server_for_everybody_is_had_too() {
 #[test]
 fn a_server_ends_when_its_test_is_killed() {
     leashed::ends_with_its_test("holds_a_server_until_it_is_killed");
+}
+
+#[test]
+fn a_stopped_server_leaves_nothing_when_its_test_is_killed() {
+    leashed::leaves_nothing_of_a_stopped_server("stops_a_server_and_waits_until_it_is_killed");
+}
+
+#[test]
+fn a_start_leaves_nothing_when_its_test_is_killed() {
+    leashed::leaves_nothing_of_a_start("stops_a_server_and_waits_until_it_is_killed");
+}
+
+#[tokio::test]
+#[ignore = "the part of tests above that is killed"]
+async fn stops_a_server_and_waits_until_it_is_killed() {
+    let postgres = PostgresSetup::new().start().await.expect("a server");
+    postgres.stop().await.expect("stopped");
+    leashed::wait_at(postgres.address()).await;
 }
 
 #[tokio::test]

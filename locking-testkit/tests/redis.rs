@@ -139,6 +139,24 @@ fn a_server_ends_when_its_test_is_killed() {
     leashed::ends_with_its_test("holds_a_server_until_it_is_killed");
 }
 
+#[test]
+fn a_stopped_server_leaves_nothing_when_its_test_is_killed() {
+    leashed::leaves_nothing_of_a_stopped_server("stops_a_server_and_waits_until_it_is_killed");
+}
+
+#[test]
+fn a_start_leaves_nothing_when_its_test_is_killed() {
+    leashed::leaves_nothing_of_a_start("stops_a_server_and_waits_until_it_is_killed");
+}
+
+#[tokio::test]
+#[ignore = "the part of tests above that is killed"]
+async fn stops_a_server_and_waits_until_it_is_killed() {
+    let redis = RedisSetup::new().start().await.expect("a server");
+    redis.stop().await.expect("stopped");
+    leashed::wait_at(redis.address()).await;
+}
+
 #[tokio::test]
 #[ignore = "the part of `a_server_ends_when_its_test_is_killed` that is killed"]
 async fn holds_a_server_until_it_is_killed() {

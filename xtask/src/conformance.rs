@@ -1,6 +1,7 @@
 use clap::Args;
 
 use crate::command::{self, Result, cargo};
+use crate::source::Source;
 use crate::test;
 
 /// The providers of this repository; `memory` is the crate `locking-memory`.
@@ -39,10 +40,11 @@ impl Conformance {
             return Err(format!("no provider `{unknown}`; there are: {}", PROVIDERS.join(", ")));
         }
         let servers: Vec<_> = providers.iter().filter_map(|name| server_of(name)).collect();
-        let source = if servers.is_empty() { None } else { test::set_up_suite(&servers)? };
+        let source =
+            if servers.is_empty() { Source::default() } else { test::set_up_suite(&servers)? };
         // Each is asked, whatever came of the others.
         let failures: Vec<_> =
-            providers.iter().filter_map(|provider| self.report(provider, source).err()).collect();
+            providers.iter().filter_map(|provider| self.report(provider, &source).err()).collect();
         if failures.is_empty() { Ok(()) } else { Err(failures.join("\n")) }
     }
 
@@ -51,10 +53,11 @@ impl Conformance {
         Self { providers: vec![MEMORY.to_owned()], full: false, json: false }
     }
 
-    fn report(&self, provider: &str, source: Option<(&str, &str)>) -> Result {
+    fn report(&self, provider: &str, source: &Source) -> Result {
         let package = format!("locking-{provider}");
         let mut command = cargo(&["test", "--quiet", "--package", &package, "--test", "contract"]);
-        command.args(["--", "--report", if self.json { "json" } else { "table" }]).envs(source);
+        command.args(["--", "--report", if self.json { "json" } else { "table" }]);
+        command.envs(source.variables());
         if self.full {
             command.arg("--full");
         }

@@ -1,6 +1,6 @@
 use crate::command::{Result, cargo};
-use crate::engine::Engine;
-use crate::images::{IMAGES, Image};
+use crate::images::IMAGES;
+use crate::source::Source;
 use crate::steps::Steps;
 
 /// The tests that are run against servers in containers too, by the names of their targets: those of the
@@ -13,14 +13,12 @@ const LEFT_OUT: &str = "locking-memory";
 /// Runs the suites once against servers in containers; elsewhere they may have run against
 /// processes.
 pub(crate) fn run(steps: &mut Steps) -> Result {
-    let engine = Engine::ensure()?;
-    let images = IMAGES.iter().map(Image::ensure).collect::<Result<Vec<_>>>()?;
+    let containers = Source::containers(&IMAGES)?;
     for suite in SUITES {
         // The whole workspace, as where they ran before: for a package alone all would be built anew.
         let mut command = cargo(&["test", "--workspace", "--exclude", LEFT_OUT]);
-        command.args(["--all-features", "--test", suite]);
-        command.env("LOCKING_TEST_SERVERS", "container").envs(images.iter().copied());
+        command.args(["--all-features", "--test", suite]).envs(containers.variables());
         steps.test(&format!("{suite} in containers"), &mut command)?;
     }
-    engine.clean()
+    Ok(())
 }

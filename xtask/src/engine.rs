@@ -1,16 +1,18 @@
 use std::fs;
-use std::process::{Child, Command, Stdio};
+use std::path::Path;
+use std::process::Command;
 use std::thread::sleep;
-use std::time::{Duration, Instant};
+use std::time::{Duration, Instant, SystemTime};
 
-use crate::command::{self, Result, answers, target};
+use crate::command::{Result, answers, target};
+use crate::leash::Leash;
 use crate::packages::{self, Package};
 
 /// Docker's command line, and with it the engine.
 const DOCKER: Package = Package { program: "docker", name: "docker.io" };
 const ENGINE: Package = Package { program: "dockerd", name: "docker.io" };
 
-/// Ends the engine with the task.
+/// Removes containers with the task, and ends the engine that was started here.
 const SCRIPT: &str = include_str!("engine.sh");
 
 /// How long the engine may take to be there.
@@ -19,10 +21,15 @@ const START: Duration = Duration::from_secs(60);
 /// On every container of the testkit.
 const LABEL: &str = "io.github.locking-rs.testkit";
 
-/// Docker's engine. One that was started here ends when this is dropped.
+/// The variable by which the testkit is told the label's value.
+const RUN: &str = "LOCKING_TEST_RUN";
+
+/// Docker's engine. When this is dropped, containers that tests of this task left behind are removed, of which
+/// there should be none, and one that was started here ends.
 #[derive(Debug)]
 pub(crate) struct Engine {
-    own: Option<Child>,
+    run: String,
+    _leash: Leash,
 }
 
 impl Engine {
@@ -30,7 +37,7 @@ impl Engine {
     pub(crate) fn ensure() -> Result<Self> {
         DOCKER.ensure()?;
         if is_running() {
-            return Ok(Self { own: None });
+            return Self::leashed(None);
         }
         if !packages::can_install() {
             return Err("Docker's engine doesn't run, and only root starts it from here".to_owned());
@@ -43,10 +50,7 @@ impl Engine {
         let log = target().join("dockerd.log");
         fs::create_dir_all(target()).map_err(|error| format!("{}: {error}", target().display()))?;
         eprintln!("\n=== starting Docker's engine; its log is {}", log.display());
-        let mut command = Command::new("sh");
-        command.args(["-c", SCRIPT, "engine"]).arg(&log).stdin(Stdio::piped());
-        let own = command.spawn().map_err(|error| format!("sh: {error}"))?;
-        let (engine, began) = (Self { own: Some(own) }, Instant::now());
+        let (engine, began) = (Self::leashed(Some(&log))?, Instant::now());
         while !is_running() {
             if began.elapsed() > START {
                 let log = fs::read_to_string(&log).unwrap_or_default();
@@ -59,31 +63,18 @@ impl Engine {
         Ok(engine)
     }
 
-    /// Removes the containers that tests left behind, of which there should be none.
-    pub(crate) fn clean(&self) -> Result {
-        let label = format!("label={LABEL}");
-        let left = Command::new("docker")
-            .args(["ps", "--all", "--quiet", "--filter", &label])
-            .stderr(Stdio::inherit())
-            .output()
-            .map_err(|error| format!("docker: {error}"))?;
-        let left = String::from_utf8_lossy(&left.stdout).into_owned();
-        if left.trim().is_empty() {
-            return Ok(());
-        }
-        eprintln!("removing containers that were left behind: {}", left.replace('\n', " "));
-        let mut remove = Command::new("docker");
-        command::run(remove.args(["rm", "--force", "--volumes"]).args(left.split_whitespace()))
+    /// One that runs, or is started and writes this log.
+    fn leashed(log: Option<&Path>) -> Result<Self> {
+        let now = SystemTime::UNIX_EPOCH.elapsed().unwrap_or_default();
+        let run = format!("{}-{}", std::process::id(), now.as_millis());
+        let label = format!("{LABEL}={run}");
+        let arguments = [Path::new(&label)].into_iter().chain(log);
+        Ok(Self { _leash: Leash::start(SCRIPT, arguments)?, run })
     }
-}
 
-impl Drop for Engine {
-    fn drop(&mut self) {
-        if let Some(mut own) = self.own.take() {
-            drop(own.stdin.take());
-            // A few seconds at the most; it was told to end.
-            let _ = own.wait();
-        }
+    /// What the testkit has to be told, so that its containers are known as this task's.
+    pub(crate) fn variable(&self) -> (&'static str, String) {
+        (RUN, self.run.clone())
     }
 }
 

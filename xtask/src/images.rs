@@ -22,24 +22,25 @@ pub(crate) struct Image {
     variable: &'static str,
 }
 
+pub(crate) const REDIS_IMAGE: Image = Image {
+    official: "redis:7",
+    own: "locking-test/redis:7",
+    folder: "redis",
+    package: REDIS,
+    variable: "LOCKING_TEST_REDIS_IMAGE",
+};
+
+pub(crate) const POSTGRES_IMAGE: Image = Image {
+    official: "postgres:16",
+    // Whichever version Debian has.
+    own: "locking-test/postgres:debian",
+    folder: "postgres",
+    package: POSTGRES,
+    variable: "LOCKING_TEST_POSTGRES_IMAGE",
+};
+
 /// All of them.
-pub(crate) const IMAGES: [Image; 2] = [
-    Image {
-        official: "redis:7",
-        own: "locking-test/redis:7",
-        folder: "redis",
-        package: REDIS,
-        variable: "LOCKING_TEST_REDIS_IMAGE",
-    },
-    Image {
-        official: "postgres:16",
-        // Whichever version Debian has.
-        own: "locking-test/postgres:debian",
-        folder: "postgres",
-        package: POSTGRES,
-        variable: "LOCKING_TEST_POSTGRES_IMAGE",
-    },
-];
+pub(crate) const IMAGES: [Image; 2] = [REDIS_IMAGE, POSTGRES_IMAGE];
 
 /// Makes or pulls all images, and says how tests find them.
 pub(crate) fn run() -> Result {

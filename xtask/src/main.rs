@@ -7,10 +7,12 @@ mod conformance;
 mod containers;
 mod engine;
 mod images;
+mod leash;
 mod links;
 mod outsiders;
 mod packages;
 mod rule;
+mod source;
 mod steps;
 mod test;
 

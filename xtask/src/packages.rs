@@ -51,6 +51,7 @@ impl Package {
 
     /// Installs it where it is missing; the error says what to install where this may not.
     pub(crate) fn ensure(&self) -> Result {
+        [NO_SERVICE, NO_CLUSTER].iter().for_each(Rule::remove_left);
         if self.is_there() {
             return Ok(());
         }

@@ -1,7 +1,9 @@
 use crate::command::{Result, cargo};
 use crate::engine;
+use crate::images::{Image, POSTGRES_IMAGE, REDIS_IMAGE};
 use crate::outsiders;
 use crate::packages::{FAKETIME, PGBOUNCER, POSTGRES, Package, REDIS};
+use crate::source::{SOURCE, Source};
 use crate::steps::Steps;
 
 /// The feature sets of the facade. Each is built alone: in a build of the whole workspace one
@@ -17,17 +19,15 @@ const FEATURE_SETS: [&[&str]; 5] = [
 /// A kind of server under test.
 pub(crate) struct Server {
     package: Package,
+    image: Image,
     /// The variable that names one which runs already.
     address: &'static str,
 }
 
 pub(crate) const REDIS_SERVER: Server =
-    Server { package: REDIS, address: "LOCKING_TEST_REDIS_URL" };
+    Server { package: REDIS, image: REDIS_IMAGE, address: "LOCKING_TEST_REDIS_URL" };
 pub(crate) const POSTGRES_SERVER: Server =
-    Server { package: POSTGRES, address: "LOCKING_TEST_POSTGRES_URL" };
-
-/// The variable by which the testkit is told where servers come from.
-const SOURCE: &str = "LOCKING_TEST_SERVERS";
+    Server { package: POSTGRES, image: POSTGRES_IMAGE, address: "LOCKING_TEST_POSTGRES_URL" };
 
 /// Sets up what the tests need, and runs all of them.
 pub(crate) fn run(steps: &mut Steps) -> Result {
@@ -35,10 +35,10 @@ pub(crate) fn run(steps: &mut Steps) -> Result {
     // Doctests run with them; a crate's contract suite is a test without a harness of Rust's.
     // All of them, also after one that fails: what else fails is worth knowing.
     let mut tests = cargo(&["test", "--workspace", "--all-features", "--no-fail-fast"]);
-    tests.envs(source);
+    tests.envs(source.variables());
     steps.test("tests", &mut tests)?;
     let mut bare = cargo(&["test", "--package", "locking-postgres", "--package", "locking-redis"]);
-    bare.args(["--no-default-features", "--lib"]).envs(source);
+    bare.args(["--no-default-features", "--lib"]).envs(source.variables());
     steps.test("providers without TLS", &mut bare)?;
     for features in FEATURE_SETS {
         let name = match features {
@@ -49,9 +49,6 @@ pub(crate) fn run(steps: &mut Steps) -> Result {
     }
     outsiders::test(steps)
 }
-
-/// The variable that names the source of servers, and the source; `None`: whatever the testkit finds.
-type Source = Option<(&'static str, &'static str)>;
 
 /// Tests start their servers themselves. What has to be there is their programs, or else Docker.
 fn set_up() -> Result<Source> {
@@ -88,12 +85,19 @@ fn source_of(servers: &[Server], missing: &mut Vec<String>) -> Source {
     let is_named = servers.iter().any(|server| set(server.address).is_some());
     let chosen = set(SOURCE);
     if chosen.as_ref().is_some_and(|chosen| chosen != "process") {
-        return None;
+        return Source::default();
     }
     let programs: Vec<_> =
         servers.iter().filter_map(|server| server.package.ensure().err()).collect();
-    let by_container = !programs.is_empty() && chosen.is_none() && engine::is_running();
-    missing.extend(programs.into_iter().filter(|_| !by_container));
-    let fastest = if by_container { "container" } else { "process" };
-    (!is_named && chosen.is_none()).then_some((SOURCE, fastest))
+    let source = if !programs.is_empty() && chosen.is_none() && engine::is_running() {
+        let containers = Source::containers(servers.iter().map(|server| &server.image));
+        containers.unwrap_or_else(|problem| {
+            missing.push(problem);
+            Source::default()
+        })
+    } else {
+        missing.extend(programs);
+        Source::processes()
+    };
+    if is_named || chosen.is_some() { source.not_forced() } else { source }
 }

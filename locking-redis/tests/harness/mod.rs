@@ -3,8 +3,8 @@
 use std::net::SocketAddr;
 use std::sync::Arc;
 
-use locking_core::{LockingProvider, ProviderId, async_trait};
-use locking_redis::{IDENTIFIER, RedisOptions, RedisProvider};
+use locking_core::{Capabilities, Capability, LockingProvider, ProviderId, async_trait};
+use locking_redis::{CAPABILITIES, IDENTIFIER, RedisOptions, RedisProvider};
 use locking_testkit::servers::{Redis, RedisSetup, Source};
 use locking_testkit::{Harness, OwnServer, Stop};
 
@@ -19,6 +19,41 @@ impl Shared {
     pub(crate) const fn new(server: Redis, setup: fn() -> RedisSetup) -> Self {
         Self { server, setup }
     }
+}
+
+/// What is claimed, and how a case's own server is set up: so that both fit the server that the environment
+/// names, where it names one.
+#[allow(dead_code, reason = "one of the suites sets up all of its servers")]
+pub(crate) fn as_named() -> (Capabilities, fn() -> RedisSetup) {
+    if is_named() && writes_every_command() {
+        let claims = CAPABILITIES.with(Capability::SurvivesRestart);
+        return (claims, || RedisSetup::new().durable());
+    }
+    (CAPABILITIES, RedisSetup::new)
+}
+
+fn is_named() -> bool {
+    let forced = Source::forced().expect("a source");
+    forced.is_none_or(|forced| forced == Source::Environment)
+        && std::env::var_os("LOCKING_TEST_REDIS_URL").is_some_and(|url| !url.is_empty())
+}
+
+/// Whether the named server does so before it answers, by its own words: what the provider says of it is what the
+/// suite looks at.
+fn writes_every_command() -> bool {
+    let runtime = tokio::runtime::Runtime::new().expect("a runtime");
+    runtime.block_on(async {
+        let server = Redis::start().await.expect("the server for the tests");
+        let names = ["appendonly", "appendfsync", "no-appendfsync-on-rewrite"];
+        let asked = [&["CONFIG", "GET"], names.as_slice()].concat();
+        // One that doesn't say so is as any other.
+        let said = server.command(&asked).await.unwrap_or_default();
+        let said: Vec<_> = said.lines().collect();
+        let is = |name, value| said.chunks(2).any(|pair| pair == [name, value]);
+        is("appendonly", "yes")
+            && is("appendfsync", "always")
+            && is("no-appendfsync-on-rewrite", "no")
+    })
 }
 
 /// The password of a case's own server.

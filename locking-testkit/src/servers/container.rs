@@ -19,6 +19,9 @@ use super::program;
 /// On every container that is started here, so that leftovers are found by it.
 const LABEL: &str = "io.github.locking-rs.testkit";
 
+/// The variable that names the label's value, by which those of one run are told from others'.
+const RUN: &str = "LOCKING_TEST_RUN";
+
 /// Removes its container when the test is gone.
 const LEASH: &str = include_str!("container-leash.sh");
 
@@ -52,7 +55,7 @@ pub(super) struct ServerContainer {
     container: ManuallyDrop<ContainerAsync<GenericImage>>,
     // Whether it should run. Held while that changes.
     runs: Mutex<bool>,
-    _leash: Leash,
+    leash: Leash,
 }
 
 impl ServerContainer {
@@ -71,7 +74,7 @@ impl ServerContainer {
             }
         };
         let container = ManuallyDrop::new(container);
-        Ok(Self { server, name, container, runs: Mutex::new(true), _leash: leash })
+        Ok(Self { server, name, container, runs: Mutex::new(true), leash })
     }
 
     pub(super) async fn start_again(&self) -> Result<(), ServerError> {
@@ -159,6 +162,12 @@ impl ServerContainer {
     }
 }
 
+impl Drop for ServerContainer {
+    fn drop(&mut self) {
+        self.leash.remove();
+    }
+}
+
 impl std::fmt::Debug for ServerContainer {
     fn fmt(&self, f: &mut std::fmt::Formatter<'_>) -> std::fmt::Result {
         f.debug_struct("ServerContainer").field("name", &self.name).finish_non_exhaustive()
@@ -173,7 +182,7 @@ impl ContainerSetup {
             _ => (self.image.as_str(), "latest"),
         };
         let image = GenericImage::new(image, tag).with_wait_for(WaitFor::Nothing);
-        let mut request = image.with_container_name(name).with_label(LABEL, "1");
+        let mut request = image.with_container_name(name).with_label(LABEL, named(RUN, "1"));
         for (path, contents) in self.files {
             request = request.with_copy_to(path, contents);
         }
@@ -201,9 +210,9 @@ impl ContainerSetup {
     }
 }
 
-/// The image that a variable names, or else this one.
-pub(super) fn image(variable: &str, default: &str) -> String {
-    let named = std::env::var(variable).ok().filter(|image| !image.is_empty());
+/// What a variable names, such as an image, or else this.
+pub(super) fn named(variable: &str, default: &str) -> String {
+    let named = std::env::var(variable).ok().filter(|named| !named.is_empty());
     named.unwrap_or_else(|| default.to_owned())
 }
 
@@ -222,7 +231,8 @@ pub(super) async fn probe() -> Result<(), String> {
     }
 }
 
-/// Removes a container when it is dropped, and when its process is gone.
+/// Removes a container when the test is gone. Dropped without [`remove`](Self::remove), it goes on
+/// looking for a while: the container may have been asked for a moment before.
 struct Leash(Child);
 
 impl Leash {
@@ -239,14 +249,13 @@ impl Leash {
         std::os::unix::process::CommandExt::process_group(&mut command, 0);
         command.spawn().map(Self)
     }
-}
 
-impl Drop for Leash {
-    fn drop(&mut self) {
+    /// Removes a container that was started as a whole, and returns when it is gone.
+    fn remove(&mut self) {
         use std::io::Write;
 
         if let Some(mut pipe) = self.0.stdin.take() {
-            // It was started as a whole, or isn't started any more: once is enough to remove it.
+            // Once is enough.
             let _ = pipe.write_all(b"dropped\n");
         }
         // Less than a second; then its ports are free.

@@ -14,8 +14,9 @@ alive() {
     else
         ps -A -o pid= -o ppid= -o stat=
     fi 2>/dev/null | while read -r process parent state; do
-        case $parent$state in
-            "$1"[!Z]*) echo "$process" ;;
+        case "$parent $state" in
+            "$1 Z"*) ;;
+            "$1 "*) echo "$process" ;;
         esac
     done
 }

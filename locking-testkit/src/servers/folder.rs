@@ -1,20 +1,22 @@
 use std::ffi::OsStr;
 use std::io;
-use std::path::Path;
-use std::process::Command;
-
-use tempfile::TempDir;
+use std::path::{Path, PathBuf};
+use std::process::{Child, Command, Stdio};
 
 use super::account::Account;
 use super::error::ServerError;
 use super::kind::Kind;
 
-/// The folder that a server runs in. It is removed when this is dropped.
+/// Removes its folder when the test is gone.
+const LEASH: &str = include_str!("folder-leash.sh");
+
+/// The folder that a server runs in. It is removed when this is dropped, and when its process is gone.
 #[derive(Debug)]
 pub(super) struct Folder {
     kind: &'static Kind,
-    folder: TempDir,
+    path: PathBuf,
     account: Option<Account>,
+    leash: Child,
 }
 
 impl Folder {
@@ -25,13 +27,15 @@ impl Folder {
         let mut builder = tempfile::Builder::new();
         #[cfg(unix)]
         builder.permissions(std::os::unix::fs::PermissionsExt::from_mode(0o700));
-        let folder = builder.prefix(&prefix).tempdir().map_err(unmade)?;
+        let made = builder.prefix(&prefix).tempdir().map_err(unmade)?;
+        let leash = leash(made.path()).map_err(unmade)?;
+        let folder = Self { kind, path: made.keep(), account, leash };
         give(folder.path(), account).map_err(unmade)?;
-        Ok(Self { kind, folder, account })
+        Ok(folder)
     }
 
     pub(super) fn path(&self) -> &Path {
-        self.folder.path()
+        &self.path
     }
 
     /// Writes a file that nobody but its account can read.
@@ -57,6 +61,24 @@ impl Folder {
         }
         command
     }
+}
+
+impl Drop for Folder {
+    fn drop(&mut self) {
+        drop(self.leash.stdin.take());
+        // A few milliseconds; then nothing is left of it.
+        let _ = self.leash.wait();
+    }
+}
+
+fn leash(folder: &Path) -> io::Result<Child> {
+    let mut command = Command::new("sh");
+    command.args(["-c", LEASH, "leash"]).arg(folder);
+    command.stdin(Stdio::piped()).stdout(Stdio::null()).stderr(Stdio::null());
+    // An interrupt from the keyboard is for the test; the leash cleans up after it.
+    #[cfg(unix)]
+    std::os::unix::process::CommandExt::process_group(&mut command, 0);
+    command.spawn()
 }
 
 #[cfg(unix)]

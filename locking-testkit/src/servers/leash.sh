@@ -4,8 +4,8 @@
 #   sh -c '...' leash FOLDER SIGNAL PROGRAM ARGUMENT...
 #
 # Ended by SIGNAL, the server leaves nothing behind in the system; what hasn't ended soon is killed.
-# The server's log is FOLDER/log. FOLDER is removed only if the pipe was closed: else it is still
-# needed, by whoever starts the server again.
+# The server's log is FOLDER/log.
+#
 # The system hangs up on a group of processes when nobody is left who started it and one of them is
 # stopped, as a paused server is.
 trap '' HUP
@@ -31,7 +31,6 @@ exec >&-
         done
     fi
     tell KILL "$server"
-    exit 7
 } <&3 2>/dev/null &
 leash=$!
 exec 3<&-
@@ -39,5 +38,4 @@ wait "$server"
 status=$?
 kill -TERM "$leash" 2>/dev/null
 wait "$leash" 2>/dev/null
-if [ $? -eq 7 ]; then rm -rf "$folder"; fi
 exit "$status"

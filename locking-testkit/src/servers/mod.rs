@@ -10,10 +10,13 @@
 //! | `LOCKING_TEST_REDIS_IMAGE` | the image of containers; default `redis:7` |
 //! | `LOCKING_TEST_POSTGRES_URL` | the PostgreSQL server to use, such as `postgres://postgres@127.0.0.1:5432/postgres` |
 //! | `LOCKING_TEST_POSTGRES_IMAGE` | the image of containers; default `postgres:16` |
+//! | `LOCKING_TEST_RUN` | the value of the label `io.github.locking-rs.testkit` of containers: those of one run are found by it; default `1` |
 //!
 //! Servers started here listen on 127.0.0.1 alone, and end with their handle. They also end with the
 //! test's process, however it ends: a *leash*, a small `sh` that reads from a pipe, ends the server
-//! when the test's end of the pipe is gone.
+//! when the test's end of the pipe is gone. Another one removes the server's folder.
+//!
+//! A server that is named keeps what tests leave on it: schemas, and leases that never expire.
 
 mod account;
 mod address;

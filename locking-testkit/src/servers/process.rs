@@ -98,7 +98,7 @@ impl ServerProcess {
     /// The same by another signal.
     pub(super) async fn end_by(&self, signal: Signal) -> Result<(), ServerError> {
         let mut running = self.running.lock().await;
-        if let Some(process) = running.as_ref() {
+        if let Some(process) = alive(running.as_ref()) {
             // One that ended by itself meanwhile is what was asked for.
             let _ = send(process.id, signal);
             self.until_ended(process).await?;
@@ -110,7 +110,7 @@ impl ServerProcess {
     /// Kills it with what it started, and returns when it is gone.
     pub(super) async fn kill(&self) -> Result<(), ServerError> {
         let mut running = self.running.lock().await;
-        if let Some(process) = running.as_ref() {
+        if let Some(process) = alive(running.as_ref()) {
             self.tell("KILL", process).await?;
             self.until_ended(process).await?;
         }
@@ -141,9 +141,9 @@ impl ServerProcess {
     }
 
     async fn tell_running(&self, signal: &str) -> Result<(), ServerError> {
-        match self.running.lock().await.as_ref() {
-            Some(process) if process.is_alive() => self.tell(signal, process).await,
-            _ => Err(self.failed("it doesn't run")),
+        match alive(self.running.lock().await.as_ref()) {
+            Some(process) => self.tell(signal, process).await,
+            None => Err(self.failed("it doesn't run")),
         }
     }
 
@@ -157,9 +157,9 @@ impl ServerProcess {
 
     /// An error if it ended by itself, with what it said last.
     pub(super) async fn check(&self) -> Result<(), ServerError> {
-        match self.running.lock().await.as_ref() {
-            Some(process) if process.is_alive() => Ok(()),
-            _ => Err(self.failed(&format!("it ended\n{}", self.log()))),
+        match alive(self.running.lock().await.as_ref()) {
+            Some(_) => Ok(()),
+            None => Err(self.failed(&format!("it ended\n{}", self.log()))),
         }
     }
 
@@ -172,6 +172,11 @@ impl ServerProcess {
         let problem = format!("`{}`: {problem}", self.program.display());
         ServerError::Failed { server: self.kind.name, problem }
     }
+}
+
+/// One that may be told something: the number of one that has ended may be another's by now.
+fn alive(running: Option<&Running>) -> Option<&Running> {
+    running.filter(|process| process.is_alive())
 }
 
 impl Running {

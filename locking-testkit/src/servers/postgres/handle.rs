@@ -152,8 +152,9 @@ impl Postgres {
 
     /// How many statements of clients it has executed since it was started, in all databases: those
     /// that `pg_stat_statements` has counted. `BEGIN`, `COMMIT`, `SET` and `LISTEN` are statements,
-    /// each execution of a prepared one is one, and preparing it is none. What functions execute
-    /// isn't counted, what failed isn't, and what still runs isn't yet.
+    /// each execution of a prepared one is one, and preparing it is none. What failed isn't counted,
+    /// and what still runs isn't yet; what functions execute is with the
+    /// [setting](PostgresSetup::setting) `pg_stat_statements.track` `all`.
     ///
     /// The question itself is one of them, and so is what else this handle asked for.
     ///

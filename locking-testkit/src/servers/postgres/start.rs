@@ -87,7 +87,7 @@ impl Contained for PostgresSetup {
         };
         let container = ContainerSetup {
             server: KIND.name,
-            image: container::image("LOCKING_TEST_POSTGRES_IMAGE", "postgres:16"),
+            image: container::named("LOCKING_TEST_POSTGRES_IMAGE", "postgres:16"),
             environment: vec![(login.0.to_owned(), login.1.to_owned())],
             command,
             files,

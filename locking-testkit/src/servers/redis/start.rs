@@ -61,7 +61,7 @@ impl Contained for RedisSetup {
         let files = files.chain([(CONFIGURATION.to_owned(), lines.into_bytes())]);
         let container = ContainerSetup {
             server: KIND.name,
-            image: container::image("LOCKING_TEST_REDIS_IMAGE", "redis:7"),
+            image: container::named("LOCKING_TEST_REDIS_IMAGE", "redis:7"),
             environment: Vec::new(),
             command: vec!["redis-server".to_owned(), format!("/data/{CONFIGURATION}")],
             files: files.map(|(name, contents)| (format!("/data/{name}"), contents)).collect(),
