@@ -144,7 +144,10 @@ pub(crate) const MUTANTS: &[(Fault, &[&str])] = &[
             "reentry::an_owners_queued_requests_are_granted_together",
         ],
     ),
-    (Fault::DrawsLeasesTokensWhenAsked, &["histories::random_work_by_many_clients_breaks_no_promise"]),
+    (
+        Fault::DrawsLeasesTokensWhenAsked,
+        &["histories::random_work_by_many_clients_breaks_no_promise"],
+    ),
     (Fault::EndsUnlimitedWaits, &["waiting::an_unlimited_wait_lasts_until_the_key_is_free"]),
     (
         Fault::ExpiresEarly,

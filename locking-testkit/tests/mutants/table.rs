@@ -217,12 +217,7 @@ impl Table {
         self.take_with(token, request, client)
     }
 
-    fn take_with(
-        &mut self,
-        token: u64,
-        request: &AcquireRequest,
-        client: usize,
-    ) -> Vec<LeasedKey> {
+    fn take_with(&mut self, token: u64, request: &AcquireRequest, client: usize) -> Vec<LeasedKey> {
         if self.has(Fault::LeavesEntriesBehind) {
             self.litter += 1;
         }
