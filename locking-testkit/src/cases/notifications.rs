@@ -213,12 +213,14 @@ async fn notified_over(f: &Fixture, proxy: &Proxy) -> Vec<Connection> {
 
 pub(crate) async fn waiting_and_releasing_cost_the_same_however_many_wait(f: Fixture) {
     let many = f.scaled(500).max(200);
-    let clients = clients_for(&f, many).await;
-    let (few_idle, few_each) = cost_of_waiting(&f, &clients[..2], many / 10).await;
-    // Ten times as many in the same clients, so that it shows what each of them costs there; and in more
-    // clients, so that those who wait at the server are more.
-    for clients in [&clients[..2], &clients] {
-        let (many_idle, many_each) = cost_of_waiting(&f, clients, many).await;
+    let clients = clients_for(&f, many / 10).await;
+    let (few_idle, few_each) = cost_of_waiting(&f, &clients, many / 10).await;
+    // In the same clients, it shows what each of them costs there.
+    let crowded = cost_of_waiting(&f, &clients, many).await;
+    drop(clients);
+    // In more clients, more of them wait at the server.
+    let spread = cost_of_waiting(&f, &clients_for(&f, many).await, many).await;
+    for (many_idle, many_each) in [crowded, spread] {
         // Neither is exact: a slow machine looks more often.
         assert!(
             many_idle <= few_idle * 2.0 + 10.0,
