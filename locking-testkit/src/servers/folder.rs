@@ -1,5 +1,5 @@
 use std::ffi::OsStr;
-use std::io;
+use std::io::{self, Read};
 use std::path::{Path, PathBuf};
 use std::process::{Child, Command, Stdio};
 
@@ -7,7 +7,7 @@ use super::account::Account;
 use super::error::ServerError;
 use super::kind::Kind;
 
-/// Removes its folder when the test is gone.
+/// Makes a folder, and removes it when the test is gone.
 const LEASH: &str = include_str!("folder-leash.sh");
 
 /// The folder that a server runs in. It is removed when this is dropped, and when its process is gone.
@@ -22,14 +22,10 @@ pub(super) struct Folder {
 impl Folder {
     /// An empty one, for what is run by this account.
     pub(super) fn new(kind: &'static Kind, account: Option<Account>) -> Result<Self, ServerError> {
-        let prefix = format!("locking-{}-", kind.name.to_lowercase());
+        let name = format!("locking-{}-XXXXXXXXXX", kind.name.to_lowercase());
         let unmade = |error| kind.failed("its folder", &error);
-        let mut builder = tempfile::Builder::new();
-        #[cfg(unix)]
-        builder.permissions(std::os::unix::fs::PermissionsExt::from_mode(0o700));
-        let made = builder.prefix(&prefix).tempdir().map_err(unmade)?;
-        let leash = leash(made.path()).map_err(unmade)?;
-        let folder = Self { kind, path: made.keep(), account, leash };
+        let (path, leash) = leashed(&std::env::temp_dir(), &name).map_err(unmade)?;
+        let folder = Self { kind, path, account, leash };
         give(folder.path(), account).map_err(unmade)?;
         Ok(folder)
     }
@@ -71,14 +67,24 @@ impl Drop for Folder {
     }
 }
 
-fn leash(folder: &Path) -> io::Result<Child> {
+/// A new folder, named by a template of `mktemp`, and its leash.
+fn leashed(parent: &Path, template: &str) -> io::Result<(PathBuf, Child)> {
     let mut command = Command::new("sh");
-    command.args(["-c", LEASH, "leash"]).arg(folder);
-    command.stdin(Stdio::piped()).stdout(Stdio::null()).stderr(Stdio::null());
+    command.args(["-c", LEASH, "leash"]).arg(parent.join(template));
+    command.stdin(Stdio::piped()).stdout(Stdio::piped()).stderr(Stdio::piped());
     // An interrupt from the keyboard is for the test; the leash cleans up after it.
     #[cfg(unix)]
     std::os::unix::process::CommandExt::process_group(&mut command, 0);
-    command.spawn()
+    let mut leash = command.spawn()?;
+    let mut name = String::new();
+    if let Some(mut output) = leash.stdout.take() {
+        output.read_to_string(&mut name)?;
+    }
+    if !name.is_empty() {
+        return Ok((parent.join(name), leash));
+    }
+    let said = leash.wait_with_output()?;
+    Err(io::Error::other(String::from_utf8_lossy(&said.stderr).trim().to_owned()))
 }
 
 #[cfg(unix)]
