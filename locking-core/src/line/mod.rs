@@ -28,6 +28,7 @@ mod agent;
 mod ask;
 mod background;
 mod direct;
+mod granted;
 mod held;
 mod leases;
 mod lines;

@@ -5,9 +5,12 @@ use std::time::Duration;
 use tokio::sync::oneshot;
 use tokio::time::{Instant, sleep_until, timeout_at};
 
+use super::background;
+use super::granted::Granted;
 use super::lines::Lines;
 use super::queue::{Leaving, deserted, not_taken_back};
 use super::store::LineStore;
+use super::undo::Undo;
 use crate::error::Result;
 use crate::grant::Grant;
 use crate::key::LockKey;
@@ -23,7 +26,7 @@ pub(super) struct Place<'a, S: LineStore> {
     lines: &'a Arc<Lines<S>>,
     key: LockKey,
     number: u64,
-    answer: oneshot::Receiver<Result<Grant>>,
+    answer: oneshot::Receiver<Result<Granted>>,
     left: bool,
 }
 
@@ -32,7 +35,7 @@ impl<'a, S: LineStore> Place<'a, S> {
         lines: &'a Arc<Lines<S>>,
         key: LockKey,
         number: u64,
-        answer: oneshot::Receiver<Result<Grant>>,
+        answer: oneshot::Receiver<Result<Granted>>,
     ) -> Self {
         Self { lines, key, number, answer, left: false }
     }
@@ -55,22 +58,25 @@ impl<'a, S: LineStore> Place<'a, S> {
         self.time_out(deadline).await
     }
 
-    /// The same, until `other` is there: what it gives ends the wait if it is something.
+    /// The same, until `other` is there: what it gives ends the wait if it is something. Else that is taken back.
     pub(super) async fn wait_or(
         mut self,
         deadline: Option<Instant>,
-        other: impl Future<Output = Option<Grant>>,
+        other: impl Future<Output = Option<(Grant, Undo<'a, S>)>>,
     ) -> Result<Grant> {
         let other = at_deadline(deadline, other);
-        let first = tokio::select! {
+        let other = tokio::select! {
             biased;
             answer = &mut self.answer => return self.answered(answer),
             other = other => other.flatten(),
         };
-        match first {
-            Some(grant) if self.steps_aside() => Ok(grant),
-            _ => self.wait(deadline).await,
+        if let Some((grant, undo)) = other
+            && self.steps_aside()
+        {
+            undo.settled();
+            return Ok(grant);
         }
+        self.wait(deadline).await
     }
 
     fn is_alone_at_the_store(&self) -> bool {
@@ -86,11 +92,12 @@ impl<'a, S: LineStore> Place<'a, S> {
 
     fn answered(
         &mut self,
-        answer: Result<Result<Grant>, oneshot::error::RecvError>,
+        answer: Result<Result<Granted>, oneshot::error::RecvError>,
     ) -> Result<Grant> {
         self.left = true;
         // The agent broke off while it took this back.
-        answer.unwrap_or_else(|_| Err(deserted(self.lines.store().id())))
+        let answer = answer.unwrap_or_else(|_| Err(deserted(self.lines.store().id())));
+        answer.map(|granted| granted.grant)
     }
 
     /// Leaves the line, and the store's queue, before the caller hears that its time is over: an error
@@ -138,8 +145,10 @@ impl<S: LineStore> Drop for Place<'_, S> {
             return;
         }
         self.lines.with(&self.key, |queue| queue.leave(self.number));
-        if let Ok(Ok(grant)) = self.answer.try_recv() {
-            self.lines.discard(grant.lease);
+        let Ok(Ok(granted)) = self.answer.try_recv() else { return };
+        match granted.ask {
+            Some(ask) => background::withdraw_later(self.lines, ask, false),
+            None => self.lines.discard(granted.grant.lease),
         }
     }
 }

@@ -378,10 +378,7 @@ impl Drop for Queued<'_> {
         if let Some(Ok(keys)) = table.withdraw(&self.waiter)
             && !model.has(Fault::ForgetsGrantsThatNobodyHeardOf)
         {
-            let owner = self.waiter.request.owner.clone();
-            let lease = Lease::new(model.id.clone(), owner, keys);
-            // Gone by itself: then there is nothing to give back.
-            let _ = table.release_lease(&lease, model.client);
+            table.take_back(&keys);
         }
     }
 }
