@@ -26,6 +26,10 @@ impl Claim {
         Self { provider, keys: request.keys, owner: request.owner, expiry: request.expiry, guard }
     }
 
+    pub(crate) fn provider(&self) -> &ProviderId {
+        &self.provider
+    }
+
     pub(crate) fn owner(&self) -> Option<&OwnerId> {
         self.owner.as_ref()
     }

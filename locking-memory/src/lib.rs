@@ -22,6 +22,7 @@ mod holder;
 mod provider;
 mod queue;
 mod release;
+mod reminder;
 mod serve;
 mod shard;
 mod sharing;

@@ -9,9 +9,9 @@ use locking_core::{
 
 use crate::claim::Claim;
 use crate::config::MemoryOptions;
-use crate::queue::{Client, Granted};
+use crate::queue::Client;
 use crate::store::Store;
-use crate::wait::{WaitEnd, Waiting};
+use crate::wait::Waiting;
 use crate::{CAPABILITIES, IDENTIFIER};
 
 /// Locks within this process.
@@ -73,11 +73,22 @@ impl MemoryProvider {
         if self.client.is_closed() { Err(Error::closed(&self.id)) } else { Ok(&self.store) }
     }
 
-    async fn wait(&self, waiting: Waiting<'_>) -> Result<Grant> {
-        match waiting.await {
-            Ok(granted) => Ok(grant(granted)),
-            Err(WaitEnd::Closed) => Err(Error::closed(&self.id)),
-            Err(WaitEnd::TimedOut(key)) => Err(Error::timed_out(&self.id, key)),
+    /// Serves a request at once, or queues it.
+    fn begin(&self, request: AcquireRequest) -> Asked<'_> {
+        if self.client.is_refused() {
+            return Asked::Answered(Err(Error::closed(&self.id)));
+        }
+        let wait = request.wait;
+        let claim = Claim::new(self.id.clone(), request);
+        if wait == WaitUntil::Now {
+            let taken = self.store.try_take(&claim);
+            let answer = taken.map(Grant::from).map_err(|key| Error::held(&self.id, key));
+            return Asked::Answered(answer);
+        }
+        match self.store.take_or_queue(claim, wait.instant(), &self.client) {
+            Ok(granted) => Asked::Answered(Ok(granted.into())),
+            Err(Some(waiter)) => Asked::Queued(Waiting::new(&self.store, waiter)),
+            Err(None) => Asked::Answered(Err(Error::closed(&self.id))),
         }
     }
 
@@ -86,12 +97,10 @@ impl MemoryProvider {
     }
 }
 
-fn grant(granted: Granted) -> Grant {
-    let grant = Grant::new(granted.lease);
-    match granted.at {
-        Some(at) => grant.with_counted_from(at),
-        None => grant,
-    }
+/// What came of a request at first.
+enum Asked<'a> {
+    Answered(Result<Grant>),
+    Queued(Waiting<'a>),
 }
 
 #[async_trait]
@@ -105,25 +114,16 @@ impl LockingProvider for MemoryProvider {
     }
 
     async fn acquire(&self, request: AcquireRequest) -> Result<Grant> {
-        self.begin_acquire(request).answer().await
+        match self.begin(request) {
+            Asked::Answered(answer) => answer,
+            Asked::Queued(waiting) => waiting.await,
+        }
     }
 
     fn begin_acquire(&self, request: AcquireRequest) -> Begun<'_, Grant> {
-        if self.client.is_refused() {
-            return Begun::Answered(Err(Error::closed(&self.id)));
-        }
-        let wait = request.wait;
-        let claim = Claim::new(self.id.clone(), request);
-        if wait == WaitUntil::Now {
-            let taken = self.store.try_take(&claim);
-            return Begun::Answered(taken.map(grant).map_err(|key| Error::held(&self.id, key)));
-        }
-        match self.store.take_or_queue(claim, wait.instant(), &self.client) {
-            Ok(granted) => Begun::Answered(Ok(grant(granted))),
-            Err(Some(waiter)) => {
-                Begun::Asked(Box::pin(self.wait(Waiting::new(&self.store, waiter))))
-            }
-            Err(None) => Begun::Answered(Err(Error::closed(&self.id))),
+        match self.begin(request) {
+            Asked::Answered(answer) => Begun::Answered(answer),
+            Asked::Queued(waiting) => Begun::Asked(Box::pin(waiting)),
         }
     }
 
@@ -132,7 +132,7 @@ impl LockingProvider for MemoryProvider {
     }
 
     async fn release(&self, keys: KeySet, owner: Option<OwnerId>) -> Result<bool> {
-        self.begin_release(keys, owner).answer().await
+        Ok(self.open()?.release(&keys, owner.as_ref()))
     }
 
     fn begin_release(&self, keys: KeySet, owner: Option<OwnerId>) -> Begun<'_, bool> {

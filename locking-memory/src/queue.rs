@@ -5,7 +5,7 @@ use std::task::{Context, Waker};
 use std::time::Duration;
 
 use foldhash::fast::RandomState;
-use locking_core::{Lease, LockKey, Moment};
+use locking_core::{Grant, Lease, LockKey, Moment};
 use parking_lot::Mutex;
 use tokio::time::Instant;
 
@@ -48,6 +48,10 @@ impl Queue {
         self.0.as_ref().map_or(0, |line| line.waiters.len())
     }
 
+    pub(crate) fn iter(&self) -> impl Iterator<Item = &Waiter> {
+        self.0.iter().flat_map(|line| line.waiters.iter().map(|waiter| &**waiter))
+    }
+
     pub(crate) fn first(&self) -> Option<&Arc<Waiter>> {
         self.0.as_ref()?.waiters.front()
     }
@@ -75,20 +79,23 @@ impl Queue {
 
     /// Takes a waiter out, if it is there.
     pub(crate) fn remove(&mut self, waiter: &Waiter) -> bool {
-        let Some(line) = &mut self.0 else { return false };
+        self.take(waiter.ticket).is_some()
+    }
+
+    /// Takes out the waiter with this ticket, if it is there.
+    pub(crate) fn take(&mut self, ticket: u64) -> Option<Arc<Waiter>> {
+        let line = self.0.as_mut()?;
         let waiters = &mut line.waiters;
         // Most leave from the front.
-        let is_first = waiters.front().is_some_and(|first| first.ticket == waiter.ticket);
-        let place = if is_first { 0 } else { place_of(waiters, waiter.ticket) };
-        let is_there = waiters.get(place).is_some_and(|other| other.ticket == waiter.ticket);
-        if is_there {
-            waiters.remove(place);
-            line.forget(waiter);
-            if line.waiters.is_empty() {
-                self.0 = None;
-            }
+        let is_first = waiters.front().is_some_and(|first| first.ticket == ticket);
+        let place = if is_first { 0 } else { place_of(waiters, ticket) };
+        waiters.get(place).filter(|waiter| waiter.ticket == ticket)?;
+        let waiter = waiters.remove(place)?;
+        line.forget(&waiter);
+        if line.waiters.is_empty() {
+            self.0 = None;
         }
-        is_there
+        Some(waiter)
     }
 
     /// Takes out those that a test picks.
@@ -151,7 +158,7 @@ struct Passes {
 #[derive(Debug)]
 enum Place {
     /// In the queue of this key; `look_at` is when it looks whether the holder's time is over.
-    Queued { key: LockKey, look_at: Option<Instant>, waker: Option<Waker> },
+    Queued { key: LockKey, look_at: Option<Instant>, waker: Option<Waker>, has_timer: bool },
     /// Its keys are its own, and it hasn't been told yet.
     Granted(Granted),
     /// Its client was closed.
@@ -173,6 +180,16 @@ pub(crate) struct Granted {
     pub(crate) since: Option<Instant>,
 }
 
+impl From<Granted> for Grant {
+    fn from(granted: Granted) -> Self {
+        let grant = Self::new(granted.lease);
+        match granted.at {
+            Some(at) => grant.with_counted_from(at),
+            None => grant,
+        }
+    }
+}
+
 /// What came of waiting.
 #[derive(Debug)]
 pub(crate) enum Outcome {
@@ -183,15 +200,19 @@ pub(crate) enum Outcome {
 impl Waiter {
     pub(crate) fn new(
         claim: Claim,
-        mark: OwnerMark,
+        mark: Option<OwnerMark>,
         ticket: u64,
         since: u64,
         deadline: Option<Instant>,
         client: Arc<Client>,
         key: &LockKey,
     ) -> Self {
-        let place = Mutex::new(Place::Queued { key: key.clone(), look_at: None, waker: None });
-        let mark = claim.shares().then_some(mark);
+        let place = Mutex::new(Place::Queued {
+            key: key.clone(),
+            look_at: None,
+            waker: None,
+            has_timer: false,
+        });
         Self { claim, mark, ticket, since, passes: Mutex::default(), deadline, client, place }
     }
 
@@ -260,6 +281,17 @@ impl Waiter {
         }
     }
 
+    /// Adds its waker if it has no timer and must wake by itself by then. Answers whether it must
+    /// later.
+    pub(crate) fn remind(&self, by: Option<Instant>, due: &mut Vec<Waker>) -> bool {
+        let place = self.place.lock();
+        let Place::Queued { look_at, waker, has_timer: false, .. } = &*place else { return false };
+        let Some(wakes_at) = earliest(*look_at, self.deadline) else { return false };
+        let is_due = by.is_none_or(|by| wakes_at <= by);
+        due.extend(waker.as_ref().filter(|_| is_due).cloned());
+        !is_due
+    }
+
     /// Sets when it looks at its key, as it stands there itself.
     pub(crate) fn look_at(&self, at: Option<Instant>) {
         if let Place::Queued { look_at, .. } = &mut *self.place.lock() {
@@ -269,9 +301,14 @@ impl Waiter {
 
     /// What came of its wait, told once; while it waits, when it must wake by itself. Its task is
     /// woken when either changes.
-    pub(crate) fn poll(&self, context: &Context<'_>) -> Result<Outcome, Option<Instant>> {
+    pub(crate) fn poll(
+        &self,
+        context: &Context<'_>,
+        is_timed: bool,
+    ) -> Result<Outcome, Option<Instant>> {
         let mut place = self.place.lock();
-        if let Place::Queued { look_at, waker, .. } = &mut *place {
+        if let Place::Queued { look_at, waker, has_timer, .. } = &mut *place {
+            *has_timer = is_timed;
             match waker {
                 Some(waker) => waker.clone_from(context.waker()),
                 none => *none = Some(context.waker().clone()),

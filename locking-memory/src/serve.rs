@@ -35,8 +35,10 @@ pub(crate) struct Blocked {
 enum Step {
     /// Nobody is to be served.
     Done,
-    /// Somebody was served, and is to be woken.
+    /// Somebody was served, and is to be woken; there may be others.
     Served(Option<Waker>),
+    /// The same, and there are none: it shares the key with nobody.
+    Last(Option<Waker>),
     /// This one waits for other keys too, whose shards aren't locked.
     Several(Arc<Waiter>),
 }
@@ -155,6 +157,10 @@ impl Store {
             match self.next_step(&mut locked, key) {
                 Step::Done => break,
                 Step::Served(waker) => wake(std::mem::replace(&mut served, waker)),
+                Step::Last(waker) => {
+                    wake(std::mem::replace(&mut served, waker));
+                    break;
+                }
                 Step::Several(waiter) => {
                     drop(locked);
                     locked = self.lock(&waiter.claim.keys);
@@ -181,11 +187,11 @@ impl Store {
         let next = match &slot.holder {
             None => {
                 let first = slot.queue.first();
-                first.filter(|first| !slot.is_kept_from(Turn::Ticket(first.ticket))).cloned()
+                first.filter(|first| !slot.is_kept_from(Turn::Ticket(first.ticket)))
             }
             // An owner's other requests are served with the first, whatever their turn.
             Some(holder) if holder.is_shared() => {
-                slot.queue.first_of(slot.mark(), |waiter| waiter.claim.reenters(holder)).cloned()
+                slot.queue.first_of(slot.mark(), |waiter| waiter.claim.reenters(holder))
             }
             Some(_) => None,
         };
@@ -199,13 +205,14 @@ impl Store {
             }
             return Step::Done;
         };
-        let claim = &waiter.claim;
-        if claim.keys.len() > 1 {
-            return Step::Several(waiter);
+        if waiter.claim.keys.len() > 1 {
+            return Step::Several(Arc::clone(waiter));
         }
-        slot.queue.remove(&waiter);
-        let granted = self.grant_one(&mut slot, claim, Turn::Ticket(waiter.ticket));
-        Step::Served(waiter.settle(Outcome::Granted(granted)))
+        let ticket = waiter.ticket;
+        let Some(waiter) = slot.queue.take(ticket) else { return Step::Done };
+        let granted = self.grant_one(&mut slot, &waiter.claim, Turn::Ticket(ticket));
+        let waker = waiter.settle(Outcome::Granted(granted));
+        if waiter.claim.shares() { Step::Served(waker) } else { Step::Last(waker) }
     }
 
     /// Serves a waiter in the queue of `at`, or moves it to the queue of the key that blocks it

@@ -11,6 +11,7 @@ use tokio::time::Instant;
 
 use crate::claim::{Claim, Now};
 use crate::queue::{Client, Granted, Outcome, Waiter};
+use crate::reminder::Reminders;
 use crate::serve::Turn;
 use crate::shard::{OwnerMark, Shard};
 use crate::sweep::Sweeper;
@@ -40,6 +41,7 @@ pub(crate) struct Store {
     pub(crate) next_token: AtomicU64,
     next_ticket: AtomicU64,
     pub(crate) sweeper: Sweeper,
+    pub(crate) reminders: Reminders,
 }
 
 impl Store {
@@ -50,6 +52,7 @@ impl Store {
             next_token: AtomicU64::new(first_token()),
             next_ticket: AtomicU64::new(0),
             sweeper: Sweeper::new(),
+            reminders: Reminders::default(),
         }
     }
 
@@ -95,7 +98,8 @@ impl Store {
         }
         let ticket = self.next_ticket.fetch_add(1, Ordering::Relaxed);
         let since = self.next_token.load(Ordering::Relaxed);
-        let (mark, client) = (self.mark(claim.owner()), Arc::clone(client));
+        let mark = claim.shares().then(|| self.mark(claim.owner()));
+        let client = Arc::clone(client);
         let waiter = Waiter::new(claim, mark, ticket, since, deadline, client, &blocked.key);
         let waiter = Arc::new(waiter);
         self.enqueue(&mut locked, &waiter, &blocked.key);
@@ -174,6 +178,19 @@ impl Store {
             self.stop_keeping(&waiter);
             wake(waker);
         }
+    }
+
+    /// Wakes those who wait without a timer and have something to do by then; whenever that is, where
+    /// it isn't said. Answers whether any others are left.
+    pub(crate) fn remind(&self, by: Option<Instant>) -> bool {
+        let (mut is_any_left, mut due) = (false, Vec::new());
+        for shard in &self.shards {
+            for waiter in shard.lock().slots().flat_map(|slot| slot.queue.iter()) {
+                is_any_left |= waiter.remind(by, &mut due);
+            }
+            due.drain(..).for_each(Waker::wake);
+        }
+        is_any_left
     }
 
     /// What expires is swept one day.

@@ -3,31 +3,20 @@ use std::pin::Pin;
 use std::sync::Arc;
 use std::task::{Context, Poll, ready};
 
-use locking_core::LockKey;
-use pin_project_lite::pin_project;
+use locking_core::{Error, Grant, Result};
 use tokio::time::{Instant, Sleep, sleep_until};
 
-use crate::queue::{Granted, Outcome, Waiter};
+use crate::queue::{Outcome, Waiter};
 use crate::store::Store;
 
-pin_project! {
-    /// A waiter as its own task sees it: ready when the keys are granted, the deadline is over, or
-    /// the client is closed. Dropped, it leaves the queue, or gives back what it was granted and
-    /// never learned of.
-    #[derive(Debug)]
-    pub(crate) struct Waiting<'a> {
-        place: InQueue<'a>,
-        #[pin]
-        timer: Option<Sleep>,
-    }
-}
-
-/// Why a wait ended without a grant.
+/// A waiter as its own task sees it: ready when the keys are granted, the deadline is over, or
+/// the client is closed. Dropped, it leaves the queue, or gives back what it was granted and
+/// never learned of.
 #[derive(Debug)]
-pub(crate) enum WaitEnd {
-    /// The first key in byte order that it couldn't have.
-    TimedOut(LockKey),
-    Closed,
+pub(crate) struct Waiting<'a> {
+    place: InQueue<'a>,
+    /// Set only where the time to wake has come near: most waits end before that.
+    timer: Option<Pin<Box<Sleep>>>,
 }
 
 impl<'a> Waiting<'a> {
@@ -37,28 +26,28 @@ impl<'a> Waiting<'a> {
 }
 
 impl Future for Waiting<'_> {
-    type Output = Result<Granted, WaitEnd>;
+    type Output = Result<Grant>;
 
-    fn poll(self: Pin<&mut Self>, context: &mut Context<'_>) -> Poll<Self::Output> {
-        let mut this = self.project();
+    fn poll(mut self: Pin<&mut Self>, context: &mut Context<'_>) -> Poll<Self::Output> {
+        let Self { place, timer } = &mut *self;
         loop {
-            let wakes_at = match this.place.waiter.poll(context) {
-                Ok(outcome) => return Poll::Ready(this.place.end(outcome)),
+            let wakes_at = match place.waiter.poll(context, timer.is_some()) {
+                Ok(outcome) => return Poll::Ready(place.end(outcome)),
                 Err(wakes_at) => wakes_at,
             };
             let Some(wakes_at) = wakes_at else { return Poll::Pending };
-            match this.timer.as_mut().as_pin_mut() {
-                Some(timer) if timer.deadline() == wakes_at => {}
-                Some(timer) => timer.reset(wakes_at),
-                None => this.timer.set(Some(sleep_until(wakes_at))),
+            if timer.is_none() && place.store.reminders.are_in_time(wakes_at, place.store) {
+                return Poll::Pending;
             }
-            if let Some(timer) = this.timer.as_mut().as_pin_mut() {
-                ready!(timer.poll(context));
+            let timer = timer.get_or_insert_with(|| Box::pin(sleep_until(wakes_at)));
+            if timer.deadline() != wakes_at {
+                timer.as_mut().reset(wakes_at);
             }
+            ready!(timer.as_mut().poll(context));
             // Also at the deadline: what has just ended by itself may be this waiter's.
-            this.place.store.look(&this.place.waiter);
-            if this.place.deadline_is_over() {
-                return Poll::Ready(this.place.give_up());
+            place.store.look(&place.waiter);
+            if place.deadline_is_over() {
+                return Poll::Ready(place.give_up());
             }
         }
     }
@@ -77,25 +66,27 @@ impl InQueue<'_> {
         self.waiter.deadline.is_some_and(|deadline| deadline <= Instant::now())
     }
 
-    fn give_up(&mut self) -> Result<Granted, WaitEnd> {
+    fn give_up(&mut self) -> Result<Grant> {
         match self.store.withdraw(&self.waiter) {
             Ok(outcome) => self.end(outcome),
             Err(at) => {
                 self.is_over = true;
-                Err(WaitEnd::TimedOut(self.store.blocking_key(&self.waiter.claim, at)))
+                let claim = &self.waiter.claim;
+                let blocking = self.store.blocking_key(claim, at);
+                Err(Error::timed_out(claim.provider(), blocking))
             }
         }
     }
 
-    fn end(&mut self, outcome: Outcome) -> Result<Granted, WaitEnd> {
+    fn end(&mut self, outcome: Outcome) -> Result<Grant> {
         self.is_over = true;
         match outcome {
             Outcome::Granted(mut granted) => {
                 self.store.tell(&self.waiter.claim, &mut granted);
                 self.store.watch(&granted);
-                Ok(granted)
+                Ok(granted.into())
             }
-            Outcome::Closed => Err(WaitEnd::Closed),
+            Outcome::Closed => Err(Error::closed(self.waiter.claim.provider())),
         }
     }
 }
