@@ -119,40 +119,38 @@ impl Batch for Acquiring {
         let session = joined.filter(|_| !self.logged).map(|Joined { session, .. }| session);
         let (database, logged) = (&self.database, self.logged);
         if let [one] = asked {
-            let values: Values = vec![
-                Box::new(database.most),
-                Box::new(database.patience()),
-                Box::new(number),
-                Box::new(logged),
-                Box::new(one.manner),
-                Box::new(one.repeated),
-                Box::new(one.request.clone()),
-                Box::new(one.kind),
-                Box::new(one.owner.clone()),
-                Box::new(one.ms),
-                Box::new(one.keys.clone()),
+            let values: Values<'_> = &[
+                &database.most,
+                &database.patience(),
+                &number,
+                &logged,
+                &one.manner,
+                &one.repeated,
+                &one.request,
+                &one.kind,
+                &one.owner,
+                &one.ms,
+                &one.keys,
             ];
             let rows = database.run(connection, &database.statements.acquire, values).await?;
             let row = rows.first().ok_or_else(Failure::unexpected)?;
             return Ok(vec![Acquired::read(row, session.as_ref())?]);
         }
-        let all = |part: fn(&Acquire) -> String| asked.iter().map(part).collect::<Vec<_>>();
-        let manners: Vec<_> = asked.iter().map(|one| one.manner).collect();
+        let all = |part: fn(&Acquire) -> &str| asked.iter().map(part).collect::<Vec<_>>();
         let repeated: Vec<_> = asked.iter().map(|one| one.repeated).collect();
-        let kinds: Vec<_> = asked.iter().map(|one| one.kind).collect();
         let ms: Vec<_> = asked.iter().map(|one| one.ms).collect();
-        let values: Values = vec![
-            Box::new(database.most),
-            Box::new(database.patience()),
-            Box::new(number),
-            Box::new(logged),
-            Box::new(manners),
-            Box::new(repeated),
-            Box::new(all(|one| one.request.clone())),
-            Box::new(kinds),
-            Box::new(all(|one| one.owner.clone())),
-            Box::new(ms),
-            Box::new(all(|one| one.keys[0].clone())),
+        let values: Values<'_> = &[
+            &database.most,
+            &database.patience(),
+            &number,
+            &logged,
+            &all(|one| one.manner),
+            &repeated,
+            &all(|one| &one.request),
+            &all(|one| one.kind),
+            &all(|one| &one.owner),
+            &ms,
+            &all(|one| &one.keys[0]),
         ];
         let rows = database.run(connection, &database.statements.acquire_many, values).await?;
         let mut answers = HashMap::with_capacity(asked.len());

@@ -92,7 +92,6 @@ impl Connector {
             .runtime(Runtime::Tokio1)
             .wait_timeout(Some(self.command_timeout))
             .create_timeout(Some(self.connect_timeout))
-            .recycle_timeout(Some(self.command_timeout))
             .build()
             .expect("there is a runtime for its timeouts")
     }

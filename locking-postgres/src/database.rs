@@ -7,7 +7,6 @@ use tokio::runtime::Handle;
 use tokio::sync::Semaphore;
 use tokio::task::JoinSet;
 use tokio::time::timeout;
-use tokio_postgres::types::ToSql;
 use tokio_postgres::{Client, Error as DriverError, Row};
 
 use crate::connect::Connector;
@@ -15,7 +14,7 @@ use crate::failure::Failure;
 use crate::lent::Lent;
 use crate::migrate;
 use crate::settings::Settings;
-use crate::statement::{Statement, Statements, Values};
+use crate::statement::{OwnValues, Statement, Statements, Values};
 
 /// Where the functions are, and the connections to call them over.
 ///
@@ -145,12 +144,13 @@ impl Database {
     pub(crate) async fn call(
         self: &Arc<Self>,
         statement: impl FnOnce(&Statements) -> &Statement + Send + 'static,
-        values: Values,
+        values: OwnValues,
     ) -> Result<Vec<Row>, Failure> {
         let database = Arc::clone(self);
         let called = self.runtime.spawn(async move {
             let connection = database.connection().await?;
-            database.run(connection, statement(&database.statements), values).await
+            let values: Vec<_> = values.iter().map(|value| &**value as _).collect();
+            database.run(connection, statement(&database.statements), &values).await
         });
         called.await.unwrap_or_else(|_| Err(Failure::cut_off()))
     }
@@ -175,7 +175,7 @@ impl Database {
         &self,
         connection: Lent,
         statement: &Statement,
-        values: Values,
+        values: Values<'_>,
     ) -> Result<Vec<Row>, Failure> {
         let asked = connection.during(self.send(&connection, statement, values));
         match timeout(self.command_timeout, asked).await {
@@ -197,21 +197,17 @@ impl Database {
         &self,
         connection: &Lent,
         statement: &Statement,
-        values: Values,
+        values: Values<'_>,
     ) -> Result<Vec<Row>, Failure> {
         if self.pooled {
-            let values: Vec<_> = values
-                .iter()
-                .map(|value| &**value as &(dyn ToSql + Sync))
-                .zip(statement.types.iter().cloned())
-                .collect();
+            let values: Vec<_> =
+                values.iter().copied().zip(statement.types.iter().cloned()).collect();
             return Ok(connection.query_typed(&statement.text, &values).await?);
         }
         // Not sent before it is prepared.
         let prepared = connection.prepare_typed_cached(&statement.text, statement.types).await;
         let prepared = prepared.map_err(Failure::not_connected)?;
-        let values: Vec<_> = values.iter().map(|value| &**value as &(dyn ToSql + Sync)).collect();
-        let answer: Result<_, DriverError> = connection.query(&prepared, &values).await;
+        let answer: Result<_, DriverError> = connection.query(&prepared, values).await;
         Ok(answer?)
     }
 

@@ -101,28 +101,28 @@ impl Batch for Releasing {
             && let [one] = meant.as_slice()
             && one.origin.as_deref() != Some(ENTERED)
         {
-            let values: Values = vec![
-                Box::new(database.most),
-                Box::new(database.patience()),
-                Box::new(self.logged),
-                Box::new(one.key.clone()),
-                Box::new(one.of.clone()),
-                Box::new(one.token),
-                Box::new(one.origin.clone()),
+            let values: Values<'_> = &[
+                &database.most,
+                &database.patience(),
+                &self.logged,
+                &one.key,
+                &one.of,
+                &one.token,
+                &one.origin,
             ];
             let rows = database.run(connection, &database.statements.release_one, values).await?;
             let row = rows.first().ok_or_else(Failure::unexpected)?;
             return Ok(vec![vec![row.try_get(0)?]]);
         }
         let meant = || asked.iter().flat_map(|Release(meant)| meant);
-        let values: Values = vec![
-            Box::new(database.most),
-            Box::new(database.patience()),
-            Box::new(self.logged),
-            Box::new(meant().map(|one| one.key.clone()).collect::<Vec<_>>()),
-            Box::new(meant().map(|one| one.of.clone()).collect::<Vec<_>>()),
-            Box::new(meant().map(|one| one.token).collect::<Vec<_>>()),
-            Box::new(meant().map(|one| one.origin.clone()).collect::<Vec<_>>()),
+        let values: Values<'_> = &[
+            &database.most,
+            &database.patience(),
+            &self.logged,
+            &meant().map(|one| &*one.key).collect::<Vec<_>>(),
+            &meant().map(|one| one.of.as_deref()).collect::<Vec<_>>(),
+            &meant().map(|one| one.token).collect::<Vec<_>>(),
+            &meant().map(|one| one.origin.as_deref()).collect::<Vec<_>>(),
         ];
         let rows = database.run(connection, &database.statements.release, values).await?;
         let row = rows.first().ok_or_else(Failure::unexpected)?;
@@ -180,15 +180,15 @@ impl Batch for Extending {
                 extend.meant.iter().map(move |meant| (number, extend, meant))
             })
         };
-        let values: Values = vec![
-            Box::new(database.most),
-            Box::new(database.patience()),
-            Box::new(all().map(|(number, ..)| number).collect::<Vec<i32>>()),
-            Box::new(all().map(|(_, _, meant)| meant.key.clone()).collect::<Vec<_>>()),
-            Box::new(all().map(|(_, _, meant)| meant.token).collect::<Vec<_>>()),
-            Box::new(all().map(|(_, _, meant)| meant.origin.clone()).collect::<Vec<_>>()),
-            Box::new(all().map(|(_, extend, _)| extend.holder.clone()).collect::<Vec<_>>()),
-            Box::new(all().map(|(_, extend, _)| extend.ms).collect::<Vec<_>>()),
+        let values: Values<'_> = &[
+            &database.most,
+            &database.patience(),
+            &all().map(|(number, ..)| number).collect::<Vec<i32>>(),
+            &all().map(|(_, _, meant)| &*meant.key).collect::<Vec<_>>(),
+            &all().map(|(_, _, meant)| meant.token).collect::<Vec<_>>(),
+            &all().map(|(_, _, meant)| meant.origin.as_deref()).collect::<Vec<_>>(),
+            &all().map(|(_, extend, _)| &*extend.holder).collect::<Vec<_>>(),
+            &all().map(|(_, extend, _)| extend.ms).collect::<Vec<_>>(),
         ];
         let rows = database.run(connection, &database.statements.extend, values).await?;
         let row = rows.first().ok_or_else(Failure::unexpected)?;

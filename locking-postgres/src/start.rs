@@ -140,7 +140,7 @@ impl Start {
     async fn check_session(&self) -> Result<()> {
         let Some(Joined { number, session }) = self.sessions.joined() else { return Ok(()) };
         let refused = |failure: Failure| failure.unchanged().into_error(&self.id);
-        let values: crate::statement::Values = vec![Box::new(number)];
+        let values: crate::statement::OwnValues = vec![Box::new(number)];
         let rows = self.database.call(|statements| &statements.is_gone, values).await;
         let rows = rows.map_err(refused)?;
         let row = rows.first().ok_or_else(|| refused(Failure::unexpected()))?;

@@ -1,7 +1,10 @@
 use tokio_postgres::types::{ToSql, Type};
 
 /// The values of a call.
-pub(crate) type Values = Vec<Box<dyn ToSql + Sync + Send>>;
+pub(crate) type Values<'a> = &'a [&'a (dyn ToSql + Sync)];
+
+/// The same of a call that goes on without who began it.
+pub(crate) type OwnValues = Vec<Box<dyn ToSql + Sync + Send>>;
 
 /// A call of one of the functions in the database.
 #[derive(Debug)]

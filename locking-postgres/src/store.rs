@@ -14,7 +14,7 @@ use crate::ending::{Extend, Extending, Release, Releasing, token};
 use crate::failure::Failure;
 use crate::lane::Lane;
 use crate::sessions::Sessions;
-use crate::statement::{Statement, Statements, Values};
+use crate::statement::{OwnValues, Statement, Statements};
 
 /// How many statements of a kind are under way at once.
 const WIDTH: usize = 2;
@@ -128,7 +128,11 @@ impl Store {
     }
 
     /// A call whose answer says no more than that it was carried out.
-    async fn tell(&self, statement: fn(&Statements) -> &Statement, values: Values) -> Result<()> {
+    async fn tell(
+        &self,
+        statement: fn(&Statements) -> &Statement,
+        values: OwnValues,
+    ) -> Result<()> {
         let done = self.database.call(statement, values).await;
         done.map(drop).map_err(|failure| failure.into_error(&self.id))
     }
@@ -159,7 +163,7 @@ impl LineStore for Store {
 
     async fn withdraw(&self, ask: &Ask, unsure: bool) -> Result<()> {
         let keys = ask.request.keys.iter().map(|key| key.as_str().to_owned());
-        let values: Values = vec![
+        let values: OwnValues = vec![
             Box::new(self.database.most),
             Box::new(self.database.patience()),
             Box::new(unsure),
@@ -188,7 +192,7 @@ impl LineStore for Store {
 
     async fn rename(&self, origin: &AskId, lease: &Lease) -> Result<()> {
         let leased = &lease.keys()[0];
-        let values: Values = vec![
+        let values: OwnValues = vec![
             Box::new(self.database.most),
             Box::new(self.database.patience()),
             Box::new(leased.key.as_str().to_owned()),

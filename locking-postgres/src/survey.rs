@@ -6,7 +6,7 @@ use tokio_postgres::Row;
 
 use crate::database::Database;
 use crate::failure::Failure;
-use crate::statement::Values;
+use crate::statement::OwnValues;
 
 /// How many holds are looked at in one statement.
 const PAGE: i32 = 1000;
@@ -22,7 +22,7 @@ pub(crate) async fn release_all(
     let owner = scope.owner.as_ref().map(|owner| owner.as_str().to_owned());
     let (mut freed, mut after) = (0, String::new());
     loop {
-        let values: Values = vec![
+        let values: OwnValues = vec![
             Box::new(database.most),
             Box::new(database.patience()),
             Box::new(limit),
@@ -46,7 +46,7 @@ pub(crate) async fn list(database: &Arc<Database>) -> Result<Vec<(LockInfo, Stri
     let mut found: Vec<(LockInfo, String)> = Vec::new();
     loop {
         let after = found.last().map_or_else(String::new, |(last, _)| last.key.as_str().to_owned());
-        let values: Values = vec![Box::new(after), Box::new(PAGE)];
+        let values: OwnValues = vec![Box::new(after), Box::new(PAGE)];
         let rows = database.call(|statements| &statements.list, values).await?;
         let is_last = rows.len() < usize::try_from(PAGE).unwrap_or(usize::MAX);
         for row in &rows {
@@ -63,7 +63,7 @@ pub(crate) async fn inspect(
     database: &Arc<Database>,
     key: &LockKey,
 ) -> Result<Option<(LockInfo, String)>, Failure> {
-    let values: Values = vec![Box::new(key.as_str().to_owned())];
+    let values: OwnValues = vec![Box::new(key.as_str().to_owned())];
     let rows = database.call(|statements| &statements.inspect, values).await?;
     rows.first().map(info).transpose()
 }
@@ -72,7 +72,7 @@ pub(crate) async fn inspect(
 pub(crate) async fn sweep(database: &Arc<Database>, every: Duration) -> Result<(), Failure> {
     let every = i64::try_from(every.as_millis()).unwrap_or(i64::MAX);
     loop {
-        let values: Values =
+        let values: OwnValues =
             vec![Box::new(database.most), Box::new(database.patience()), Box::new(every)];
         let rows = database.call(|statements| &statements.sweep, values).await?;
         if !rows.first().ok_or_else(Failure::unexpected)?.try_get::<_, bool>(0)? {
