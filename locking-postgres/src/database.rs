@@ -19,7 +19,7 @@ use crate::statement::{OwnValues, Statement, Statements, Values};
 /// Where the functions are, and the connections to call them over.
 ///
 /// A connection is never given back to the pool with something under way on it, whoever is dropped:
-/// every call runs in a task of its own.
+/// every call runs in a task of its own, or goes on in one.
 pub(crate) struct Database {
     pool: Pool,
     /// Half the connections of a pool that is the application's: more are never asked for, however much there
@@ -170,7 +170,7 @@ impl Database {
         }
     }
 
-    /// Calls a function, in a task that nobody drops.
+    /// Calls a function, within what goes on whatever becomes of the caller.
     pub(crate) async fn run(
         &self,
         connection: Lent,

@@ -1,14 +1,18 @@
 use std::collections::VecDeque;
-use std::future::Future;
+use std::future::{Future, poll_fn};
+use std::mem::replace;
 use std::pin::pin;
 use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
+use std::task::Poll;
 use std::time::Duration;
 
 use tokio::runtime::Handle;
 use tokio::sync::oneshot;
+use tokio::sync::oneshot::error::TryRecvError;
 use tokio::task::yield_now;
-use tokio::time::{Instant, timeout};
+use tokio::time::{Instant, sleep, timeout};
 
+use crate::errand::{Beginner, Errand};
 use crate::failure::Failure;
 
 /// A statement with fewer operations has another beside it at once. Beside one with more, what is asked waits, and
@@ -17,6 +21,10 @@ const FEW: usize = 8;
 
 /// A statement that takes longer has another beside it, too: it waits for a slow disk, or for somebody else.
 const SLOW: Duration = Duration::from_millis(5);
+
+/// A statement that a call sent itself, and that is under way for so long, or twice that, may be of a call that
+/// nobody polls. It has a connection that others want: a task goes on with it.
+const NEGLECTED: Duration = Duration::from_millis(100);
 
 /// Asks the server for many operations of one kind in one statement.
 pub(crate) trait Batch: Send + Sync + 'static {
@@ -45,6 +53,9 @@ pub(crate) trait Batch: Send + Sync + 'static {
 
 /// Operations of one kind on their way to the server: what is asked while others are under way goes
 /// together in one statement.
+///
+/// A call that finds none under way sends its statement itself, and reads the answer: handing that to a task and
+/// back wakes two more tasks than the statement does. All others are sent by tasks.
 pub(crate) struct Lane<B: Batch> {
     batch: B,
     /// How many statements are under way at once, at most.
@@ -62,6 +73,10 @@ struct Queue<B: Batch> {
     /// Whether the last one had many.
     is_crowded: bool,
     waiting: VecDeque<Waiting<B>>,
+    /// The last statement that a call sent itself.
+    errand: Option<Arc<Errand>>,
+    /// Whether it is seen when that is neglected.
+    is_watched: bool,
 }
 
 struct Waiting<B: Batch> {
@@ -72,8 +87,14 @@ struct Waiting<B: Batch> {
 
 impl<B: Batch> Lane<B> {
     pub(crate) fn new(batch: B, width: usize, most: usize, runtime: Handle) -> Arc<Self> {
-        let waiting = VecDeque::new();
-        let queue = Mutex::new(Queue { under_way: 0, soon: 0, is_crowded: false, waiting });
+        let queue = Mutex::new(Queue {
+            under_way: 0,
+            soon: 0,
+            is_crowded: false,
+            waiting: VecDeque::new(),
+            errand: None,
+            is_watched: false,
+        });
         Arc::new(Self { batch, width, most, runtime, queue })
     }
 
@@ -82,10 +103,54 @@ impl<B: Batch> Lane<B> {
         self: &Arc<Self>,
         operation: B::Operation,
     ) -> Result<B::Reply, Failure> {
-        let (tell, answer) = oneshot::channel();
+        let (tell, mut answer) = oneshot::channel();
         self.queue().waiting.push_back(Waiting { since: Instant::now(), operation, tell });
-        self.send();
+        if let Some(errand) = self.begin() {
+            let beginner = Beginner(errand);
+            // The answer needn't wake anybody: it comes while this is polled. Where another statement brings it,
+            // because this one still waits for a connection, it is heard when a task waits instead at the latest.
+            let answered = poll_fn(|context| match (beginner.poll(context), answer.try_recv()) {
+                (_, Ok(answered)) => Poll::Ready(Some(answered)),
+                (_, Err(TryRecvError::Closed)) => Poll::Ready(Some(Err(Failure::cut_off()))),
+                (begun, Err(TryRecvError::Empty)) => begun.map(|()| None),
+            });
+            if let Some(answered) = answered.await {
+                return answered;
+            }
+        } else {
+            self.send();
+        }
         answer.await.unwrap_or_else(|_| Err(Failure::cut_off()))
+    }
+
+    /// What a call sends itself: what waits, where nothing is under way.
+    fn begin(self: &Arc<Self>) -> Option<Arc<Errand>> {
+        // The timers of another runtime end with it, and what a task goes on with here would need them.
+        if Handle::try_current().ok()?.id() != self.runtime.id() {
+            return None;
+        }
+        let mut queue = self.queue();
+        if queue.under_way > 0 || queue.is_crowded || !self.is_due(&queue, 0) {
+            return None;
+        }
+        queue.under_way += 1;
+        let sender = Sender { lane: Arc::clone(self), has_ended: false };
+        let errand = Errand::new(&self.runtime, send_waiting(sender));
+        queue.errand = Some(Arc::clone(&errand));
+        let is_watched = replace(&mut queue.is_watched, true);
+        drop(queue);
+        if !is_watched {
+            self.runtime.spawn(watch(Arc::clone(self)));
+        }
+        Some(errand)
+    }
+
+    /// The statement that a call sends itself just now. None: nobody watches any more.
+    fn watched(&self) -> Option<Arc<Errand>> {
+        let mut queue = self.queue();
+        queue.errand.take_if(|errand| errand.is_over());
+        queue.is_watched = queue.errand.is_some();
+        queue.errand.clone()
     }
 
     /// Has one more statement sent, if what waits is to have one now.
@@ -195,6 +260,19 @@ impl<B: Batch> Drop for Soon<'_, B> {
     }
 }
 
+/// Has a task go on with what a call neglects. One watch serves many calls: a timer for each would cost more than
+/// what they save.
+async fn watch<B: Batch>(lane: Arc<Lane<B>>) {
+    let mut seen: Option<Arc<Errand>> = None;
+    while let Some(errand) = lane.watched() {
+        if seen.is_some_and(|seen| Arc::ptr_eq(&seen, &errand)) {
+            errand.take_over();
+        }
+        seen = Some(errand);
+        sleep(NEGLECTED).await;
+    }
+}
+
 /// Sends what waits, until nothing does.
 async fn send_waiting<B: Batch>(mut sender: Sender<B>) {
     let lane = Arc::clone(&sender.lane);
@@ -289,6 +367,9 @@ fn tell_all<R>(tellers: Vec<oneshot::Sender<Result<R, Failure>>>, failure: &Fail
 
 #[cfg(test)]
 mod tests {
+    use std::pin::Pin;
+    use std::sync::atomic::{AtomicUsize, Ordering};
+
     use tokio::sync::Semaphore;
     use tokio::task::JoinSet;
     use tokio::time::sleep;
@@ -308,15 +389,28 @@ mod tests {
     struct Gated {
         gate: Arc<Semaphore>,
         sent: Arc<Mutex<Vec<usize>>>,
+        /// How many statements were sent to their end.
+        answered: Arc<AtomicUsize>,
     }
 
     impl Gated {
         fn new() -> Self {
-            Self { gate: Arc::new(Semaphore::new(0)), sent: Arc::default() }
+            Self {
+                gate: Arc::new(Semaphore::new(0)),
+                sent: Arc::default(),
+                answered: Arc::default(),
+            }
         }
 
         fn lane(&self) -> Arc<Lane<Self>> {
             Lane::new(self.clone(), 2, 32, Handle::current())
+        }
+
+        /// A lane that many have asked just now: what is asked at once goes together.
+        fn crowded_lane(&self) -> Arc<Lane<Self>> {
+            let lane = self.lane();
+            lane.queue().is_crowded = true;
+            lane
         }
 
         /// How many operations each statement had so far.
@@ -356,6 +450,7 @@ mod tests {
             if operations.iter().any(|it| [HELD, REFUSED, ALONE].contains(it)) {
                 self.gate.acquire().await.expect("open").forget();
             }
+            self.answered.fetch_add(1, Ordering::Relaxed);
             Ok(operations.to_vec())
         }
     }
@@ -415,7 +510,7 @@ mod tests {
     /// Asks for twelve operations, of which one waits for the gate, and then for a few, and for many, in turns.
     async fn go_on_behind(held: u32, sent_before: &[usize]) {
         let gated = Gated::new();
-        let lane = gated.lane();
+        let lane = gated.crowded_lane();
         let slow = tokio::spawn(ask(&lane, [held].into_iter().chain(10..21)));
         gated.until_sent().await;
         for _ in 0..3 {
@@ -446,7 +541,7 @@ mod tests {
     #[tokio::test(start_paused = true)]
     async fn behind_an_operation_in_a_statement_of_its_own_what_waited_with_it_goes_on() {
         let gated = Gated::new();
-        let lane = gated.lane();
+        let lane = gated.crowded_lane();
         let many = tokio::spawn(ask(&lane, [HELD].into_iter().chain(10..21)));
         gated.until_sent().await;
         let alone = tokio::spawn(ask(&lane, [ALONE]));
@@ -461,5 +556,68 @@ mod tests {
         assert_eq!(gated.sent(), [12, 1, 1]);
         gated.gate.add_permits(1);
         assert_eq!(alone.await.expect("no panic").len(), 1);
+    }
+
+    /// A call that was polled, and hasn't its answer yet.
+    async fn begun(
+        lane: &Arc<Lane<Gated>>,
+    ) -> Pin<Box<impl Future<Output = Result<u32, Failure>> + use<>>> {
+        let lane = Arc::clone(lane);
+        let mut call = Box::pin(async move { lane.call(HELD).await });
+        let polled = poll_fn(|context| Poll::Ready(call.as_mut().poll(context))).await;
+        assert!(polled.is_pending());
+        call
+    }
+
+    #[tokio::test(start_paused = true)]
+    async fn a_call_alone_is_sent_without_a_task() {
+        let gated = Gated::new();
+        let call = begun(&gated.lane()).await;
+        assert_eq!(gated.sent(), [1]);
+        gated.gate.add_permits(1);
+        assert_eq!(call.await.ok(), Some(HELD));
+    }
+
+    #[tokio::test(start_paused = true)]
+    async fn what_a_call_has_sent_is_carried_to_its_end_when_that_is_dropped() {
+        let gated = Gated::new();
+        drop(begun(&gated.lane()).await);
+        gated.gate.add_permits(1);
+        sleep(Duration::from_millis(1)).await;
+        assert_eq!(gated.answered.load(Ordering::Relaxed), 1);
+    }
+
+    #[tokio::test(start_paused = true)]
+    async fn what_a_call_has_sent_is_carried_to_its_end_while_nobody_polls_that() {
+        let gated = Gated::new();
+        let lane = gated.lane();
+        let neglected = [begun(&lane).await, begun(&lane).await];
+        gated.gate.add_permits(2);
+        sleep(NEGLECTED * 2 + Duration::from_millis(1)).await;
+        assert_eq!(gated.answered.load(Ordering::Relaxed), 2);
+        for call in neglected {
+            assert_eq!(call.await.ok(), Some(HELD));
+        }
+    }
+
+    #[tokio::test(start_paused = true)]
+    async fn a_call_whose_statement_takes_long_hears_the_answer() {
+        let gated = Gated::new();
+        let call = tokio::spawn(begun(&gated.lane()).await);
+        sleep(NEGLECTED * 3).await;
+        gated.gate.add_permits(1);
+        assert_eq!(call.await.expect("no panic").ok(), Some(HELD));
+    }
+
+    #[tokio::test]
+    async fn a_watch_ends_when_nothing_is_under_way() {
+        let lane = Gated::new().lane();
+        for _ in 0..3 {
+            assert_eq!(lane.call(10).await.ok(), Some(10));
+        }
+        assert!(lane.queue().is_watched);
+        sleep(NEGLECTED * 3).await;
+        assert!(!lane.queue().is_watched);
+        assert!(lane.queue().errand.is_none());
     }
 }

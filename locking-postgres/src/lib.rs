@@ -28,6 +28,7 @@ mod connect;
 mod connection;
 mod database;
 mod ending;
+mod errand;
 mod failure;
 mod hosts;
 mod lane;
