@@ -56,8 +56,7 @@ pub trait LockingProvider: fmt::Debug + Send + Sync + 'static {
     ///
     /// - A key that is free or expired is granted with a token greater than every token that it
     ///   ever had. A token is drawn when the key is owned, never before.
-    /// - A key held by a *lease* of the same owner is re-entered: same token, marked as not taken. The lease goes on
-    ///   for those that re-entered it where the request that took it is dropped before it hears of it. A
+    /// - A key held by a *lease* of the same owner is re-entered: same token, marked as not taken. A
     ///   longer expiry extends it once all others are taken; a shorter or absent one changes
     ///   nothing. Guards and anonymous holds are never re-entered.
     /// - When an owner's lease is granted a key, that owner's other waiting lease requests for the
@@ -111,9 +110,8 @@ pub trait LockingProvider: fmt::Debug + Send + Sync + 'static {
     ///
     /// # Contract
     ///
-    /// It tries every *taken* key and compares owner and token. Re-entered keys stay, unless the request that
-    /// took them was dropped before it heard of it: then nobody else would give them back. Doing it twice does no
-    /// harm: the second time nothing is held.
+    /// It tries every *taken* key and compares owner and token. Re-entered keys stay. Doing it
+    /// twice does no harm: the second time nothing is held.
     ///
     /// # Errors
     ///

@@ -77,15 +77,10 @@ impl Holder {
     /// Gives up a grant that nobody will learn of. Answers whether anybody else has one.
     pub(crate) fn give_up(&mut self, grant: u64) -> bool {
         let Some(sharing) = &mut self.sharing else { return self.token != grant };
-        sharing.give_up(grant, self.token);
+        sharing.give_up(grant);
         let end = sharing.end();
         self.expires = end.map_or(self.expires, End::instant);
         end.is_some()
-    }
-
-    /// Whether the request that took it was given up, and those that share it entered it.
-    pub(crate) fn has_lost_its_taker(&self) -> bool {
-        self.sharing.as_ref().is_some_and(|sharing| sharing.has_lost_its_taker())
     }
 
     pub(crate) fn info(&self, key: &LockKey, waiters: usize, now: &Now) -> LockInfo {

@@ -19,14 +19,8 @@ impl Store {
         freed.is_none()
     }
 
-    /// Frees what a lease took, and what it entered where the request that took it was given up: nobody else would.
-    /// `Err`: the first key that it took and no longer held.
+    /// Frees what a lease took. `Err`: the first key that it no longer held.
     pub(crate) fn release_lease(&self, lease: &Lease) -> Result<(), LockKey> {
-        for entered in lease.keys().iter().filter(|leased| !leased.taken) {
-            self.free_one(&entered.key, |holder| {
-                holder.is_of(lease, entered) && holder.has_lost_its_taker()
-            });
-        }
         if let [leased] = lease.keys() {
             let held = |holder: &Holder| holder.is_of(lease, leased);
             let is_given_back = !leased.taken || self.free_one(&leased.key, held);

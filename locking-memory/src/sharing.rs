@@ -12,8 +12,6 @@ pub(crate) struct Sharing {
     /// The grants that may still be given up. The one that took the hold stays here: it doesn't say
     /// when it is learned of, as most holds are never shared.
     untold: Vec<Share>,
-    /// Whether the grant that took it was given up, and no other stands for it.
-    lost_its_taker: bool,
 }
 
 /// One grant of a hold.
@@ -35,7 +33,7 @@ pub(crate) enum End {
 impl Sharing {
     /// By the grant that took the hold alone.
     pub(crate) fn by(taker: Share) -> Self {
-        Self { told: None, untold: vec![taker], lost_its_taker: false }
+        Self { told: None, untold: vec![taker] }
     }
 
     pub(crate) fn add(&mut self, share: Share, is_told: bool) {
@@ -56,23 +54,16 @@ impl Sharing {
         let is_first = self.told.is_none() && grant != taker;
         let has_no_taker = self.untold.iter().all(|share| share.grant != taker);
         self.count_on(share.until);
-        let stands_for_it = is_first && has_no_taker;
-        self.lost_its_taker &= !stands_for_it;
-        stands_for_it
+        is_first && has_no_taker
     }
 
-    pub(crate) fn give_up(&mut self, grant: u64, taker: u64) {
+    pub(crate) fn give_up(&mut self, grant: u64) {
         self.untold.retain(|share| share.grant != grant);
-        self.lost_its_taker |= grant == taker;
-    }
-
-    pub(crate) fn has_lost_its_taker(&self) -> bool {
-        self.lost_its_taker
     }
 
     /// Lets the hold end then, whatever was granted before.
     pub(crate) fn set(&mut self, end: End) {
-        (self.told, self.untold) = (Some(end), Vec::new());
+        *self = Self { told: Some(end), untold: Vec::new() };
     }
 
     /// When the hold ends; `None`: nobody counts on it.

@@ -8,10 +8,8 @@
 -- as none, and is removed before another is written.
 --
 -- kind: 'o' a lease of an owner, 'a' an anonymous lease, 'g' a guard, 'r' a key that is kept for a moment
--- for a request for several keys. request: the 16 characters of the client that asked, and a count. Of an owner's
--- lease: the request that took it, then a '+' and a request for each that entered it since, without those that were
--- taken back; '++' in place of too many. It is free when the last of them is taken back. owner: '' for none.
--- expires: by the server's clock; 'infinity' for a lease without expiry.
+-- for a request for several keys. request: the 16 characters of the client that asked, and a count.
+-- owner: '' for none. expires: by the server's clock; 'infinity' for a lease without expiry.
 
 -- unconfirmed: granted from the queue, for a moment; its client hasn't said yet that it heard of it.
 CREATE TABLE locking (

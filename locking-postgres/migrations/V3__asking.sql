@@ -218,8 +218,7 @@ BEGIN
         END IF;
         v_is := CASE
             WHEN v_held.key IS NULL THEN CASE WHEN p_grants_from > clock_timestamp() THEN 'unknown' ELSE 'free' END
-            WHEN split_part(v_held.request, '+', 1) = p_request
-                THEN CASE v_held.kind WHEN 'r' THEN 'kept' ELSE 'mine' END
+            WHEN v_held.request = p_request THEN CASE v_held.kind WHEN 'r' THEN 'kept' ELSE 'mine' END
             WHEN v_held.kind = 'o' AND p_kind = 'o' AND v_held.owner = p_owner THEN 'own'
             ELSE 'blocks' END;
         tokens[i] := v_held.token;
@@ -272,7 +271,7 @@ BEGIN
         -- its whole expiry from now. More than that where its owner entered it again meanwhile.
         IF v_mine <> '{}' THEN
             UPDATE locking SET expires = greatest(expires, locking_expiry(p_ms)), unconfirmed = false
-                WHERE key = ANY (v_mine) AND split_part(request, '+', 1) = p_request;
+                WHERE key = ANY (v_mine) AND request = p_request;
             UPDATE locking_guard SET expires = locking_expiry(p_ms), client = p_client
                 WHERE key = ANY (v_mine) AND request = p_request;
         END IF;
@@ -281,8 +280,6 @@ BEGIN
         IF v_own <> '{}' THEN
             UPDATE locking SET expires = locking_expiry(p_ms), unconfirmed = false
                 WHERE key = ANY (v_own) AND expires < locking_expiry(p_ms) AND (p_ms IS NOT NULL OR unconfirmed);
-            UPDATE locking SET request = locking_entered(request, p_request)
-                WHERE key = ANY (v_own) AND request <> locking_entered(request, p_request);
         END IF;
         IF p_manner IN ('queue', 'again') THEN
             DELETE FROM locking_queue WHERE request = p_request;
@@ -295,7 +292,9 @@ BEGIN
 
     -- A grant of several keys of which one was lost before it was confirmed.
     IF v_mine <> '{}' THEN
-        SELECT t.freed INTO v_freed FROM locking_take_back(v_mine, p_request) t;
+        DELETE FROM locking WHERE key = ANY (v_mine) AND request = p_request;
+        DELETE FROM locking_guard WHERE key = ANY (v_mine) AND request = p_request;
+        v_freed := v_mine;
     END IF;
     ends_in := CASE WHEN v_blocking.key IS NULL THEN ceil(extract(epoch FROM p_grants_from - clock_timestamp()) * 1000)
                     WHEN v_blocking.expires <> 'infinity'
@@ -360,22 +359,6 @@ BEGIN
         p_request, p_kind, p_owner, p_ms, p_client, p_logged,
         CASE WHEN cardinality(p_keys) > 1 THEN p_keys END, false, p_moves, clock_timestamp());
 END $$;
-
--- The requests of an owner's lease, with one more that has entered it. With more than 16 it isn't known any more when
--- the last of them is taken back, and the lease stays.
-CREATE FUNCTION locking_entered(p_requests text, p_request text) RETURNS text
-    LANGUAGE sql IMMUTABLE
-    RETURN CASE WHEN right(p_requests, 2) = '++' OR strpos(p_requests || '+', '+' || p_request || '+') > 0
-                THEN p_requests
-                WHEN cardinality(string_to_array(p_requests, '+')) > 16 THEN split_part(p_requests, '+', 1) || '++'
-                ELSE p_requests || '+' || p_request END;
-
--- The requests of a hold without this one; NULL if it isn't among them.
-CREATE FUNCTION locking_without(p_requests text, p_request text) RETURNS text
-    LANGUAGE sql IMMUTABLE
-    RETURN CASE WHEN split_part(p_requests, '+', 1) = p_request THEN substr(p_requests, length(p_request) + 1)
-                WHEN strpos(p_requests || '+', '+' || p_request || '+') > 0
-                THEN left(replace(p_requests || '+', '+' || p_request || '+', '+'), -1) END;
 
 -- From here on a request takes nothing any more, also where it arrives late. p_patience: three quarters of what
 -- its client gives a statement; its connection is given up after twice that.

@@ -4,9 +4,7 @@
 -- on inside its process and so has got a newer token than is known here, by the request that was granted
 -- (p_origins). A lease with an older token than is known here was passed on. A guard on one key is only its own
 -- client's to end: it may have been passed on with this token still known here, and nobody else can tell. So
--- p_origins begin with the name of the client that asks, also where it knows of no such request. An origin '+' is
--- that of a key that the lease entered: it is given back only if the request that took it was taken back, so that
--- nobody else would.
+-- p_origins begin with the name of the client that asks, also where it knows of no such request.
 
 -- A release waits for the disk unless everything durable that it frees would have ended within a minute, and
 -- nobody can enter it again: what a crash brings back then ends by itself. An owner's lease that came back could
@@ -119,8 +117,6 @@ BEGIN
                         AND CASE
                             WHEN p_owners[array_position(p_keys, l.key)] IS NULL
                             THEN l.token = p_tokens[array_position(p_keys, l.key)]
-                                AND (p_origins[array_position(p_keys, l.key)] IS DISTINCT FROM '+'
-                                     OR left(l.request, 1) = '+')
                                 AND (l.kind <> 'g' OR p_origins[array_position(p_keys, l.key)] IS NULL
                                      OR left(l.request, 16) = left(p_origins[array_position(p_keys, l.key)], 16))
                             WHEN p_owners[array_position(p_keys, l.key)] = '' THEN l.kind = 'a'
@@ -167,7 +163,6 @@ BEGIN
             ) h
             WHERE h.expires > clock_timestamp() AND h.kind <> 'r' AND CASE
                 WHEN m.owner IS NULL THEN (h.token = m.token OR h.request = m.origin AND h.token < m.token)
-                    AND (m.origin IS DISTINCT FROM '+' OR left(h.request, 1) = '+')
                     AND (h.kind <> 'g' OR m.origin IS NULL OR left(h.request, 16) = left(m.origin, 16))
                 WHEN m.owner = '' THEN h.kind = 'a'
                 ELSE h.kind = 'o' AND h.owner = m.owner END
@@ -275,45 +270,30 @@ CREATE FUNCTION locking_withdraw(
     SET search_path FROM CURRENT SET enable_seqscan = off SET plan_cache_mode = force_generic_plan SET jit = off
 AS $$
 DECLARE
-    v_freed text[];
+    v_freed text[] := '{}';
+    v_key   text;
     v_last  timestamptz;
-    v_owned boolean;
+    v_until timestamptz;
+    v_kind  "char";
+    v_owned boolean := false;
 BEGIN
     PERFORM locking_enter(p_keys, p_most, p_patience);
     DELETE FROM locking_queue WHERE request = p_request;
     IF p_unsure THEN
         PERFORM locking_refuse(p_request, p_patience);
     END IF;
-    SELECT * INTO v_freed, v_last, v_owned FROM locking_take_back(p_keys, p_request);
-    PERFORM locking_commit_release(v_last, v_owned);
-    PERFORM locking_hand_on_all(v_freed);
-END $$;
-
--- Takes back what a request was granted of these keys, or is kept for it. An owner's lease stays for the other
--- requests that it was granted to. Answers what is free now, when the last durable hold of it would have ended, and
--- whether an owner's lease was changed. Under the guards of the keys.
-CREATE FUNCTION locking_take_back(
-    p_keys text[], p_request text, OUT freed text[], OUT last timestamptz, OUT owned boolean
-)
-    LANGUAGE plpgsql AS $$
-DECLARE
-    v_row record;
-BEGIN
-    freed := '{}';
-    UPDATE locking SET request = locking_without(request, p_request)
-        WHERE key = ANY (p_keys) AND kind = 'o' AND locking_without(request, p_request) <> '';
-    owned := FOUND;
-    FOR v_row IN
-        DELETE FROM locking WHERE key = ANY (p_keys) AND locking_without(request, p_request) = ''
-            RETURNING key, expires, kind
+    FOR v_key, v_until, v_kind IN
+        DELETE FROM locking WHERE key = ANY (p_keys) AND request = p_request RETURNING key, expires, kind
     LOOP
-        freed := freed || v_row.key;
-        owned := owned OR v_row.kind = 'o';
-        last := greatest(last, v_row.expires);
+        v_freed := v_freed || v_key;
+        v_owned := v_owned OR v_kind = 'o';
+        v_last := greatest(v_last, v_until);
     END LOOP;
-    FOR v_row IN
+    FOR v_key IN
         DELETE FROM locking_guard WHERE key = ANY (p_keys) AND request = p_request RETURNING key
     LOOP
-        freed := freed || v_row.key;
+        v_freed := v_freed || v_key;
     END LOOP;
+    PERFORM locking_commit_release(v_last, v_owned);
+    PERFORM locking_hand_on_all(v_freed);
 END $$;

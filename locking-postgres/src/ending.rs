@@ -18,12 +18,9 @@ struct Meant {
     of: Option<String>,
     token: i64,
     /// The request of a guard that may have been passed on since, or this client's name where it knows of none;
-    /// `None` for what is never passed on; [`ENTERED`].
+    /// `None` for what is never passed on.
     origin: Option<String>,
 }
-
-/// In place of the request, for the server: a key that the lease entered.
-const ENTERED: &str = "+";
 
 impl Meant {
     /// The keys of a lease.
@@ -49,14 +46,12 @@ impl Meant {
 pub(crate) struct Release(Vec<Meant>);
 
 impl Release {
-    pub(crate) fn of_lease(lease: &Lease, client: &ClientId, origin: Option<&AskId>) -> Self {
-        let mut meant = Meant::all_of(lease.keys().iter(), client, origin);
-        for (meant, leased) in meant.iter_mut().zip(lease.keys()) {
-            if !leased.taken {
-                meant.origin = Some(ENTERED.to_owned());
-            }
-        }
-        Self(meant)
+    pub(crate) fn of_lease(
+        taken: &[&LeasedKey],
+        client: &ClientId,
+        origin: Option<&AskId>,
+    ) -> Self {
+        Self(Meant::all_of(taken.iter().copied(), client, origin))
     }
 
     pub(crate) fn of_owner(keys: &KeySet, of: Option<&OwnerId>) -> Self {
@@ -99,7 +94,6 @@ impl Batch for Releasing {
         let database = &self.database;
         if let [Release(meant)] = asked
             && let [one] = meant.as_slice()
-            && one.origin.as_deref() != Some(ENTERED)
         {
             let values: Values<'_> = &[
                 &database.most,

@@ -117,9 +117,13 @@ impl Store {
     }
 
     /// An answer that says of each key whether it is, or was, held as the call said.
-    fn all_held(&self, held: Result<Vec<bool>, Failure>, keys: &[LeasedKey]) -> Result<()> {
+    fn all_held<'a>(
+        &self,
+        held: Result<Vec<bool>, Failure>,
+        keys: impl Iterator<Item = &'a LeasedKey>,
+    ) -> Result<()> {
         let held = held.map_err(|failure| failure.into_error(&self.id))?;
-        match keys.iter().zip(held).find(|(_, held)| !held) {
+        match keys.zip(held).find(|(_, held)| !held) {
             Some((leased, _)) => {
                 Err(Error::lost(&self.id, leased.key.clone(), LossReason::Expired))
             }
@@ -176,18 +180,17 @@ impl LineStore for Store {
     async fn extend(&self, lease: &Lease, expiry: Expiry, origin: Option<&AskId>) -> Result<()> {
         let lane = if origin.is_some() { &self.guard_extensions } else { &self.lease_extensions };
         let done = lane.call(Extend::new(lease, expiry, &self.client, origin)).await;
-        self.all_held(done, lease.keys())
+        self.all_held(done, lease.keys().iter())
     }
 
     async fn release_lease(&self, lease: &Lease, origin: Option<&AskId>) -> Result<()> {
+        let taken: Vec<_> = lease.taken().collect();
+        if taken.is_empty() {
+            return Ok(());
+        }
         let lane = if origin.is_some() { &self.guard_ends } else { &self.lease_ends };
-        let done = lane.call(Release::of_lease(lease, &self.client, origin)).await;
-        // What it entered was, maybe, given back by whoever took it.
-        let taken = |held: Vec<bool>| {
-            let each = lease.keys().iter().zip(held);
-            each.map(|(leased, held)| held || !leased.taken).collect()
-        };
-        self.all_held(done.map(taken), lease.keys())
+        let done = lane.call(Release::of_lease(&taken, &self.client, origin)).await;
+        self.all_held(done, taken.into_iter())
     }
 
     async fn rename(&self, origin: &AskId, lease: &Lease) -> Result<()> {

@@ -29,9 +29,6 @@ impl Operation {
     }
 }
 
-/// In place of the origin, for the script: a key that the lease entered.
-const ENTERED: &str = "+";
-
 /// Makes operations on the keys of a namespace.
 #[derive(Clone, Debug)]
 pub(crate) struct Operations {
@@ -82,17 +79,10 @@ impl Operations {
         Operation::new("release", self.keys(keys), &[owner(of)])
     }
 
-    pub(crate) fn release_lease(&self, lease: &Lease, origin: Option<&AskId>) -> Operation {
-        let leased = lease.keys();
-        let keys = leased.iter().map(|leased| self.key(leased.key.as_str())).collect();
-        let tokens: Vec<_> = leased.iter().map(token).collect();
-        let mut args: Vec<_> = self.meant(&tokens, origin).collect();
-        for (leased, origin) in leased.iter().zip(args.iter_mut().skip(1).step_by(2)) {
-            if !leased.taken {
-                *origin = ENTERED;
-            }
-        }
-        Operation::new("release_lease", keys, &args)
+    pub(crate) fn release_lease(&self, taken: &[&LeasedKey], origin: Option<&AskId>) -> Operation {
+        let keys = taken.iter().map(|leased| self.key(leased.key.as_str())).collect();
+        let tokens: Vec<_> = taken.iter().map(|leased| token(leased)).collect();
+        Operation::new("release_lease", keys, &self.meant(&tokens, origin).collect::<Vec<_>>())
     }
 
     pub(crate) fn release_or_keep(

@@ -46,13 +46,13 @@ impl Store {
     }
 
     /// An operation that answers which of these keys, the first being 1, isn't held as it says; 0: none.
-    async fn of_held(&self, operation: Operation, keys: &[LeasedKey]) -> Result<()> {
+    async fn of_held(&self, operation: Operation, keys: &[&LeasedKey]) -> Result<()> {
         let lost = self.call(operation).await.and_then(|mut reply| reply.integer());
         self.lost(lost.map_err(|failure| failure.into_error(&self.id))?, keys)
     }
 
     /// The answer of such an operation.
-    fn lost(&self, at: i64, keys: &[LeasedKey]) -> Result<()> {
+    fn lost(&self, at: i64, keys: &[&LeasedKey]) -> Result<()> {
         let lost = usize::try_from(at).ok().and_then(|at| keys.get(at.checked_sub(1)?));
         match lost {
             Some(leased) => Err(Error::lost(&self.id, leased.key.clone(), LossReason::Expired)),
@@ -131,12 +131,15 @@ impl LineStore for Store {
 
     async fn extend(&self, lease: &Lease, expiry: Expiry, origin: Option<&AskId>) -> Result<()> {
         let operation = self.operations.extend(lease, expiry, origin);
-        self.of_held(operation, lease.keys()).await
+        self.of_held(operation, &lease.keys().iter().collect::<Vec<_>>()).await
     }
 
     async fn release_lease(&self, lease: &Lease, origin: Option<&AskId>) -> Result<()> {
-        let operation = self.operations.release_lease(lease, origin);
-        self.of_held(operation, lease.keys()).await
+        let taken: Vec<_> = lease.taken().collect();
+        if taken.is_empty() {
+            return Ok(());
+        }
+        self.of_held(self.operations.release_lease(&taken, origin), &taken).await
     }
 
     async fn release_or_keep(
@@ -153,7 +156,7 @@ impl LineStore for Store {
         });
         match answer.map_err(|failure| failure.into_error(&self.id))? {
             Ok(first) => Ok(Some(first)),
-            Err(lost) => self.lost(lost, lease.keys()).map(|()| None),
+            Err(lost) => self.lost(lost, &[&lease.keys()[0]]).map(|()| None),
         }
     }
 

@@ -101,11 +101,6 @@ pub const CASES: &[Case] = cases! {
     reentry::an_expired_hold_is_taken_anew_not_reentered [2, 15];
     reentry::a_waiter_does_not_reenter_its_own_grant [2, 3];
 
-    shared_leases::stay_when_a_call_that_waited_gives_up [3, 24, 25];
-    shared_leases::end_when_all_calls_that_waited_give_up [1, 25];
-    shared_leases::stay_when_a_call_that_is_not_answered_gives_up [20, 24, 25] + OwnServer;
-    shared_leases::end_when_all_calls_that_are_not_answered_give_up [1, 20, 25] + OwnServer;
-
     release::a_released_key_is_free [11];
     release::the_answer_is_true_only_if_every_key_was_held [11];
     release::another_owners_key_is_not_freed [11];

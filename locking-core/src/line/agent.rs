@@ -3,9 +3,8 @@ use std::sync::{Arc, OnceLock};
 use tokio::sync::Notify;
 use tokio::time::sleep_until;
 
-use super::ask::Ask;
+use super::ask::{Answer, Ask, Manner};
 use super::background::{self, Task};
-use super::granted::Granted;
 use super::lines::Lines;
 use super::queue::{Answering, Step};
 use super::store::LineStore;
@@ -135,17 +134,16 @@ async fn withdraw<S: LineStore>(
 }
 
 async fn reenter<S: LineStore>(
-    lines: &Arc<Lines<S>>,
+    lines: &Lines<S>,
     key: &LockKey,
     requests: Vec<(u64, AcquireRequest)>,
 ) {
     for (number, request) in requests {
         // Unanswered, it is asked again when the line asks next.
-        if let Some((grant, undo)) = lines.reenter(request).await {
-            let granted = Granted::lease(grant, Arc::clone(undo.ask()));
-            if lines.with(key, |queue| queue.reentered(number, granted)) {
-                undo.settled();
-            }
+        if let Ok(Answer::Granted(grant)) =
+            lines.store().ask(&lines.new_ask(request), Manner::Reenter, false).await
+        {
+            lines.with(key, |queue| queue.reentered(number, grant));
         }
     }
 }

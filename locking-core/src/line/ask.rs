@@ -98,7 +98,7 @@ pub enum Manner {
     /// answered as granted, and confirmed: its whole expiry counts from now. An ask that lost its place
     /// (the grant came while its client couldn't hear it) is first in the queue.
     Again,
-    /// Only if its owner holds the keys by a lease already, which it enters. No key is taken.
+    /// Only if its owner holds the keys by a lease already. Nothing is taken.
     Reenter,
 }
 

@@ -265,24 +265,10 @@ impl<S: LineStore> Lines<S> {
         }
     }
 
-    /// Asks whether the request's owner holds the keys by a lease, which it enters then. Dropping the undo takes
-    /// that back.
-    pub(super) async fn reenter(
-        self: &Arc<Self>,
-        request: AcquireRequest,
-    ) -> Option<(Grant, Undo<'_, S>)> {
-        let mut undo = Undo::begin(self, Arc::new(self.new_ask(request))).ok()?;
-        match self.store.ask(undo.ask(), Manner::Reenter, false).await {
-            Ok(Answer::Granted(grant)) => {
-                undo.answered();
-                Some((grant, undo))
-            }
-            // It may be carried out yet.
-            Err(Error::UnknownOutcome { .. }) => None,
-            _ => {
-                undo.settled();
-                None
-            }
+    async fn reenter(&self, request: AcquireRequest) -> Option<Grant> {
+        match self.store.ask(&self.new_ask(request), Manner::Reenter, false).await {
+            Ok(Answer::Granted(grant)) => Some(grant),
+            _ => None,
         }
     }
 

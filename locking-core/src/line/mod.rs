@@ -28,7 +28,6 @@ mod agent;
 mod ask;
 mod background;
 mod direct;
-mod granted;
 mod held;
 mod leases;
 mod lines;

@@ -5,12 +5,9 @@ use std::time::Duration;
 use tokio::sync::oneshot;
 use tokio::time::{Instant, sleep_until, timeout_at};
 
-use super::background;
-use super::granted::Granted;
 use super::lines::Lines;
 use super::queue::{Leaving, deserted, not_taken_back};
 use super::store::LineStore;
-use super::undo::Undo;
 use crate::error::Result;
 use crate::grant::Grant;
 use crate::key::LockKey;
@@ -26,7 +23,7 @@ pub(super) struct Place<'a, S: LineStore> {
     lines: &'a Arc<Lines<S>>,
     key: LockKey,
     number: u64,
-    answer: oneshot::Receiver<Result<Granted>>,
+    answer: oneshot::Receiver<Result<Grant>>,
     left: bool,
 }
 
@@ -35,7 +32,7 @@ impl<'a, S: LineStore> Place<'a, S> {
         lines: &'a Arc<Lines<S>>,
         key: LockKey,
         number: u64,
-        answer: oneshot::Receiver<Result<Granted>>,
+        answer: oneshot::Receiver<Result<Grant>>,
     ) -> Self {
         Self { lines, key, number, answer, left: false }
     }
@@ -58,25 +55,22 @@ impl<'a, S: LineStore> Place<'a, S> {
         self.time_out(deadline).await
     }
 
-    /// The same, until `other` is there: what it gives ends the wait if it is something. Else that is taken back.
+    /// The same, until `other` is there: what it gives ends the wait if it is something.
     pub(super) async fn wait_or(
         mut self,
         deadline: Option<Instant>,
-        other: impl Future<Output = Option<(Grant, Undo<'a, S>)>>,
+        other: impl Future<Output = Option<Grant>>,
     ) -> Result<Grant> {
         let other = at_deadline(deadline, other);
-        let other = tokio::select! {
+        let first = tokio::select! {
             biased;
             answer = &mut self.answer => return self.answered(answer),
             other = other => other.flatten(),
         };
-        if let Some((grant, undo)) = other
-            && self.steps_aside()
-        {
-            undo.settled();
-            return Ok(grant);
+        match first {
+            Some(grant) if self.steps_aside() => Ok(grant),
+            _ => self.wait(deadline).await,
         }
-        self.wait(deadline).await
     }
 
     fn is_alone_at_the_store(&self) -> bool {
@@ -92,12 +86,11 @@ impl<'a, S: LineStore> Place<'a, S> {
 
     fn answered(
         &mut self,
-        answer: Result<Result<Granted>, oneshot::error::RecvError>,
+        answer: Result<Result<Grant>, oneshot::error::RecvError>,
     ) -> Result<Grant> {
         self.left = true;
         // The agent broke off while it took this back.
-        let answer = answer.unwrap_or_else(|_| Err(deserted(self.lines.store().id())));
-        answer.map(|granted| granted.grant)
+        answer.unwrap_or_else(|_| Err(deserted(self.lines.store().id())))
     }
 
     /// Leaves the line, and the store's queue, before the caller hears that its time is over: an error
@@ -145,10 +138,8 @@ impl<S: LineStore> Drop for Place<'_, S> {
             return;
         }
         self.lines.with(&self.key, |queue| queue.leave(self.number));
-        let Ok(Ok(granted)) = self.answer.try_recv() else { return };
-        match granted.ask {
-            Some(ask) => background::withdraw_later(self.lines, ask, false),
-            None => self.lines.discard(granted.grant.lease),
+        if let Ok(Ok(grant)) = self.answer.try_recv() {
+            self.lines.discard(grant.lease);
         }
     }
 }

@@ -6,7 +6,6 @@ use tokio::sync::{Notify, oneshot};
 use tokio::time::Instant;
 
 use super::ask::{Answer, Ask, AskId, Manner};
-use super::granted::Granted;
 use super::held::Held;
 use super::several::Inbox;
 use super::stake::{Granting, Stake, StakeState};
@@ -46,7 +45,7 @@ pub(super) struct LocalQueue {
 }
 
 /// How a waiter is answered.
-pub(super) type Answering = oneshot::Sender<Result<Granted>>;
+pub(super) type Answering = oneshot::Sender<Result<Grant>>;
 
 /// A request that waits in line.
 #[derive(Debug)]
@@ -200,7 +199,7 @@ impl LocalQueue {
         let (Some(held), Some(head)) = (&mut self.held, self.waiters.pop_front()) else { return };
         held.name(&head.request);
         // Whoever waits is in line as long as its channel is open: it leaves under the same mutex.
-        let _ = head.tell.send(Ok(Granted::guard(held.grant(provider, key))));
+        let _ = head.tell.send(Ok(held.grant(provider, key)));
     }
 
     /// Gives the key from the guard that holds it to the next in line, without the store. Answers
@@ -260,8 +259,8 @@ impl LocalQueue {
     }
 
     /// Takes a waiter out of the line that has re-entered the key by itself. Not one for whom the line
-    /// asks, or was answered: what it re-entered may be what the line was granted for it, which took the
-    /// key.
+    /// asks, or was answered: what it re-entered may be what the line was granted for it, and would be
+    /// taken back with that.
     pub(super) fn step_aside(&mut self, number: u64) -> bool {
         let Some(at) = self.waiters.iter().position(|waiter| waiter.number == number) else {
             return false;
@@ -329,7 +328,7 @@ impl LocalQueue {
     /// The head of the line has the key.
     fn granted(
         &mut self,
-        ask: &Arc<Ask>,
+        ask: &Ask,
         grant: Grant,
         sent: Moment,
         provider: &ProviderId,
@@ -345,8 +344,7 @@ impl LocalQueue {
         }
         let owner = grant.lease.owner.clone();
         if let Some(head) = self.waiters.pop_front() {
-            let grant = grant.with_counted_from(sent);
-            let _ = head.tell.send(Ok(Granted::lease(grant, Arc::clone(ask))));
+            let _ = head.tell.send(Ok(grant.with_counted_from(sent)));
         }
         self.note_holder(owner.as_ref());
     }
@@ -465,13 +463,12 @@ impl LocalQueue {
         (!requests.is_empty()).then_some(Step::Reenter(requests))
     }
 
-    /// A waiter whose owner holds the key has it too. Answers whether it still waits.
-    pub(super) fn reentered(&mut self, number: u64, granted: Granted) -> bool {
+    /// A waiter whose owner holds the key has it too.
+    pub(super) fn reentered(&mut self, number: u64, grant: Grant) {
         let at = self.waiters.iter().position(|waiter| waiter.number == number);
-        let Some(waiter) = at.and_then(|at| self.waiters.remove(at)) else { return false };
-        // It is in line as long as its channel is open: it leaves under the same mutex.
-        let _ = waiter.tell.send(Ok(granted));
-        true
+        if let Some(waiter) = at.and_then(|at| self.waiters.remove(at)) {
+            let _ = waiter.tell.send(Ok(grant));
+        }
     }
 
     /// Ends the wait of all. What the line has at the store, the agent takes back.

@@ -46,10 +46,8 @@ pub trait LineStore: fmt::Debug + Send + Sync + 'static {
         repeated: bool,
     ) -> impl Future<Output = Result<Answer>> + Send;
 
-    /// Takes an ask out of the queue and gives back what it was granted: of an owner's lease its own share. The
-    /// lease goes on for the owner's other asks to which it was granted, whether they took it or entered it, and
-    /// is free with the last of them. If an answer to the ask was lost (`unsure`), the store sees to it that it
-    /// isn't granted afterwards either.
+    /// Takes an ask out of the queue and gives back what it was granted. If an answer to it was lost
+    /// (`unsure`), the store sees to it that the ask isn't granted afterwards either.
     ///
     /// # Errors
     ///
@@ -73,12 +71,12 @@ pub trait LineStore: fmt::Debug + Send + Sync + 'static {
         origin: Option<&AskId>,
     ) -> impl Future<Output = Result<()>> + Send;
 
-    /// Gives back what a lease took, and what it entered where the ask that took it was withdrawn. With an
-    /// `origin`, whatever that ask holds, as in [`extend`](Self::extend).
+    /// Gives back what a lease took. With an `origin`, whatever that ask holds, as in
+    /// [`extend`](Self::extend).
     ///
     /// # Errors
     ///
-    /// [`Lost`](crate::Error::Lost) with the first key that it took and that wasn't held so, the others given back;
+    /// [`Lost`](crate::Error::Lost) with the first key that wasn't held so, the others given back;
     /// [`Unavailable`](crate::Error::Unavailable) or [`UnknownOutcome`](crate::Error::UnknownOutcome).
     fn release_lease(
         &self,

@@ -169,12 +169,6 @@ pub(crate) fn blocked(ask: &Ask, newest: u64) -> Result<Answer> {
     Ok(Answer::Blocked(blocked.with_ends_in(Some(Duration::from_secs(60)))))
 }
 
-/// The same, by a lease of this owner.
-pub(crate) fn blocked_by(ask: &Ask, newest: u64, owner: &OwnerId) -> Result<Answer> {
-    let blocked = Blocked::on(ask.request.keys.first().clone(), FencingToken::new(newest));
-    Ok(Answer::Blocked(blocked.with_owner(Some(owner.clone()))))
-}
-
 pub(crate) fn unavailable<T>() -> Result<T> {
     Err(Error::unavailable(&id(), "no connection"))
 }

@@ -80,8 +80,8 @@ local function acquire(keys, args)
   if blocking then
     -- A grant of several keys of which one was lost before it was confirmed.
     for i = 1, #mine do
-      local key = keys[mine[i]]
-      if take_back(key, values[mine[i]], e) then hand_on(key) end
+      free({ keys[mine[i]] }, e.kind == 'o' and e.owner or nil)
+      hand_on(keys[mine[i]])
     end
     local queue, head = queue_of(keys[blocking]), false
     -- What was just freed may have been handed on; a key of another type was read as nothing.
@@ -127,7 +127,6 @@ local function acquire(keys, args)
     else
       unchanged[own[i]] = true
     end
-    enter(key, values[own[i]], e)
   end
   local noted = {}
   for i = 1, count do
@@ -142,9 +141,9 @@ local function acquire(keys, args)
   return reply
 end
 
--- withdraw: takes a request back: out of the queues, and what it was granted, but for what others of its owner
--- entered. Arguments: unsure, request, ms, kind, spare, owner, and for how many ms it may still be on its way.
--- unsure '1': an answer to it was lost, so it may be, and is refused when it comes.
+-- withdraw: takes a request back: out of the queues, and what it was granted. Arguments: unsure,
+-- request, ms, kind, spare, owner, and for how many ms it may still be on its way. unsure '1': an answer to
+-- it was lost, so it may be, and is refused when it comes.
 local function withdraw(keys, args)
   local e = {
     request = args[2], ms = args[3], kind = args[4], spare = args[5], owner = args[6], keys = keys,
@@ -156,8 +155,10 @@ local function withdraw(keys, args)
   end
   local freed = {}
   for i = 1, #keys do
-    if take_back(keys[i], get(keys[i]), e) then freed[#freed + 1] = keys[i] end
+    local is = standing(get(keys[i]), e)
+    if is == 'mine' or is == 'kept' then freed[#freed + 1] = keys[i] end
   end
+  free(freed, e.kind == 'o' and e.owner or nil)
   for i = 1, #freed do hand_on(freed[i]) end
   return { 'done' }
 end

@@ -77,7 +77,7 @@ end
 
 local function release_lease_one(key, or_keep, wanted, origin, spare, ms, holder)
   local token, kind, request, owner = read(call('MGET', key)[1])
-  if not token or origin == '+' then return nil end
+  if not token then return nil end
   local is_own = kind == 'g' and origin ~= '' and request == origin
   -- Another hold; or a guard that isn't plainly the client's own.
   if token > wanted then return nil end

@@ -15,9 +15,7 @@
 --
 -- kind: 'o' a lease of an owner, 'a' an anonymous lease, 'g' a guard, 'r' a key kept for a moment for a
 -- request for several keys. A value of another form is somebody else's lock: it blocks, and nothing
--- here ever changes it. request: the 16 characters of the client that asked, and a count. Of an owner's lease: the
--- request that took it, then a '+' and a request for each that entered it since, without those that were taken back;
--- '++' in place of too many. It is free when the last of them is taken back.
+-- here ever changes it. request: the 16 characters of the client that asked, and a count.
 --
 -- A script runs alone: between two of its commands nothing else happens on the server, and no key
 -- expires. That is what makes each operation below atomic.
@@ -29,7 +27,7 @@ local NS, call = ARGV[1], redis.call
 
 -- token, kind, request, owner; nothing for a value that isn't ours.
 local function read(value)
-  if value then return string.match(value, '^lk1|(%d+)|(%a)|([%w+]*)|(.*)$') end
+  if value then return string.match(value, '^lk1|(%d+)|(%a)|(%w*)|(.*)$') end
 end
 
 -- The server's clock in microseconds: the same moment throughout one script. Numbers of this size are

@@ -42,53 +42,15 @@ local function entry_of(text)
   }
 end
 
--- The request that took a hold, '' if that was taken back; and those that entered it, each behind a '+'.
-local function granted_to(requests) return string.match(requests, '^(%w*)(.*)$') end
-
 -- What a key with this value is to a request:
 -- 'free', 'mine' (granted to it already), 'kept' (for it), 'own' (its owner's lease); nil: it blocks.
 local function standing(value, e)
   if not value then return 'free' end
-  local token, kind, requests, owner = read(value)
+  local token, kind, request, owner = read(value)
   if not token then return nil end
-  if granted_to(requests) == e.request then return kind == 'r' and 'kept' or 'mine', token end
+  if request == e.request then return kind == 'r' and 'kept' or 'mine', token end
   if kind == 'o' and e.kind == 'o' and owner == e.owner then return 'own', token end
   return nil
-end
-
--- How many requests that entered it an owner's lease names. With more, it isn't known any more when the last of them
--- is taken back, and the lease stays.
-local ENTRANTS = 16
-
--- Notes that a request has entered its owner's lease, which has this value.
-local function enter(key, value, e)
-  local token, kind, requests, owner = read(value)
-  local taker, entrants = granted_to(requests)
-  if entrants == '++' or string.find(entrants .. '+', '+' .. e.request .. '+', 1, true) then return end
-  local _, count = string.gsub(entrants, '%+', '+')
-  entrants = count < ENTRANTS and entrants .. '+' .. e.request or '++'
-  call('SET', key, lock_value(token, kind, taker .. entrants, owner), 'KEEPTTL')
-end
-
--- Takes back what a request was granted of the hold with this value, or is kept for it. Answers whether the key is
--- free now: an owner's lease stays for those that entered it, and for the one that took it.
-local function take_back(key, value, e)
-  local token, kind, requests, owner = read(value)
-  if not token then return false end
-  local taker, entrants = granted_to(requests)
-  if taker == e.request then
-    taker = ''
-  else
-    local left, count = string.gsub(entrants .. '+', '%+' .. e.request .. '%+', '+', 1)
-    if count == 0 then return false end
-    entrants = string.sub(left, 1, -2)
-  end
-  if taker .. entrants ~= '' then
-    call('SET', key, lock_value(token, kind, taker .. entrants, owner), 'KEEPTTL')
-    return false
-  end
-  free({ key }, kind == 'o' and owner or nil)
-  return true
 end
 
 -- Whether an owner's lease on a key is a grant from the queue that its client hasn't confirmed: it is short,

@@ -21,19 +21,17 @@ end
 -- by the request that the server granted. A lease with an older token than the server knows was passed on.
 --
 -- origin: that request; the name of the client that asks, where it knows of none; '' for the keys of a lease on
--- several, which are never passed on; '+' for a key that the lease entered: that is given back only if the request
--- that took it was taken back, so that nobody else would. A guard on one key is only its own client's to end: it may
--- have been passed on with this token still known here, and nobody else can tell.
+-- several, which are never passed on. A guard on one key is only its own client's to end: it may have been passed
+-- on with this token still known here, and nobody else can tell.
 local function is_meant(value, wanted, origin)
   local token, kind, request = read(value)
   if not token then return false end
-  if origin == '+' then return token == wanted and string.sub(request, 1, 1) == '+' end
   if token ~= wanted then return request == origin and origin ~= '' and token < wanted end
   return kind ~= 'g' or origin == '' or client_of(request) == client_of(origin)
 end
 
 -- release_lease: gives back exactly these holds. Arguments: token and origin of each key. Answers the
--- number of the first key that it took and that wasn't held by it, 0 if there is none.
+-- number of the first key that wasn't held by it, 0 if there is none.
 --
 -- release_or_keep: the same for one guard of the client's own, unless nobody waits for the key but that
 -- client's own line, which has one place in the queue: then the hold's time is set anew, it is written down
@@ -49,7 +47,7 @@ local function release_lease(keys, args)
       free({ keys[i] }, kind == 'o' and owner or nil)
       if kind == 'g' and #keys == 1 and request == args[2] then step_back(keys[1], request) end
       freed[#freed + 1] = keys[i]
-    elseif lost == 0 and args[2 * i] ~= '+' then
+    elseif lost == 0 then
       lost = i
     end
   end

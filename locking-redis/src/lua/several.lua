@@ -24,7 +24,6 @@ local function release_several(keys, by_owner, args)
   local values, queues, of = call('MGET', unpack(keys)), { nil }, nil
   for i = 1, #keys do
     local wanted, origin = args[2 * i - 1], args[2 * i]
-    if origin == '+' then return nil end
     queues[i] = queue_of(keys[i])
     -- The keys of one lease have one value, which is read once.
     local is_as_first = i > 1 and values[i] == values[1]

@@ -20,7 +20,7 @@ const BOUND: Duration = Duration::from_secs(10);
 
 const BOTH: [Direction; 2] = [Direction::ToServer, Direction::ToClient];
 
-pub(super) async fn behind_a_proxy(f: &Fixture) -> (Proxy, LockingModule) {
+async fn behind_a_proxy(f: &Fixture) -> (Proxy, LockingModule) {
     let proxy = f.proxy().await;
     let module = LockingModule::with_provider(f.client_at(proxy.address()).await);
     (proxy, module)

@@ -28,7 +28,6 @@ pub(crate) mod resources;
 pub(crate) mod restarts;
 pub(crate) mod secrets;
 pub(crate) mod several;
-pub(crate) mod shared_leases;
 pub(crate) mod soak;
 pub(crate) mod takeover;
 mod trial;

@@ -19,7 +19,6 @@ pub(crate) enum Fault {
     DrawsANewTokenOnReentry,
     DrawsLeasesTokensWhenAsked,
     EndsUnlimitedWaits,
-    EndsWhatItsOwnerEntered,
     ExpiresEarly,
     ExtendsBeforeAllKeysAreFree,
     ExtendsByOwnerAlone,
@@ -150,7 +149,6 @@ pub(crate) const MUTANTS: &[(Fault, &[&str])] = &[
         &["histories::random_work_by_many_clients_breaks_no_promise"],
     ),
     (Fault::EndsUnlimitedWaits, &["waiting::an_unlimited_wait_lasts_until_the_key_is_free"]),
-    (Fault::EndsWhatItsOwnerEntered, &["shared_leases::stay_when_a_call_that_waited_gives_up"]),
     (
         Fault::ExpiresEarly,
         &[
@@ -190,7 +188,6 @@ pub(crate) const MUTANTS: &[(Fault, &[&str])] = &[
         &[
             "cancellation::a_wait_that_is_dropped_as_it_is_granted_holds_nothing",
             "cancellation::waits_cancelled_at_any_moment_leave_nothing",
-            "shared_leases::end_when_all_calls_that_waited_give_up",
         ],
     ),
     (Fault::ForgetsOldKeys, &["resources::many_keys_are_held_at_once"]),

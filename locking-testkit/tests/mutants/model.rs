@@ -378,7 +378,10 @@ impl Drop for Queued<'_> {
         if let Some(Ok(keys)) = table.withdraw(&self.waiter)
             && !model.has(Fault::ForgetsGrantsThatNobodyHeardOf)
         {
-            table.take_back(&keys);
+            let owner = self.waiter.request.owner.clone();
+            let lease = Lease::new(model.id.clone(), owner, keys);
+            // Gone by itself: then there is nothing to give back.
+            let _ = table.release_lease(&lease, model.client);
         }
     }
 }

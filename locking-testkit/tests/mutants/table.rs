@@ -41,8 +41,6 @@ pub(crate) struct Hold {
     guard: Option<LossSignal>,
     client: usize,
     count: usize,
-    /// Whether the request that took it was given up, and others have entered it.
-    lost_its_taker: bool,
     /// Whether its request would have waited.
     may_wait: bool,
 }
@@ -268,18 +266,7 @@ impl Table {
         let owner = request.owner.clone();
         let may_wait = request.wait != WaitUntil::Now;
         let key_held = key.clone();
-        let (count, lost_its_taker) = (1, false);
-        let hold = Hold {
-            key: key_held,
-            owner,
-            token,
-            expires,
-            guard,
-            client,
-            count,
-            lost_its_taker,
-            may_wait,
-        };
+        let hold = Hold { key: key_held, owner, token, expires, guard, client, count: 1, may_wait };
         self.holds.insert(place, hold);
         LeasedKey::taken(key.clone(), FencingToken::new(token))
     }

@@ -113,24 +113,6 @@ impl Table {
         all || fault == Fault::SaysTrueToAnyRelease
     }
 
-    /// Takes back a grant of which nobody heard. The hold stays for its owner's other requests.
-    pub(crate) fn take_back(&mut self, keys: &[LeasedKey]) {
-        let others_stay = !self.has(Fault::EndsWhatItsOwnerEntered);
-        for leased in keys {
-            let place = self.place(leased.key.as_str());
-            // Gone by itself: then there is nothing to give back.
-            let hold = self.holds.get_mut(&place);
-            let Some(hold) = hold.filter(|hold| hold.token == leased.token.get()) else { continue };
-            hold.count -= 1;
-            hold.lost_its_taker |= leased.taken;
-            let is_free = if others_stay { hold.count == 0 } else { leased.taken };
-            if is_free {
-                self.holds.remove(&place);
-            }
-        }
-        self.freed();
-    }
-
     pub(crate) fn release_lease(&mut self, lease: &Lease, client: usize) -> Result<(), LockKey> {
         self.expire();
         let fault = self.fault;
@@ -139,12 +121,8 @@ impl Table {
         }
         let mut lost = None;
         let all = fault == Fault::ReleasesWhatALeaseReentered;
-        for leased in lease.keys() {
+        for leased in lease.keys().iter().filter(|leased| leased.taken || all) {
             let place = self.place(leased.key.as_str());
-            let is_left = self.holds.get(&place).is_some_and(|hold| hold.lost_its_taker);
-            if !leased.taken && !is_left && !all {
-                continue;
-            }
             let frees = self.holds.get(&place).is_some_and(|hold| {
                 let by_token = hold.token == leased.token.get() && hold.owner == lease.owner;
                 let by_owner =
@@ -157,7 +135,7 @@ impl Table {
             });
             if frees {
                 self.holds.remove(&place);
-            } else if lost.is_none() && (leased.taken || all) {
+            } else if lost.is_none() {
                 lost = Some(leased.key.clone());
                 if fault == Fault::StopsAtTheFirstLostKey {
                     break;
