@@ -157,7 +157,7 @@ END $$;
 --          'queue'   then waits in the queue of the first key that blocks
 --          'again'   asks once more, keeping its place: first in the queue if it has lost it, because it was
 --                    popped by a grant that its client couldn't hear
---          'reenter' only where the owner's lease holds every key
+--          'reenter' only where the owner's lease holds every key, and nobody is still to hear of it
 --
 -- blocked: 0 if all are held now, with the token of each and whether it was taken or re-entered; else the
 -- number of the first key that blocks, with the ms until that hold ends (NULL: never), the owner if it is an
@@ -167,6 +167,9 @@ END $$;
 -- back is never granted, also when it arrives after that. p_repeated: the answer to an earlier copy was
 -- lost, so that one may still be on its way. Once this one is granted it takes nothing any more: it could
 -- come when all is released.
+--
+-- Of a grant from the queue that isn't confirmed nobody was told yet: who enters it has taken it, for as long as
+-- was asked for now. Whoever it was meant for may be gone; if not, that one enters it.
 CREATE FUNCTION locking_ask(
     p_patience integer, p_client integer, p_logged boolean, p_manner text, p_repeated boolean, p_request text,
     p_kind "char", p_owner text, p_ms bigint, p_keys text[], p_grants_from timestamptz, p_least bigint,
@@ -191,6 +194,7 @@ DECLARE
     v_ms        bigint;
     v_token     bigint;
     v_freed     text[] := '{}';
+    v_key       text;
 BEGIN
     v_withdrawn := EXISTS (SELECT FROM locking_withdrawn w WHERE w.request = p_request);
     IF p_manner IN ('queue', 'again') THEN
@@ -219,7 +223,9 @@ BEGIN
         v_is := CASE
             WHEN v_held.key IS NULL THEN CASE WHEN p_grants_from > clock_timestamp() THEN 'unknown' ELSE 'free' END
             WHEN v_held.request = p_request THEN CASE v_held.kind WHEN 'r' THEN 'kept' ELSE 'mine' END
-            WHEN v_held.kind = 'o' AND p_kind = 'o' AND v_held.owner = p_owner THEN 'own'
+            WHEN v_held.kind = 'o' AND p_kind = 'o' AND v_held.owner = p_owner
+                AND NOT (p_manner = 'reenter'
+                         AND EXISTS (SELECT FROM locking l WHERE l.key = p_keys[i] AND l.unconfirmed)) THEN 'own'
             ELSE 'blocks' END;
         tokens[i] := v_held.token;
         taken[i] := v_is <> 'own';
@@ -275,11 +281,16 @@ BEGIN
             UPDATE locking_guard SET expires = locking_expiry(p_ms), client = p_client
                 WHERE key = ANY (v_mine) AND request = p_request;
         END IF;
-        -- Re-entry: a longer expiry extends, a shorter or absent one changes nothing. But of a grant that isn't
-        -- confirmed nobody was told yet: who enters it has it for as long as was asked for now.
+        -- Re-entry: a longer expiry extends, a shorter or absent one changes nothing.
         IF v_own <> '{}' THEN
-            UPDATE locking SET expires = locking_expiry(p_ms), unconfirmed = false
+            UPDATE locking SET expires = locking_expiry(p_ms)
                 WHERE key = ANY (v_own) AND expires < locking_expiry(p_ms) AND (p_ms IS NOT NULL OR unconfirmed);
+            FOR v_key IN
+                UPDATE locking SET request = p_request, unconfirmed = false
+                    WHERE key = ANY (v_own) AND unconfirmed RETURNING key
+            LOOP
+                taken[array_position(p_keys, v_key)] := true;
+            END LOOP;
         END IF;
         IF p_manner IN ('queue', 'again') THEN
             DELETE FROM locking_queue WHERE request = p_request;

@@ -5,7 +5,7 @@
 --        'queue'   then waits in the queue of the first key that blocks
 --        'again'   asks once more, keeping its place: first in the queue if it has lost it, because it
 --                  was popped by a grant that its client couldn't hear
---        'reenter' only where the owner's lease holds every key
+--        'reenter' only where the owner's lease holds every key, and nobody is still to hear of it
 --
 -- Answers granted, and per key its token and how it was got ('t' taken, 'r' re-entered); or taken, and the
 -- token that all keys were taken with (in the usual case); or blocked, with the number of the first key
@@ -16,6 +16,9 @@
 -- taken back is never granted, also when it arrives after that. repeated '1': the answer to an earlier
 -- copy was lost, so that one may still be on its way. Once this one is granted it takes nothing any more:
 -- it could come when all is released.
+--
+-- Of a grant from the queue that isn't confirmed nobody was told yet: who enters it has taken it, for as long as
+-- was asked for now. Whoever it was meant for may be gone; if not, that one enters it.
 local function acquire(keys, args)
   local manner = args[1]
   local e = {
@@ -60,7 +63,7 @@ local function acquire(keys, args)
     tokens[i] = token
     if is == 'free' or is == 'kept' then free_keys[#free_keys + 1] = i
     elseif is == 'mine' then mine[#mine + 1] = i
-    elseif is == 'own' then own[#own + 1] = i
+    elseif is == 'own' and not (manner == 'reenter' and is_unconfirmed(keys[i], e.owner)) then own[#own + 1] = i
     else blocking = blocking or i end
   end
   if manner == 'reenter' and #own < count then blocking = blocking or 1 end
@@ -117,15 +120,19 @@ local function acquire(keys, args)
     end
   end
   for i = 1, #own do
-    how[own[i]] = 'r'
     local key = keys[own[i]]
+    local is_taken = is_unconfirmed(key, e.owner)
     if e.ms ~= '' then
-      unchanged[own[i]] = call('PEXPIRE', key, e.ms, 'GT') == 0
-    elseif is_unconfirmed(key, e.owner) then
-      -- Nobody was told of it yet: who enters it has it for as long as was asked for now.
+      unchanged[own[i]] = call('PEXPIRE', key, e.ms, 'GT') == 0 and not is_taken
+    elseif is_taken then
       call('PERSIST', key)
     else
       unchanged[own[i]] = true
+    end
+    if is_taken then
+      call('SET', key, lock_value(tokens[own[i]], e.kind, e.request, e.owner), 'KEEPTTL')
+    else
+      how[own[i]] = 'r'
     end
   end
   local noted = {}
