@@ -284,9 +284,9 @@ BEGIN
         -- Re-entry: a longer expiry extends, a shorter or absent one changes nothing.
         IF v_own <> '{}' THEN
             UPDATE locking SET expires = locking_expiry(p_ms)
-                WHERE key = ANY (v_own) AND expires < locking_expiry(p_ms) AND (p_ms IS NOT NULL OR unconfirmed);
+                WHERE key = ANY (v_own) AND NOT unconfirmed AND p_ms IS NOT NULL AND expires < locking_expiry(p_ms);
             FOR v_key IN
-                UPDATE locking SET request = p_request, unconfirmed = false
+                UPDATE locking SET request = p_request, expires = locking_expiry(p_ms), unconfirmed = false
                     WHERE key = ANY (v_own) AND unconfirmed RETURNING key
             LOOP
                 taken[array_position(p_keys, v_key)] := true;

@@ -55,6 +55,12 @@ impl Database {
         Self { pool, share, connector, statements, pooled, command_timeout, most: 1, runtime }
     }
 
+    /// How many connections statements have at most.
+    pub(crate) fn connections(&self) -> usize {
+        let most = self.pool.status().max_size;
+        if self.share.is_some() { (most / 2).max(1) } else { most }
+    }
+
     /// The same, for the server that there is.
     ///
     /// No statement takes more guards than half the locks that the server reserves for each connection: so

@@ -56,12 +56,22 @@ impl Errand {
     }
 }
 
+/// Whether this is run by this runtime. The timers and tasks of another one, or of none, end with it, and what a
+/// task goes on with here would need them.
+pub(crate) fn is_current(runtime: &Handle) -> bool {
+    Handle::try_current().is_ok_and(|current| current.id() == runtime.id())
+}
+
 /// The one that began an errand, and does it as long as it polls this.
 pub(crate) struct Beginner(pub(crate) Arc<Errand>);
 
 impl Beginner {
     /// Goes on with it. Ready when it is done, or a task does it.
     pub(crate) fn poll(&self, context: &mut Context<'_>) -> Poll<()> {
+        if !is_current(&self.0.runtime) {
+            self.0.take_over();
+            return Poll::Ready(());
+        }
         let State::Waits(mut work, waker) = self.leave(State::Polled) else {
             *self.0.state() = State::Over;
             return Poll::Ready(());

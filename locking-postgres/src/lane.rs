@@ -12,7 +12,7 @@ use tokio::sync::oneshot::error::TryRecvError;
 use tokio::task::yield_now;
 use tokio::time::{Instant, sleep, timeout};
 
-use crate::errand::{Beginner, Errand};
+use crate::errand::{self, Beginner, Errand};
 use crate::failure::Failure;
 
 /// A statement with fewer operations has another beside it at once. Beside one with more, what is asked waits, and
@@ -125,12 +125,12 @@ impl<B: Batch> Lane<B> {
 
     /// What a call sends itself: what waits, where nothing is under way.
     fn begin(self: &Arc<Self>) -> Option<Arc<Errand>> {
-        // The timers of another runtime end with it, and what a task goes on with here would need them.
-        if Handle::try_current().ok()?.id() != self.runtime.id() {
+        if !errand::is_current(&self.runtime) {
             return None;
         }
         let mut queue = self.queue();
-        if queue.under_way > 0 || queue.is_crowded || !self.is_due(&queue, 0) {
+        // With room for one alone, nobody waits for a call that may not be polled.
+        if self.width == 1 || queue.under_way > 0 || queue.is_crowded || !self.is_due(&queue, 0) {
             return None;
         }
         queue.under_way += 1;
@@ -157,6 +157,12 @@ impl<B: Batch> Lane<B> {
     fn send(self: &Arc<Self>) {
         let mut queue = self.queue();
         if !self.is_due(&queue, queue.under_way) {
+            let errand = queue.errand.clone();
+            drop(queue);
+            // It may be that what this waits for isn't polled.
+            if let Some(errand) = errand {
+                errand.take_over();
+            }
             return;
         }
         queue.under_way += 1;

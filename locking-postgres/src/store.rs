@@ -46,13 +46,14 @@ impl Store {
     ) -> Self {
         let runtime = database.runtime.clone();
         let most = usize::try_from(database.most).unwrap_or(1);
+        let width = WIDTH.min(database.connections());
         let acquiring = |logged| {
             let (database, sessions) = (Arc::clone(&database), Arc::clone(sessions));
-            Lane::new(Acquiring { database, sessions, logged }, WIDTH, most, runtime.clone())
+            Lane::new(Acquiring { database, sessions, logged }, width, most, runtime.clone())
         };
         let releasing = |logged| {
             let database = Arc::clone(&database);
-            Lane::new(Releasing { database, logged }, WIDTH, most, runtime.clone())
+            Lane::new(Releasing { database, logged }, width, most, runtime.clone())
         };
         let extending = || {
             let database = Arc::clone(&database);

@@ -129,6 +129,38 @@ async fn a_server_without_memory_takes_back_and_extends_what_it_granted() {
 }
 
 #[tokio::test]
+async fn who_enters_a_grant_that_nobody_has_heard_of_has_taken_it() {
+    let script = Script::start().await;
+    script.listen().await;
+    // The owner's index still names the key, from a lease that has ended.
+    script.lease(1, &["s:b"], "60000").await;
+    script.lease(2, &["s:a"], "1").await;
+    tokio::time::sleep(Duration::from_millis(5)).await;
+    let held = script.guard("once", 3, &["s:a"]).await.expect("free");
+    let ask = async |manner: &str, number: u8, ms: &str| {
+        let request = format!("{CLIENT}{number}");
+        let args = [manner, &request, ms, "o", "0", "owner"];
+        script.call("acquire", &["s:a"], &args).await.expect("answered")
+    };
+    assert_eq!(ask("queue", 4, "30000").await.word(), "blocked");
+    assert_eq!(script.give_back("s:a", &held, 3).await, 0);
+    assert_eq!(
+        ask("reenter", 5, "60000").await.word(),
+        "blocked",
+        "its own client is to hear first"
+    );
+    let mut entered = ask("once", 6, "60000").await;
+    assert_eq!(entered.word(), "granted");
+    let token = entered.text().expect("a token");
+    assert_eq!(entered.text().expect("how"), "t");
+    assert_eq!(script.value("s:a").await, format!("lk1|{token}|o|{CLIENT}6|owner"));
+    let mut late = ask("again", 4, "30000").await;
+    assert_eq!(late.word(), "granted");
+    assert_eq!(late.text().expect("a token"), token);
+    assert_eq!(late.text().expect("how"), "r");
+}
+
+#[tokio::test]
 async fn a_key_that_is_given_back_goes_to_the_first_whose_client_hears_of_it() {
     let script = Script::start().await;
     script.listen().await;

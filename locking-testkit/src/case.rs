@@ -315,7 +315,6 @@ pub const CASES: &[Case] = cases! {
     black_holes::its_calls_end_and_it_works_again [20, 26] + OwnServer;
     black_holes::a_connection_that_only_one_end_lost_is_found_out [17, 20, 26] + OwnServer;
     black_holes::a_waiter_that_cannot_be_reached_costs_the_queue_less_than_a_second [18] Fair + OwnServer;
-    black_holes::what_a_waiter_that_cannot_be_reached_is_granted_is_its_owners_next_calls [1, 3, 24] + OwnServer;
     black_holes::what_arrives_late_is_nobodys [1, 20] + OwnServer;
     black_holes::what_arrives_after_it_was_taken_back_is_nobodys [1, 20] + OwnServer;
     black_holes::futures_dropped_while_replies_are_slow_leave_nothing [25] + OwnServer;

@@ -122,17 +122,12 @@ local function acquire(keys, args)
   for i = 1, #own do
     local key = keys[own[i]]
     local is_taken = is_unconfirmed(key, e.owner)
-    if e.ms ~= '' then
-      unchanged[own[i]] = call('PEXPIRE', key, e.ms, 'GT') == 0 and not is_taken
-    elseif is_taken then
-      call('PERSIST', key)
-    else
-      unchanged[own[i]] = true
-    end
     if is_taken then
+      if e.ms == '' then call('PERSIST', key) else call('PEXPIRE', key, e.ms) end
       call('SET', key, lock_value(tokens[own[i]], e.kind, e.request, e.owner), 'KEEPTTL')
     else
       how[own[i]] = 'r'
+      unchanged[own[i]] = e.ms == '' or call('PEXPIRE', key, e.ms, 'GT') == 0
     end
   end
   local noted = {}

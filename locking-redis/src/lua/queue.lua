@@ -61,7 +61,9 @@ local function is_unconfirmed(key, owner)
   local index = index_of(owner)
   local only = only_of(index)
   if only then return only ~= key end
-  return not call('ZSCORE', index, key)
+  -- One that has ended may still be named.
+  local ends = call('ZSCORE', index, key)
+  return not ends or ends * 1000 < now()
 end
 
 -- Takes those keys of a request that are free, or kept for it, all with one token. Where one turns out

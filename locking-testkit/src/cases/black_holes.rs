@@ -152,28 +152,6 @@ pub(crate) async fn a_waiter_that_cannot_be_reached_costs_the_queue_less_than_a_
     }
 }
 
-pub(crate) async fn what_a_waiter_that_cannot_be_reached_is_granted_is_its_owners_next_calls(
-    f: Fixture,
-) {
-    for round in 0..f.scaled(300) {
-        let (proxy, module) = behind_a_proxy(&f).await;
-        let key = f.key(&round.to_string());
-        let held = f.a.acquire(&key).await.expect("free");
-        let (waiting, wanted) = (module.clone(), key.clone());
-        let waiting = async move { waiting.acquire(wanted).owner("o").wait(LONG).await };
-        let waiting = tokio::spawn(waiting);
-        a_moment().await;
-        swallow(&proxy);
-        assert!(f.a.release_lease(&held).await.expect("answered"));
-        // What may have been granted to the waiter nobody was told of.
-        let lease =
-            f.b.acquire(&key).owner("o").expire(LONG).wait(SOON).await.expect("its owner's");
-        assert!(f.b.release_lease(&lease).await.expect("answered"), "held");
-        until_free(&f.b, &key).await;
-        waiting.abort();
-    }
-}
-
 pub(crate) async fn what_arrives_late_is_nobodys(f: Fixture) {
     for round in 0..f.scaled(300) {
         let (proxy, module) = behind_a_proxy(&f).await;
