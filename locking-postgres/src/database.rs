@@ -22,6 +22,8 @@ use crate::statement::{OwnValues, Statement, Statements, Values};
 /// every call runs in a task of its own, or goes on in one.
 pub(crate) struct Database {
     pool: Pool,
+    /// How many of them calls have at most.
+    pub(crate) connections: usize,
     /// Half the connections of a pool that is the application's: more are never asked for, however much there
     /// is to do. `None` for a pool of our own.
     share: Option<Arc<Semaphore>>,
@@ -45,20 +47,28 @@ impl Database {
         command_timeout: Duration,
     ) -> Self {
         let runtime = Handle::current();
-        let (pool, share) = match pool {
-            OurPool::Own => (connector.pool(), None),
+        let (pool, connections, share) = match pool {
+            OurPool::Own => {
+                let pool = connector.pool();
+                let all = pool.status().max_size;
+                (pool, all, None)
+            }
             OurPool::Of(application) => {
                 let half = (application.status().max_size / 2).max(1);
-                (application, Some(Arc::new(Semaphore::new(half))))
+                (application, half, Some(Arc::new(Semaphore::new(half))))
             }
         };
-        Self { pool, share, connector, statements, pooled, command_timeout, most: 1, runtime }
-    }
-
-    /// How many connections statements have at most.
-    pub(crate) fn connections(&self) -> usize {
-        let most = self.pool.status().max_size;
-        if self.share.is_some() { (most / 2).max(1) } else { most }
+        Self {
+            pool,
+            connections,
+            share,
+            connector,
+            statements,
+            pooled,
+            command_timeout,
+            most: 1,
+            runtime,
+        }
     }
 
     /// The same, for the server that there is.

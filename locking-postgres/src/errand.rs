@@ -58,7 +58,7 @@ impl Errand {
 
 /// Whether this is run by this runtime. The timers and tasks of another one, or of none, end with it, and what a
 /// task goes on with here would need them.
-pub(crate) fn is_current(runtime: &Handle) -> bool {
+fn is_current(runtime: &Handle) -> bool {
     Handle::try_current().is_ok_and(|current| current.id() == runtime.id())
 }
 

@@ -12,7 +12,7 @@ use tokio::sync::oneshot::error::TryRecvError;
 use tokio::task::yield_now;
 use tokio::time::{Instant, sleep, timeout};
 
-use crate::errand::{self, Beginner, Errand};
+use crate::errand::{Beginner, Errand};
 use crate::failure::Failure;
 
 /// A statement with fewer operations has another beside it at once. Beside one with more, what is asked waits, and
@@ -125,9 +125,6 @@ impl<B: Batch> Lane<B> {
 
     /// What a call sends itself: what waits, where nothing is under way.
     fn begin(self: &Arc<Self>) -> Option<Arc<Errand>> {
-        if !errand::is_current(&self.runtime) {
-            return None;
-        }
         let mut queue = self.queue();
         // With room for one alone, nobody waits for a call that may not be polled.
         if self.width == 1 || queue.under_way > 0 || queue.is_crowded || !self.is_due(&queue, 0) {

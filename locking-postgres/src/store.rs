@@ -46,7 +46,7 @@ impl Store {
     ) -> Self {
         let runtime = database.runtime.clone();
         let most = usize::try_from(database.most).unwrap_or(1);
-        let width = WIDTH.min(database.connections());
+        let width = WIDTH.min(database.connections);
         let acquiring = |logged| {
             let (database, sessions) = (Arc::clone(&database), Arc::clone(sessions));
             Lane::new(Acquiring { database, sessions, logged }, width, most, runtime.clone())

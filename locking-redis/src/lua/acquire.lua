@@ -57,13 +57,15 @@ local function acquire(keys, args)
   if handed_on then values = get_all(keys) end
 
   local blocking
-  local free_keys, mine, own, tokens = {}, {}, {}, {}
+  local free_keys, mine, own, tokens, unheard_of = {}, {}, {}, {}, {}
   for i = 1, count do
     local is, token = standing(values[i], e)
     tokens[i] = token
     if is == 'free' or is == 'kept' then free_keys[#free_keys + 1] = i
     elseif is == 'mine' then mine[#mine + 1] = i
-    elseif is == 'own' and not (manner == 'reenter' and is_unconfirmed(keys[i], e.owner)) then own[#own + 1] = i
+    elseif is == 'own' then
+      unheard_of[i] = is_unconfirmed(keys[i], e.owner)
+      if manner == 'reenter' and unheard_of[i] then blocking = blocking or i else own[#own + 1] = i end
     else blocking = blocking or i end
   end
   if manner == 'reenter' and #own < count then blocking = blocking or 1 end
@@ -121,8 +123,7 @@ local function acquire(keys, args)
   end
   for i = 1, #own do
     local key = keys[own[i]]
-    local is_taken = is_unconfirmed(key, e.owner)
-    if is_taken then
+    if unheard_of[own[i]] then
       if e.ms == '' then call('PERSIST', key) else call('PEXPIRE', key, e.ms) end
       call('SET', key, lock_value(tokens[own[i]], e.kind, e.request, e.owner), 'KEEPTTL')
     else
