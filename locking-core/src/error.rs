@@ -14,7 +14,8 @@ pub type Result<T, E = Error> = std::result::Result<T, E>;
 /// What went wrong: one variant for each decision that a caller can take.
 ///
 /// Every variant but [`UnknownOutcome`](Self::UnknownOutcome) of an acquisition means that nothing
-/// taken by the call is held.
+/// taken by the call is held. With [`Closed`](Self::Closed) that is so when the module's `close` has ended
+/// without an error: it waits until all is given back, the calls don't.
 #[derive(Debug, thiserror::Error)]
 #[non_exhaustive]
 pub enum Error {
@@ -151,6 +152,10 @@ impl Error {
     /// Whether the same call may succeed later without a change by the caller: a key that is held,
     /// a wait that timed out, a store that can't be reached, an outcome that is unknown, and a
     /// capacity that is used up.
+    ///
+    /// After [`UnknownOutcome`](Self::UnknownOutcome) of an acquisition with an owner, the same owner may find the
+    /// hold that is still being given back, enter it, and lose it with that: it releases the key first, or takes
+    /// another name.
     #[must_use]
     pub fn is_retryable(&self) -> bool {
         matches!(
