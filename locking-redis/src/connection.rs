@@ -249,6 +249,8 @@ impl Drop for Starting {
 }
 
 fn builder(options: &RedisOptions) -> Result<Builder, ConfigurationError> {
+    // Also where they were made without being read.
+    options.check()?;
     let ConnectionOptions { username, password, connect_timeout, command_timeout, .. } =
         &options.redis_options;
     // TLS is set up below: the driver's own would take the platform's certificates in any case.

@@ -67,6 +67,20 @@ impl RedisOptions {
     pub(crate) fn url(&self) -> &str {
         &self.redis_url
     }
+
+    /// What goes together.
+    pub(crate) fn check(&self) -> Result<(), ConfigurationError> {
+        if self.default_retry_interval > self.maximum_retry_interval {
+            let problem = "it is longer than `maximum_retry_interval`";
+            return Err(option("default_retry_interval", problem));
+        }
+        let file = self.redis_options.tls.first_file();
+        if let Some(file) = file.filter(|_| !self.redis_url.starts_with("rediss://")) {
+            let problem = "it is for TLS, which this server isn't asked for: begin `redis_url` with `rediss://`";
+            return Err(option(&format!("redis_options.tls.{file}"), problem));
+        }
+        Ok(())
+    }
 }
 
 /// The URL is a secret.
@@ -128,7 +142,7 @@ pub struct ReconnectionOptions {
     /// The first interval. Default: 20 ms.
     #[serde(with = "config::duration::human_only")]
     pub minimum_delay: Duration,
-    /// The longest interval. Default: 500 ms.
+    /// The longest interval. To each of them up to 100 ms is added at random, within this. Default: 500 ms.
     #[serde(with = "config::duration::human_only")]
     pub maximum_delay: Duration,
 }
@@ -150,6 +164,18 @@ pub struct TlsOptions {
     pub certificate_file: Option<PathBuf>,
     /// The key of the client's certificate.
     pub key_file: Option<PathBuf>,
+}
+
+impl TlsOptions {
+    /// The name of the first file that is set.
+    fn first_file(&self) -> Option<&'static str> {
+        let files = [
+            ("ca_file", &self.ca_file),
+            ("certificate_file", &self.certificate_file),
+            ("key_file", &self.key_file),
+        ];
+        files.iter().find(|(_, file)| file.is_some()).map(|(name, _)| *name)
+    }
 }
 
 /// A text that is never printed.
@@ -231,10 +257,7 @@ impl TryFrom<Written> for RedisOptions {
             default_retry_interval.unwrap_or(options.default_retry_interval);
         options.maximum_retry_interval =
             maximum_retry_interval.unwrap_or(options.maximum_retry_interval);
-        if options.default_retry_interval > options.maximum_retry_interval {
-            let problem = "it is longer than `maximum_retry_interval`";
-            return Err(option("default_retry_interval", problem));
-        }
+        options.check()?;
         Ok(options)
     }
 }
@@ -319,6 +342,21 @@ mod tests {
         assert_eq!(options.wait_locking_timeout, Duration::from_secs(5));
         assert_eq!(options.default_retry_interval, Duration::from_millis(5));
         assert_eq!(options.maximum_retry_interval, Duration::from_millis(200));
+    }
+
+    #[test]
+    fn files_for_tls_are_refused_where_there_is_none() {
+        for file in ["ca_file", "certificate_file", "key_file"] {
+            let options = |scheme: &str| {
+                let tls = format!(r#""redis_options": {{"tls": {{"{file}": "ca.pem"}}}}"#);
+                parsed(&format!(r#"{{"redis_url": "{scheme}://localhost", {tls}}}"#))
+            };
+            let error = options("redis").expect_err("nothing would be encrypted");
+            assert!(error.contains(&format!("redis_options.tls.{file}")), "{error}");
+            assert!(error.contains("rediss://"), "{error}");
+            #[cfg(feature = "tls")]
+            options("rediss").expect("it is what the file is for");
+        }
     }
 
     #[test]
