@@ -7,9 +7,13 @@ use tokio::sync::Notify;
 use tokio::time::{Duration, Instant, sleep, sleep_until};
 
 use super::renewal::renew;
-use super::state::{GuardState, LOOK};
+use super::state::{CONFIRMATION, GuardState, LOOK};
 use crate::closing::Closing;
 use crate::moment::Moment;
+
+/// For how long the timer goes on without guards, if there were some since it last looked: on a busy key one
+/// follows the other, and most are over before they are due.
+const LINGER: Duration = CONFIRMATION;
 
 /// The due time of a guard that waits for no renewal: it hangs on a session, or one is under way.
 const NOT_DUE: u64 = u64::MAX;
@@ -85,6 +89,8 @@ struct Schedule {
     timer_runs: bool,
     /// When the timer wakes by itself.
     wakes_at: u64,
+    /// Guards with an id from here on up came after the timer last looked.
+    seen: u64,
     /// For how long the machine had been suspended when the timer last looked.
     suspended: Duration,
 }
@@ -101,6 +107,7 @@ impl Keeper {
                 giving_back: 0,
                 timer_runs: false,
                 wakes_at: NOT_DUE,
+                seen: 0,
                 suspended: Moment::suspended(),
             }),
             changed: Notify::new(),
@@ -229,7 +236,7 @@ impl Timer {
         }
     }
 
-    /// Starts the renewals that are due. Answers when the next one is; `None` without guards.
+    /// Starts the renewals that are due. Answers when to look again; `None`: there are no guards any more.
     fn turn(&mut self) -> Option<u64> {
         let keeper = &self.keeper;
         let mut schedule = locked(&keeper.schedule);
@@ -248,11 +255,17 @@ impl Timer {
             schedule.guards.insert((NOT_DUE, id), Arc::clone(&guard));
             tokio::spawn(renew(Arc::clone(keeper), id, guard));
         }
-        let Some((&(next, _), _)) = schedule.guards.first_key_value() else {
-            schedule.timer_runs = false;
-            schedule.wakes_at = NOT_DUE;
-            self.finished = true;
-            return None;
+        let known = keeper.next_id.load(Ordering::Relaxed);
+        let came_meanwhile = std::mem::replace(&mut schedule.seen, known) < known;
+        let next = match schedule.guards.first_key_value() {
+            Some((&(next, _), _)) => next,
+            None if came_meanwhile => now + LINGER.as_nanos() as u64,
+            None => {
+                schedule.timer_runs = false;
+                schedule.wakes_at = NOT_DUE;
+                self.finished = true;
+                return None;
+            }
         };
         schedule.wakes_at = next;
         Some(next)

@@ -20,7 +20,7 @@ pub(super) const LOOK: Duration = Duration::from_secs(1);
 
 /// When a grant that is shorter than its lease until it is renewed, is renewed. Soon, because a machine that
 /// stands still for a moment before that loses it; but not before the shortest jobs are over, which need none.
-const CONFIRMATION: Duration = Duration::from_millis(10);
+pub(super) const CONFIRMATION: Duration = Duration::from_millis(10);
 
 /// The shortest lease of a guard: below it, a busy machine's scheduling eats the time for renewal.
 pub(crate) const LEAST_LEASE: Duration = Duration::from_millis(50);

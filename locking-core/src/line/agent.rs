@@ -1,7 +1,7 @@
 use std::sync::{Arc, OnceLock};
 
 use tokio::sync::Notify;
-use tokio::time::sleep_until;
+use tokio::time::{Instant, sleep_until};
 
 use super::ask::{Answer, Ask, Manner};
 use super::background::{self, Task};
@@ -57,6 +57,48 @@ pub(super) async fn run<S: LineStore>(mut watch: Watch<S>) {
     }
 }
 
+/// The agent as its line knows it. One that has nothing to do sleeps on until the time for which it was last
+/// needed, and leaves then: on a busy key the next waiter finds it there.
+#[derive(Debug)]
+pub(super) struct Agent {
+    bell: Arc<Notify>,
+    /// `None`: it is at work, and looks at the line once more after that.
+    asleep_until: Option<Instant>,
+}
+
+impl Agent {
+    pub(super) fn new(bell: &Arc<Notify>) -> Self {
+        Self { bell: Arc::clone(bell), asleep_until: None }
+    }
+
+    pub(super) fn is_asleep(&self) -> bool {
+        self.asleep_until.is_some()
+    }
+
+    pub(super) fn wake(&self) {
+        self.bell.notify_one();
+    }
+
+    /// Wakes it unless it wakes by then.
+    pub(super) fn wake_by(&self, at: Instant) {
+        if self.asleep_until.is_some_and(|until| at < until) {
+            self.wake();
+        }
+    }
+
+    pub(super) fn sleeps_until(&mut self, until: Instant) {
+        self.asleep_until = Some(until);
+    }
+
+    pub(super) fn works(&mut self) {
+        self.asleep_until = None;
+    }
+
+    fn is(&self, bell: &Arc<Notify>) -> bool {
+        Arc::ptr_eq(&self.bell, bell)
+    }
+}
+
 /// Sees to it that a line isn't left to an agent that broke off: the store panicked under it, or its runtime
 /// has ended, maybe before it began.
 pub(super) struct Watch<S: LineStore> {
@@ -106,7 +148,7 @@ impl<S: LineStore> Drop for Watch<S> {
             return;
         }
         let left = self.lines.with(&self.key, |queue| {
-            let is_own = queue.agent.as_ref().is_some_and(|bell| Arc::ptr_eq(bell, &self.bell));
+            let is_own = queue.agent.as_ref().is_some_and(|agent| agent.is(&self.bell));
             is_own.then(|| queue.desert(self.lines.store().id())).flatten()
         });
         if let Some((ask, unsure)) = left {

@@ -124,7 +124,7 @@ impl<S: LineStore> Lines<S> {
             }
             let passed = queue.pass_on(self.store().id(), &leased.key);
             if passed {
-                self.ensure_agent_runs(&leased.key, queue);
+                self.ensure_agent(&leased.key, queue);
             }
             passed
         })
@@ -148,7 +148,7 @@ impl<S: LineStore> Lines<S> {
             held.turn_again(asked, spare);
             let passed = queue.pass_on(self.store().id(), key);
             if passed {
-                self.ensure_agent_runs(key, queue);
+                self.ensure_agent(key, queue);
             } else if let Some(held) = &mut queue.held {
                 // It is given back all the same.
                 held.end();

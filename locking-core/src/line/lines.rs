@@ -11,7 +11,7 @@ use tokio::runtime::Handle;
 use tokio::sync::{Notify, oneshot};
 use tokio::time::{Instant, sleep};
 
-use super::agent::{self, First, Watch};
+use super::agent::{self, Agent, First, Watch};
 use super::ask::{Answer, Ask, AskId, ClientId, Manner};
 use super::background::Tasks;
 use super::direct::Direct;
@@ -237,17 +237,11 @@ impl<S: LineStore> Lines<S> {
                 return Ok(Err((undo, request)));
             }
             let (tell, answer) = oneshot::channel();
-            let is_first = queue.waiters.is_empty();
             queue.waiters.push_back(Waiter { number, request, tell });
             if self.is_closed() {
                 queue.close(self.store.id());
             }
-            // Behind others it changes nothing for the agent, which needn't be woken for it.
-            if is_first && !queue.is_asked_for_directly() {
-                self.ensure_agent(&key, queue);
-            } else {
-                self.ensure_agent_runs(&key, queue);
-            }
+            self.ensure_agent(&key, queue);
             Ok::<_, Error>(Ok(answer))
         })?;
         match joined {
@@ -320,26 +314,19 @@ impl<S: LineStore> Lines<S> {
         }
     }
 
-    /// Wakes the agent of a line, or starts one.
+    /// Starts an agent for a line, unless it has one: that is woken if it doesn't wake in time by itself.
     pub(super) fn ensure_agent(self: &Arc<Self>, key: &LockKey, queue: &mut LocalQueue) {
-        if let Some(agent) = &queue.agent {
-            return agent.notify_one();
+        if queue.agent.is_some() {
+            return queue.rouse_agent();
         }
         let bell = Arc::new(Notify::new());
-        queue.agent = Some(Arc::clone(&bell));
+        queue.agent = Some(Agent::new(&bell));
         let watch = Watch::new(self, key, &bell, self.tasks.begin());
         let first = watch.first();
         self.runtime.spawn(agent::run(watch));
         // Else the runtime has ended.
         if *first.get_or_init(|| First::Spawned) == First::BrokeOff {
             queue.desert(self.store.id());
-        }
-    }
-
-    /// Starts an agent where there is none. One that runs isn't woken.
-    pub(super) fn ensure_agent_runs(self: &Arc<Self>, key: &LockKey, queue: &mut LocalQueue) {
-        if queue.agent.is_none() {
-            self.ensure_agent(key, queue);
         }
     }
 

@@ -2,9 +2,10 @@ use std::collections::VecDeque;
 use std::sync::Arc;
 use std::time::Duration;
 
-use tokio::sync::{Notify, oneshot};
+use tokio::sync::oneshot;
 use tokio::time::Instant;
 
+use super::agent::Agent;
 use super::ask::{Answer, Ask, AskId, Manner};
 use super::held::Held;
 use super::several::Inbox;
@@ -32,7 +33,7 @@ pub(super) struct LocalQueue {
     pub(super) leaving: Vec<Answering>,
     pub(super) stake: Option<Stake>,
     /// The task that speaks to the store for the line.
-    pub(super) agent: Option<Arc<Notify>>,
+    pub(super) agent: Option<Agent>,
     /// Requests for several keys that wait for this one too, each with a place of its own at the
     /// store. While there are some, the key isn't passed on past them.
     pub(super) several: usize,
@@ -100,7 +101,7 @@ impl LocalQueue {
     pub(super) fn is_idle(&self) -> bool {
         self.waiters.is_empty()
             && self.stake.is_none()
-            && self.agent.is_none()
+            && self.agent.as_ref().is_none_or(Agent::is_asleep)
             && self.held.is_none()
     }
 
@@ -156,7 +157,7 @@ impl LocalQueue {
             stake.notice = Some(granting);
             if stake.state != StakeState::Direct {
                 self.believe(provider, key);
-                self.wake_agent();
+                self.rouse_agent();
             }
             return true;
         }
@@ -189,6 +190,10 @@ impl LocalQueue {
             return Some(held);
         }
         if let Some(before) = self.held.replace(held) {
+            if before.forget_at().is_some() {
+                // It sleeps until then.
+                self.wake_agent();
+            }
             before.superseded();
         }
         None
@@ -209,15 +214,12 @@ impl LocalQueue {
             return false;
         }
         let (Some(held), Some(head)) = (&mut self.held, self.waiters.front()) else { return false };
-        let is_told_later = held.misnamed_since().is_none_or(|since| since > Instant::now());
         if held.pass_on(&head.request).is_none() {
             return false;
         }
         self.give_to_head(provider, key);
         // It tells the store after a while, and withdraws an ask that nobody is left to want.
-        if is_told_later || self.waiters.is_empty() || self.is_stake_unwanted() {
-            self.wake_agent();
-        }
+        self.rouse_agent();
         true
     }
 
@@ -281,8 +283,38 @@ impl LocalQueue {
 
     pub(super) fn wake_agent(&self) {
         if let Some(agent) = &self.agent {
-            agent.notify_one();
+            agent.wake();
         }
+    }
+
+    /// Wakes the agent if it sleeps longer than there is nothing for it to do.
+    pub(super) fn rouse_agent(&self) {
+        if let Some(agent) = &self.agent
+            && let Some(due) = self.due()
+        {
+            agent.wake_by(due);
+        }
+    }
+
+    /// When there is something for the agent to do; `None`: nothing, as things are.
+    fn due(&self) -> Option<Instant> {
+        if self.is_asked_for_directly() {
+            return None;
+        }
+        let now = Instant::now();
+        let is_behind = || self.stake.is_none() && !self.waiters.is_empty();
+        let has_left = !self.leaving.is_empty() || self.is_stake_unwanted();
+        if has_left || !self.reentering.is_empty() || is_behind() {
+            return Some(now);
+        }
+        let looks_at = self.stake.as_ref().map(|stake| stake.due().unwrap_or(now));
+        let forget_at = self.held.as_ref().and_then(Held::forget_at);
+        [looks_at, self.rename_at(), forget_at].into_iter().flatten().min()
+    }
+
+    /// When the store is told who holds a key that was passed on.
+    fn rename_at(&self) -> Option<Instant> {
+        self.held.as_ref().and_then(Held::misnamed_since).map(|since| since + RENAME)
     }
 
     /// Takes in what the store answered to the line's ask.
@@ -387,6 +419,23 @@ impl LocalQueue {
         patience: Duration,
         next_ask: impl Fn(&AcquireRequest) -> Ask,
     ) -> Step {
+        let step = self.step(provider, key, patience, next_ask);
+        match (&step, &mut self.agent) {
+            (Step::Leave, agent) => *agent = None,
+            (Step::Sleep(until), Some(agent)) => agent.sleeps_until(*until),
+            (_, Some(agent)) => agent.works(),
+            (_, None) => {}
+        }
+        step
+    }
+
+    fn step(
+        &mut self,
+        provider: &ProviderId,
+        key: &LockKey,
+        patience: Duration,
+        next_ask: impl Fn(&AcquireRequest) -> Ask,
+    ) -> Step {
         if let Some(direct) = self.stake.as_ref().filter(|_| self.is_asked_for_directly()) {
             // Longer than one that is polled takes to find out that the store doesn't answer.
             let (now, due) = (Instant::now(), direct.look_at + 4 * patience);
@@ -411,32 +460,27 @@ impl LocalQueue {
         self.believe(provider, key);
         let now = Instant::now();
         self.held.take_if(|held| held.forget_at().is_some_and(|at| at <= now));
-        let rename_at =
-            self.held.as_ref().and_then(Held::misnamed_since).map(|since| since + RENAME);
-        if let Some(held) = self.held.as_ref().filter(|_| rename_at.is_some_and(|at| at <= now)) {
+        let is_renamed = self.rename_at().is_some_and(|at| at <= now);
+        if let Some(held) = self.held.as_ref().filter(|_| is_renamed) {
             return Step::Rename(held.origin.clone(), held.lease(provider, key));
         }
-        if self.stake.is_none() {
-            let Some(head) = self.waiters.front() else {
-                if let Some(at) = rename_at.or(self.held.as_ref().and_then(Held::forget_at)) {
-                    return Step::Sleep(at);
-                }
-                self.agent = None;
-                return Step::Leave;
-            };
+        if self.stake.is_none()
+            && let Some(head) = self.waiters.front()
+        {
             let ask = Arc::new(next_ask(&head.request));
             self.stake = Some(Stake::new(ask, head.number, StakeState::New));
         }
-        let Some(stake) = &mut self.stake else { return Step::Sleep(Instant::now() + patience) };
-        if let Some(ask) = stake.take_left_behind() {
-            return Step::Withdraw { ask, unsure: true, leaving: Vec::new() };
+        if let Some(stake) = &mut self.stake {
+            if let Some(ask) = stake.take_left_behind() {
+                return Step::Withdraw { ask, unsure: true, leaving: Vec::new() };
+            }
+            // The clock is read again: a new one is due at once.
+            if stake.due().is_none_or(|due| due <= Instant::now()) {
+                let manner = stake.asks(next_ask);
+                return Step::Ask(Arc::clone(&stake.ask), manner, stake.lost);
+            }
         }
-        // Read again: a new one is due at once.
-        if stake.notice.is_some() || stake.look_at <= Instant::now() {
-            let manner = stake.asks(next_ask);
-            return Step::Ask(Arc::clone(&stake.ask), manner, stake.lost);
-        }
-        Step::Sleep(rename_at.map_or(stake.look_at, |at| at.min(stake.look_at)))
+        self.due().map_or(Step::Leave, Step::Sleep)
     }
 
     /// Whether what the line has at the store can't serve the head of the line.

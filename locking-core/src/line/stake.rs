@@ -91,6 +91,11 @@ impl Stake {
         }
     }
 
+    /// When the line asks by itself; `None`: now, as there is news or something to take back.
+    pub(super) fn due(&self) -> Option<Instant> {
+        (self.notice.is_none() && self.left_behind.is_none()).then_some(self.look_at)
+    }
+
     /// The line asks now; under another name if the store takes nothing for this one any more.
     pub(super) fn asks(&mut self, next_ask: impl FnOnce(&AcquireRequest) -> Ask) -> Manner {
         if std::mem::take(&mut self.void) {
