@@ -5,6 +5,7 @@ use tokio::runtime::Handle;
 use tokio::time::{Instant, sleep, timeout_at};
 
 use crate::backoff::Backoff;
+use crate::chain::Chain;
 use crate::error::Error;
 use crate::lease::Lease;
 use crate::provider::LockingProvider;
@@ -45,15 +46,25 @@ async fn try_release<P: LockingProvider + ?Sized>(provider: &P, lease: &Lease, w
         match timeout_at(give_up, provider.release_lease(lease)).await {
             Ok(Ok(()) | Err(Error::Lost { .. } | Error::Closed { .. })) => return,
             Ok(Err(error)) if Instant::now() < give_up && error.is_retryable() => {
-                tracing::debug!(provider = %lease.provider, keys = ?lease.key_names(), %error, "release failed, trying again");
+                tracing::debug!(
+                    provider = %lease.provider, keys = ?lease.key_names(), owner = lease.told_owner(),
+                    token = %lease.token(), error = %Chain(&error), "release failed, trying again"
+                );
                 sleep(backoff.next_delay()).await;
             }
             Ok(Err(error)) => {
-                tracing::warn!(provider = %lease.provider, keys = ?lease.key_names(), %error, "release failed, the lease ends by its expiry");
+                tracing::warn!(
+                    provider = %lease.provider, keys = ?lease.key_names(), owner = lease.told_owner(),
+                    token = %lease.token(), error = %Chain(&error),
+                    "release failed, the lease ends by its expiry"
+                );
                 return;
             }
             Err(_) => {
-                tracing::warn!(provider = %lease.provider, keys = ?lease.key_names(), "release unanswered, the lease ends by its expiry");
+                tracing::warn!(
+                    provider = %lease.provider, keys = ?lease.key_names(), owner = lease.told_owner(),
+                    token = %lease.token(), "release unanswered, the lease ends by its expiry"
+                );
                 return;
             }
         }

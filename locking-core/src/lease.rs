@@ -91,6 +91,11 @@ impl Lease {
         })
     }
 
+    /// The owner, for spans and events; nothing where there is none.
+    pub(crate) fn told_owner(&self) -> Option<impl tracing::Value> {
+        self.owner.as_ref().map(tracing::field::display)
+    }
+
     /// The lease's keys as a set.
     ///
     /// # Panics

@@ -11,6 +11,7 @@
 mod background;
 mod backoff;
 mod capabilities;
+mod chain;
 mod closing;
 pub mod config;
 mod error;

@@ -10,7 +10,7 @@ use locking_core::{
 };
 use support::capture::{Capture, Entry};
 use support::fault::Fault;
-use support::{FakeStore, eventually, seconds};
+use support::{FakeStore, seconds};
 use tracing::Level;
 
 /// The only span of this name.
@@ -171,32 +171,6 @@ async fn a_call_that_is_refused_before_anything_is_asked_tells_why() {
         ("acquire", "closed"),
     ];
     assert_eq!(told, expected);
-}
-
-#[tokio::test(start_paused = true)]
-async fn a_lock_that_is_lost_while_in_use_is_warned_of_once() {
-    let (store, module) = FakeStore::with_module();
-    let capture = Capture::start();
-    let guard = module.lock("prod_123").await.expect("free");
-    store.forget("prod_123");
-    guard.lost().await;
-    eventually(|| !capture.events(Level::WARN, "lost").is_empty()).await;
-    tokio::time::sleep(seconds(120)).await;
-    let warnings = capture.events(Level::WARN, "lost");
-    assert_eq!(warnings.len(), 1, "{warnings:?}");
-    assert!(warnings[0].field("keys").contains("prod_123"), "{warnings:?}");
-    assert_eq!(warnings[0].field("provider"), "fake");
-}
-
-#[tokio::test(start_paused = true)]
-async fn a_guard_that_is_given_back_in_good_order_warns_of_nothing() {
-    let (_store, module) = FakeStore::with_module();
-    let capture = Capture::start();
-    module.lock("a").await.expect("free").release().await.expect("held");
-    drop(module.lock("a").await.expect("free"));
-    tokio::time::sleep(seconds(120)).await;
-    module.close(Duration::ZERO).await.expect("closed");
-    assert!(capture.events(Level::WARN, "").is_empty(), "{}", capture.everything());
 }
 
 #[tokio::test(start_paused = true)]

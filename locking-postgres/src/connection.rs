@@ -7,6 +7,9 @@ use tokio::io::{AsyncRead, AsyncWrite};
 use tokio::time::timeout;
 use tokio_postgres::{AsyncMessage, Connection as DriverConnection, Error as DriverError};
 
+use crate::chain::Chain;
+use crate::failure::Failure;
+
 /// A connection to the server: what makes a client's statements go on, while it is polled.
 pub(crate) struct Connection(Box<dyn Messages + Send>);
 
@@ -33,6 +36,8 @@ impl Connection {
                 }
                 Ok(_) => {}
                 Err(error) => {
+                    let failure = Failure::from(error);
+                    let error = Chain(&failure);
                     tracing::debug!(%error, "a connection to the PostgreSQL server has ended");
                     return;
                 }

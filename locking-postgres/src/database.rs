@@ -9,6 +9,7 @@ use tokio::task::JoinSet;
 use tokio::time::timeout;
 use tokio_postgres::{Client, Error as DriverError, Row};
 
+use crate::chain::Chain;
 use crate::connect::Connector;
 use crate::failure::Failure;
 use crate::lent::Lent;
@@ -134,11 +135,11 @@ impl Database {
         }
     }
 
-    async fn rehearse_on(&self, connection: &Lent) -> Result<(), DriverError> {
+    async fn rehearse_on(&self, connection: &Lent) -> Result<(), Failure> {
         let rehearsal = self.statements.rehearsal.replace("KEY", OwnerId::fresh().as_str());
-        let rehearsed = connection.batch_execute(&rehearsal).await;
-        rehearsed.inspect_err(|error| {
-            tracing::debug!(%error, "what is called can't be rehearsed");
+        let rehearsed = connection.batch_execute(&rehearsal).await.map_err(Failure::from);
+        rehearsed.inspect_err(|failure| {
+            tracing::debug!(error = %Chain(failure), "what is called can't be rehearsed");
         })?;
         if self.pooled {
             return Ok(());
@@ -236,7 +237,8 @@ impl Database {
         }
         let connector = self.connector.clone();
         self.runtime.spawn(async move {
-            if let Err(error) = connector.cancel(&client).await {
+            if let Err(failure) = connector.cancel(&client).await {
+                let error = Chain(&failure);
                 tracing::debug!(%error, "a statement that takes too long couldn't be cancelled");
             }
         });

@@ -32,8 +32,8 @@ pub(crate) enum Cause {
     Busy,
     #[error("the connection was closed")]
     Closed,
-    #[error("the PostgreSQL server answered `{}` ({})", .said.message(), .said.code().code())]
-    Answered { said: Box<DbError>, source: DriverError },
+    #[error("the PostgreSQL server answered `{}: {}` ({})", .0.severity(), .0.message(), .0.code().code())]
+    Answered(#[source] Box<DbError>),
     #[error("the connections to the PostgreSQL server are shared between transactions")]
     Shared,
     #[error("unexpected answer of the PostgreSQL server")]
@@ -101,7 +101,7 @@ impl Failure {
     /// What the server answered, if it was an error.
     pub(crate) fn code(&self) -> Option<&SqlState> {
         match self.cause() {
-            Cause::Answered { said, .. } => Some(said.code()),
+            Cause::Answered(said) => Some(said.code()),
             _ => None,
         }
     }
@@ -170,20 +170,18 @@ impl Cause {
     fn is_of_a_pooler(&self) -> bool {
         match self {
             Self::Shared => true,
-            Self::Answered { said, .. } => {
-                said.message().starts_with("unsupported startup parameter")
-            }
+            Self::Answered(said) => said.message().starts_with("unsupported startup parameter"),
             _ => false,
         }
     }
 
     fn is_of_statements(&self) -> bool {
-        matches!(self, Self::Answered { said, .. } if said.message().contains("statement pooling mode"))
+        matches!(self, Self::Answered(said) if said.message().contains("statement pooling mode"))
     }
 
     fn of(error: DriverError) -> Self {
         match error.as_db_error() {
-            Some(said) => Self::Answered { said: Box::new(said.clone()), source: error },
+            Some(said) => Self::Answered(Box::new(said.clone())),
             None => Self::Driver(error),
         }
     }

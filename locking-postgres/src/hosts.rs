@@ -6,7 +6,9 @@ use tokio::time::timeout;
 use tokio_postgres::config::{Host, LoadBalanceHosts};
 use tokio_postgres::{Client, Config, Error as DriverError};
 
+use crate::chain::Chain;
 use crate::connection::Connection;
+use crate::failure::Failure;
 use crate::security::Security;
 
 /// The hosts of an address. Each is tried for a while, one after the other.
@@ -59,7 +61,11 @@ impl Hosts {
         for at in (first..first + count - 1).map(|at| at % count) {
             match timeout(self.each, self.attempt(at)).await {
                 Ok(Ok(connected)) => return Ok(connected),
-                Ok(Err(error)) => tracing::debug!(%error, host = at, "no connection to PostgreSQL"),
+                Ok(Err(error)) => {
+                    let failure = Failure::not_connected(error);
+                    let error = Chain(&failure);
+                    tracing::debug!(%error, host = at, "no connection to PostgreSQL");
+                }
                 Err(_) => tracing::debug!(host = at, "no connection to PostgreSQL in time"),
             }
         }

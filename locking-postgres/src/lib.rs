@@ -24,6 +24,7 @@
 //! guarantees; how tables are made and what a role needs, in that on operations.
 
 mod acquiring;
+mod chain;
 mod connect;
 mod connection;
 mod database;
@@ -36,6 +37,7 @@ mod lent;
 mod listener;
 mod migrate;
 mod options;
+mod outage;
 mod pooler;
 mod provider;
 mod security;

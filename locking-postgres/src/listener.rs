@@ -2,17 +2,19 @@ use std::sync::{Arc, Weak};
 use std::time::Duration;
 
 use locking_core::line::{Lines, Notice};
-use locking_core::{Backoff, FencingToken, Moment, Session};
+use locking_core::{Backoff, FencingToken, Moment, ProviderId, Session};
 use tokio::task::JoinHandle;
 use tokio::time::{Instant, interval_at, sleep, timeout};
 use tokio_postgres::types::ToSql;
 use tokio_postgres::{AsyncMessage, Client};
 
+use crate::chain::Chain;
 use crate::connect::Connector;
 use crate::connection::Connection;
 use crate::database::Database;
 use crate::failure::Failure;
 use crate::options::TakeoverOptions;
+use crate::outage::{Outage, SHARED};
 use crate::pooler::{self, BACKEND};
 use crate::sessions::{Joined, Sessions};
 use crate::store::Store;
@@ -22,6 +24,7 @@ use crate::store::Store;
 /// The session is the sign that the process lives: it holds the lock of its number. On it the server tells
 /// of grants. Nothing else is asked on it, so that nothing holds its heartbeats up.
 pub(crate) struct Listener {
+    pub(crate) id: ProviderId,
     pub(crate) connector: Connector,
     pub(crate) database: Arc<Database>,
     pub(crate) takeover: TakeoverOptions,
@@ -110,6 +113,7 @@ impl Listener {
     /// Keeps a session as long as there are lines: heartbeats, notices, and another one where it ends.
     pub(crate) async fn run(self, mut open: Option<Open>, lines: Weak<Lines<Store>>) {
         let mut backoff = Backoff::new(AGAIN, SELDOM);
+        let mut outage = Outage::none();
         loop {
             if let Some(open) = open.take() {
                 backoff = Backoff::new(AGAIN, SELDOM);
@@ -123,18 +127,18 @@ impl Listener {
             sleep(backoff.next_delay()).await;
             match self.open().await {
                 Ok(opened) => {
+                    outage.is_over(&self.id);
                     open = Some(opened);
                     // What was told meanwhile is lost.
                     let Some(lines) = lines.upgrade() else { return };
                     lines.look();
                 }
-                Err(failure) if failure.is_shared() => {
-                    tracing::error!("{SHARED}");
-                    // Each attempt leaves something in a session that is somebody else's.
-                    sleep(SHARED_AGAIN).await;
-                }
                 Err(failure) => {
-                    tracing::debug!(?failure, "the PostgreSQL server can't be reached");
+                    outage.goes_on(&self.id, &failure);
+                    if failure.is_shared() {
+                        // Each attempt leaves something in a session that is somebody else's.
+                        sleep(SHARED_AGAIN).await;
+                    }
                 }
             }
         }
@@ -160,7 +164,15 @@ impl Listener {
                         take_in(&lines, told.payload(), &session);
                     }
                     Some(Ok(_)) => {}
-                    _ => return,
+                    Some(Err(error)) => {
+                        let failure = Failure::from(error);
+                        tracing::debug!(
+                            provider = %self.id, error = %Chain(&failure),
+                            "the session with the PostgreSQL server has ended"
+                        );
+                        return;
+                    }
+                    None => return,
                 },
                 // It may have ended the session: who asks next waits for another one.
                 () = ended(&mut beat) => if !session.is_alive() {
@@ -177,7 +189,8 @@ impl Listener {
                     }
                     let (client, backend) = (Arc::clone(&client), Arc::clone(&backend));
                     let (session, text) = (session.clone(), Arc::clone(&beat_text));
-                    beat = Some(tokio::spawn(beat_once(client, text, backend, session, self.bound())));
+                    let (id, bound) = (self.id.clone(), self.bound());
+                    beat = Some(tokio::spawn(beat_once(id, client, text, backend, session, bound)));
                 }
             }
         }
@@ -188,10 +201,6 @@ impl Listener {
 const AGAIN: Duration = Duration::from_millis(20);
 const SELDOM: Duration = Duration::from_millis(500);
 
-/// Said of a session that turned out to be nobody's.
-const SHARED: &str =
-    "a pooler shares the connections to PostgreSQL between transactions: set `pgbouncer: true`";
-
 /// After how long another session is tried behind such a pooler, at least.
 const SHARED_AGAIN: Duration = Duration::from_secs(9);
 
@@ -201,6 +210,7 @@ const GIVEN_UP: &str = "0";
 /// A heartbeat: its answer moves the session's deadline, counted from before it was sent; or ends the session, if
 /// it isn't the session any more that has answered.
 async fn beat_once(
+    provider: ProviderId,
     client: Arc<Client>,
     text: Arc<str>,
     backend: Arc<str>,
@@ -214,14 +224,15 @@ async fn beat_once(
         }
         Ok(Ok(answered)) => {
             if answered == GIVEN_UP {
-                tracing::warn!("the PostgreSQL server doesn't know the session any more");
+                tracing::warn!(%provider, "the PostgreSQL server doesn't know the session any more");
             } else {
-                tracing::error!("{SHARED}");
+                tracing::error!(%provider, "{SHARED}");
             }
             session.end();
         }
         Ok(Err(failure)) => {
-            tracing::warn!(?failure, "the PostgreSQL server refused a heartbeat");
+            let error = Chain(&failure);
+            tracing::warn!(%provider, %error, "the PostgreSQL server refused a heartbeat");
         }
         // Unanswered for so long, the session is over by itself.
         Err(_) => {}

@@ -11,6 +11,7 @@ use locking_core::{
 use tokio::runtime::Handle;
 use tokio::time::{sleep, timeout, timeout_at};
 
+use crate::chain::Chain;
 use crate::connect::Connector;
 use crate::database::{Database, OurPool};
 use crate::failure::Failure;
@@ -117,7 +118,7 @@ impl PostgresProvider {
         let looks = pooled.then_some(looks);
         let client = ClientId::fresh();
         let store = Store::new(id.clone(), client.clone(), Arc::clone(&database), &sessions, looks);
-        let lines = Lines::new(store, client, runtime.clone());
+        let lines = Lines::new(store, client.clone(), runtime.clone());
         let start = Arc::new(Start {
             id: id.clone(),
             lines: Arc::clone(&lines),
@@ -145,6 +146,7 @@ impl PostgresProvider {
         match provider.database.check(&provider.id, &provider.schema).await {
             // Whoever makes the tables may need the module for it.
             Err(error @ Error::Configuration(_)) => {
+                let error = Chain(&error);
                 tracing::warn!(provider = %provider.id, %error, "the locks can't be used yet");
             }
             checked => {
@@ -152,7 +154,11 @@ impl PostgresProvider {
                 provider.start.done().await?;
             }
         }
-        tracing::info!("Connection to PostgreSQL in \"{}\" provider established", provider.id);
+        tracing::info!(
+            provider = %provider.id, server_version = settings.version,
+            capabilities = %provider.capabilities, client_id = %client,
+            "Connection to PostgreSQL in \"{}\" provider established", provider.id
+        );
         Ok(provider)
     }
 

@@ -6,6 +6,8 @@ use crate::failure::Failure;
 /// What the locks depend on in how the server is set up.
 #[derive(Debug)]
 pub(crate) struct Settings {
+    /// What the server calls its version.
+    pub(crate) version: String,
     /// How many locks the server reserves for each connection.
     pub(crate) locks_per_connection: i32,
     /// Whether a crash leaves what was committed.
@@ -15,7 +17,8 @@ pub(crate) struct Settings {
 const QUERY: &str = "SELECT current_setting('server_version_num')::int, \
     current_setting('server_encoding'), current_setting('transaction_isolation'), \
     pg_is_in_recovery(), current_setting('max_locks_per_transaction')::int, \
-    current_setting('fsync') = 'on' AND current_setting('full_page_writes') = 'on'";
+    current_setting('fsync') = 'on' AND current_setting('full_page_writes') = 'on', \
+    current_setting('server_version')";
 
 impl Settings {
     /// Reads them, and refuses those with which no lock would hold.
@@ -46,6 +49,7 @@ impl Settings {
             return Err(Error::unavailable(id, "the PostgreSQL server is a standby"));
         }
         Ok(Self {
+            version: row.try_get(6).map_err(unexpected)?,
             locks_per_connection: row.try_get(4).map_err(unexpected)?,
             is_durable: row.try_get(5).map_err(unexpected)?,
         })

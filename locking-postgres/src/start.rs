@@ -10,6 +10,7 @@ use tokio::sync::watch;
 use tokio::task::JoinHandle;
 use tokio::time::interval;
 
+use crate::chain::Chain;
 use crate::connect::Connector;
 use crate::database::Database;
 use crate::failure::Failure;
@@ -111,13 +112,14 @@ impl Start {
             return Err(Error::closed(&self.id));
         }
         let mut tasks: Vec<_> = listening.and_then(Listening::started).into_iter().collect();
-        tasks.push(self.runtime.spawn(sweep(Arc::downgrade(&self.database))));
+        tasks.push(self.runtime.spawn(sweep(self.id.clone(), Arc::downgrade(&self.database))));
         *progress = Progress::Done(tasks);
         Ok(())
     }
 
     async fn listen(&self) -> Result<Listening> {
         let listener = Listener {
+            id: self.id.clone(),
             // Whether it is over is for the heartbeats to say.
             connector: self.connector.outliving(self.takeover.session_timeout),
             database: Arc::clone(&self.database),
@@ -195,14 +197,15 @@ impl Drop for Listening {
 }
 
 /// Clears what is over, as long as there is a database.
-async fn sweep(database: Weak<Database>) {
+async fn sweep(provider: ProviderId, database: Weak<Database>) {
     let mut due = interval(SWEEP / 4);
     due.set_missed_tick_behavior(tokio::time::MissedTickBehavior::Delay);
     loop {
         due.tick().await;
         let Some(database) = database.upgrade() else { return };
         if let Err(failure) = survey::sweep(&database, SWEEP).await {
-            tracing::debug!(?failure, "what is over couldn't be cleared away");
+            let error = Chain(&failure);
+            tracing::debug!(%provider, %error, "what is over couldn't be cleared away");
         }
     }
 }

@@ -10,6 +10,7 @@ use super::context::LockContext;
 use super::keeper::Keeper;
 use super::state::GuardState;
 use crate::background;
+use crate::chain::Chain;
 use crate::error::{Error, Result};
 use crate::loss::LossReason;
 use crate::moment::Moment;
@@ -97,7 +98,7 @@ impl LockGuard {
     ///
     /// - [`Error::Lost`] if the lock was lost before; what was left of it is given back.
     /// - [`Error::Unavailable`] or [`Error::UnknownOutcome`] if the store didn't answer.
-    pub async fn release(self) -> Result<()> {
+    pub async fn release(mut self) -> Result<()> {
         let valid = self.check();
         let within = self.state().expiry.get();
         let released = self.give_back(within).await;
@@ -106,13 +107,18 @@ impl LockGuard {
 
     /// Gives the keys back after the guarded work is done. A store that can't be reached is logged
     /// and no error: the lock was held while it was needed.
-    pub(crate) async fn finish(self) -> Result<()> {
+    pub(crate) async fn finish(mut self) -> Result<()> {
         self.check()?;
         let within = self.state().expiry.get().min(FINISH);
         match self.give_back(within).await {
             Err(lost @ Error::Lost { .. }) => Err(lost),
             Err(error) => {
-                tracing::warn!(%error, "the job is done, but its lock could not be given back yet");
+                let lease = self.lease();
+                tracing::warn!(
+                    provider = %lease.provider, keys = ?lease.key_names(), owner = lease.told_owner(),
+                    token = %lease.token(), error = %Chain(&error),
+                    "the job is done, but its lock could not be given back yet"
+                );
                 Ok(())
             }
             Ok(()) => Ok(()),
@@ -135,7 +141,7 @@ impl LockGuard {
     }
 
     /// Gives the hold back and waits for the answer for so long; then it goes on in the background.
-    async fn give_back(mut self, within: Duration) -> Result<()> {
+    async fn give_back(&mut self, within: Duration) -> Result<()> {
         self.state().end();
         let state = self.state();
         if let Some(released) = state.provider.release_now(&state.lease) {
@@ -146,7 +152,7 @@ impl LockGuard {
         Box::pin(self.ask_to_release(within)).await
     }
 
-    async fn ask_to_release(mut self, within: Duration) -> Result<()> {
+    async fn ask_to_release(&mut self, within: Duration) -> Result<()> {
         let state = self.state();
         let release = timeout(within, state.provider.release_lease(&state.lease));
         let unanswered = |_| Error::unknown_outcome(&state.lease.provider, "no answer");
@@ -175,8 +181,10 @@ impl Drop for LockGuard {
         self.keeper.remove(self.id, self.state());
         if let Some(granted) = self.granted {
             let (lease, held) = (self.lease(), granted.elapsed());
-            let keys = lease.key_names();
-            tracing::debug!(provider = %lease.provider, ?keys, ?held, ?lost, "lock given back");
+            tracing::debug!(
+                provider = %lease.provider, keys = ?lease.key_names(), owner = lease.told_owner(),
+                token = %lease.token(), ?held, ?lost, "lock given back"
+            );
         }
     }
 }

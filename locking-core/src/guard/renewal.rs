@@ -6,6 +6,7 @@ use tokio::time::{sleep, timeout};
 use super::keeper::Keeper;
 use super::state::GuardState;
 use crate::backoff::Backoff;
+use crate::chain::Chain;
 use crate::error::Error;
 use crate::loss::LossReason;
 
@@ -63,13 +64,20 @@ async fn try_to_renew(keeper: &Arc<Keeper>, id: u64, guard: &GuardState) {
                 return;
             }
             Ok(Err(error)) => {
+                let lease = &guard.lease;
                 tracing::debug!(
-                    provider = %guard.lease.provider, keys = ?guard.lease.key_names(), %error,
-                    "renewal failed, trying again"
+                    provider = %lease.provider, keys = ?lease.key_names(), owner = lease.told_owner(),
+                    token = %lease.token(), error = %Chain(&error), "renewal failed, trying again"
                 );
                 sleep(backoff.next_delay().min(guard.expires_in())).await;
             }
-            Err(_) => {}
+            Err(_) => {
+                let lease = &guard.lease;
+                tracing::debug!(
+                    provider = %lease.provider, keys = ?lease.key_names(), owner = lease.told_owner(),
+                    token = %lease.token(), "renewal unanswered"
+                );
+            }
         }
     }
     if let Some(reason) = guard.loss_reason().filter(|_| !guard.has_ended()) {
@@ -84,8 +92,9 @@ fn term_of(guard: &GuardState) -> Duration {
 }
 
 fn warn_lost(guard: &GuardState, reason: LossReason) {
+    let lease = &guard.lease;
     tracing::warn!(
-        provider = %guard.lease.provider, keys = ?guard.lease.key_names(), %reason,
-        "a lock is lost while its guard is in use"
+        provider = %lease.provider, keys = ?lease.key_names(), owner = lease.told_owner(),
+        token = %lease.token(), %reason, "a lock is lost while its guard is in use"
     );
 }

@@ -1,3 +1,4 @@
+use std::fmt;
 use std::sync::Arc;
 use std::sync::atomic::{AtomicUsize, Ordering};
 use std::time::Duration;
@@ -10,6 +11,7 @@ use super::lines::Lines;
 use super::store::LineStore;
 use crate::background::PATIENCE;
 use crate::backoff::Backoff;
+use crate::chain::Chain;
 use crate::error::{Error, Result};
 use crate::lease::Lease;
 use crate::time::Expiry;
@@ -66,14 +68,18 @@ pub(super) async fn withdraw<S: LineStore>(
     unsure: bool,
 ) -> Result<()> {
     let lasts = ask.request.expiry.map_or(PATIENCE, Expiry::get);
-    let mut tries = Tries::within(lasts + lines.store().patience(), lines);
+    let keys = &ask.request.keys;
+    let mut tries = Tries::within(lasts + lines.store().patience(), lines, keys);
     let mut unsure = unsure;
     loop {
         let done = lines.store().withdraw(ask, unsure).await;
         if !tries.go_on(&done).await {
             return done.inspect_err(|error| {
-                let keys = &ask.request.keys;
-                tracing::warn!(provider = %lines.store().id(), ?keys, %error, "an acquisition couldn't be taken back, it ends by its expiry");
+                tracing::warn!(
+                    provider = %lines.store().id(), ?keys,
+                    owner = ask.request.owner.as_ref().map(tracing::field::display),
+                    error = %Chain(error), "an acquisition couldn't be taken back, it ends by its expiry"
+                );
             });
         }
         // What is repeated may come before what it repeats.
@@ -96,7 +102,8 @@ pub(super) async fn release_lease<S: LineStore>(
     lease: &Lease,
     origin: Option<&AskId>,
 ) {
-    let mut tries = Tries::within(PATIENCE, lines);
+    let keys = lease.key_names();
+    let mut tries = Tries::within(PATIENCE, lines, &keys);
     loop {
         let done = lines.store().release_lease(lease, origin).await;
         if tries.go_on(&done).await {
@@ -105,8 +112,11 @@ pub(super) async fn release_lease<S: LineStore>(
         match done {
             Ok(()) | Err(Error::Lost { .. }) => {}
             Err(error) => {
-                let keys = lease.key_names();
-                tracing::warn!(provider = %lease.provider, ?keys, %error, "a lease couldn't be given back, it ends by its expiry");
+                tracing::warn!(
+                    provider = %lease.provider, ?keys, owner = lease.told_owner(),
+                    token = %lease.token(), error = %Chain(&error),
+                    "a lease couldn't be given back, it ends by its expiry"
+                );
             }
         }
         return;
@@ -114,15 +124,17 @@ pub(super) async fn release_lease<S: LineStore>(
 }
 
 /// Tries at growing intervals, for so long.
-struct Tries<'a, S> {
+struct Tries<'a, S, K> {
     lines: &'a Lines<S>,
+    /// What it is about, for events.
+    keys: &'a K,
     give_up: Instant,
     backoff: Backoff,
 }
 
-impl<'a, S: LineStore> Tries<'a, S> {
-    fn within(patience: Duration, lines: &'a Lines<S>) -> Self {
-        Self { lines, give_up: Instant::now() + patience, backoff: Backoff::default() }
+impl<'a, S: LineStore, K: fmt::Debug> Tries<'a, S, K> {
+    fn within(patience: Duration, lines: &'a Lines<S>, keys: &'a K) -> Self {
+        Self { lines, keys, give_up: Instant::now() + patience, backoff: Backoff::default() }
     }
 
     /// Whether another try may help; it is due when this answers.
@@ -135,7 +147,10 @@ impl<'a, S: LineStore> Tries<'a, S> {
         if !error.is_retryable() || now >= self.give_up {
             return false;
         }
-        tracing::debug!(%error, "clean-up failed, trying again");
+        tracing::debug!(
+            provider = %self.lines.store().id(), keys = ?self.keys, error = %Chain(error),
+            "clean-up failed, trying again"
+        );
         sleep(self.backoff.next_delay()).await;
         true
     }

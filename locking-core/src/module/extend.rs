@@ -48,7 +48,7 @@ impl<'a> Extend<'a> {
             "locking.extend",
             provider = %target.id(),
             keys = ?lease.key_names(),
-            owner = lease.owner.as_ref().map(tracing::field::display),
+            owner = lease.told_owner(),
             remaining = ?self.remaining,
             outcome = tracing::field::Empty,
         );

@@ -12,6 +12,7 @@ mod release_all;
 mod target;
 mod unless_lost;
 
+use std::collections::HashMap;
 use std::fmt;
 use std::sync::Arc;
 use std::time::Duration;
@@ -31,6 +32,7 @@ pub use self::release::{Release, ReleaseFuture, ReleaseLease};
 pub use self::release_all::ReleaseAll;
 use self::target::{Target, Targets};
 use crate::capabilities::Capabilities;
+use crate::chain::Chain;
 use crate::closing::Closing;
 use crate::config::LockingConfig;
 use crate::error::{Error, Result};
@@ -321,25 +323,36 @@ const BREAKING: Duration = Duration::from_secs(2);
 
 /// Marks guards lost, which cancels their jobs, and gives their keys back.
 async fn break_guards(guards: Vec<Arc<GuardState>>) -> usize {
-    let broken = guards.len();
-    let mut releases = JoinSet::new();
+    let (mut releases, mut broken) = (JoinSet::new(), HashMap::new());
+    let count = guards.len();
     for guard in guards {
         guard.loss.signal(LossReason::Closed);
         guard.end();
-        releases.spawn(async move {
-            let release = guard.provider.release_lease(&guard.lease);
-            let released = timeout(BREAKING, release).await;
-            guard.note_broken();
-            released
-        });
+        let release = releases.spawn(release_broken(Arc::clone(&guard)));
+        broken.insert(release.id(), guard);
     }
-    while let Some(released) = releases.join_next().await {
-        match released {
-            Ok(Ok(Ok(()) | Err(Error::Lost { .. }))) => {}
-            Ok(Ok(Err(error))) => tracing::warn!(%error, "a broken lock ends by its expiry"),
-            Ok(Err(_)) => tracing::warn!("a broken lock ends by its expiry: no answer"),
-            Err(panic) => tracing::warn!(%panic, "a broken lock ends by its expiry"),
-        }
+    while let Some(released) = releases.join_next_with_id().await {
+        let (task, error) = match released {
+            Ok((_, Ok(()))) => continue,
+            Ok((task, Err(error))) => (task, error),
+            Err(panic) => (panic.id(), panic.to_string()),
+        };
+        let lease = &broken[&task].lease;
+        tracing::warn!(
+            provider = %lease.provider, keys = ?lease.key_names(), owner = lease.told_owner(),
+            token = %lease.token(), error, "a broken lock ends by its expiry"
+        );
     }
-    broken
+    count
+}
+
+/// Answers why its keys couldn't be given back.
+async fn release_broken(guard: Arc<GuardState>) -> Result<(), String> {
+    let released = timeout(BREAKING, guard.provider.release_lease(&guard.lease)).await;
+    guard.note_broken();
+    match released {
+        Ok(Ok(()) | Err(Error::Lost { .. })) => Ok(()),
+        Ok(Err(error)) => Err(Chain(&error).to_string()),
+        Err(_) => Err("no answer".to_owned()),
+    }
 }

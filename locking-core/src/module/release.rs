@@ -183,7 +183,7 @@ impl<'a> ReleaseLease<'a> {
             "locking.release_lease",
             provider = %target.id(),
             keys = ?lease.key_names(),
-            owner = lease.owner.as_ref().map(tracing::field::display),
+            owner = lease.told_owner(),
             outcome = tracing::field::Empty,
         );
         let released = target.provider().release_lease(lease);

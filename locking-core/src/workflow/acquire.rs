@@ -7,6 +7,7 @@ use super::lease::StepLease;
 use super::run::WorkflowRun;
 use super::written;
 use crate::backoff::Backoff;
+use crate::chain::Chain;
 use crate::error::{Error, Result};
 use crate::invalid::InvalidInput;
 use crate::key_set::{IntoKeys, KeySet};
@@ -174,7 +175,10 @@ impl AcquireLockStep {
         loop {
             match self.ask(left(), module, owner).await {
                 Err(error) if is_passing(&error) && retry_interval < left() => {
-                    tracing::debug!(%error, after = ?retry_interval, "lock is asked for again");
+                    tracing::debug!(
+                        provider = error.provider().map(tracing::field::display), keys = ?self.keys, %owner,
+                        error = %Chain(&error), after = ?retry_interval, "lock is asked for again"
+                    );
                     sleep(retry_interval).await;
                 }
                 // At the last moment it asks without waiting.

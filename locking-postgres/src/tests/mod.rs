@@ -2,7 +2,9 @@
 
 mod connect;
 mod hardships;
+mod heard;
 mod migrations;
+mod outages;
 mod starts;
 #[cfg(feature = "tls")]
 mod tls;

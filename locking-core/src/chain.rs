@@ -1,0 +1,61 @@
+use std::error::Error;
+use std::{fmt, iter};
+
+/// An error with its causes, in one line: ours leave out what their source says, and that is what whoever reads
+/// a log looks for.
+///
+/// As text, because not every subscriber shows the sources of what is recorded as an error. What a cause says that
+/// was said before it isn't repeated.
+pub(crate) struct Chain<'a>(pub(crate) &'a (dyn Error + 'static));
+
+impl fmt::Display for Chain<'_> {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        let mut said = String::new();
+        for error in iter::successors(Some(self.0), |&error| error.source()) {
+            for line in error.to_string().lines().map(str::trim) {
+                if said.contains(line) {
+                    continue;
+                }
+                if !said.is_empty() {
+                    said.push_str(": ");
+                }
+                said.push_str(line);
+            }
+        }
+        f.write_str(&said)
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use crate::error::Error;
+    use crate::provider_id::ProviderId;
+
+    fn chain(source: impl Into<crate::error::BoxError>) -> String {
+        let provider = ProviderId::new("store").expect("an id");
+        Chain(&Error::unavailable(&provider, source)).to_string()
+    }
+
+    #[derive(Debug, thiserror::Error)]
+    #[error("the server answered `{0}`")]
+    struct Answered(#[source] std::io::Error);
+
+    #[test]
+    fn an_error_is_told_with_its_causes_from_the_outermost_in() {
+        assert_eq!(chain("refused"), "locking provider `store` is unavailable: refused");
+    }
+
+    #[test]
+    fn a_cause_that_was_told_already_is_not_told_again() {
+        let answered = Answered(std::io::Error::other("no room"));
+        let told = "locking provider `store` is unavailable: the server answered `no room`";
+        assert_eq!(chain(answered), told);
+    }
+
+    #[test]
+    fn a_cause_of_several_lines_is_told_in_one() {
+        let told = "locking provider `store` is unavailable: no room: DETAIL: none at all";
+        assert_eq!(chain("no room\n\nDETAIL: none at all\n"), told);
+    }
+}

@@ -1,0 +1,134 @@
+//! What whoever looks after a program is told of its locks' trouble: which lock it is about, and why.
+
+mod support;
+
+use std::time::Duration;
+
+use locking_core::{Lease, LockContext};
+use support::capture::{Capture, Entry};
+use support::fault::Fault;
+use support::{FakeStore, eventually, seconds};
+use tracing::Level;
+
+/// What a store that was told to fail is told to have failed for.
+const CAUSES: &str = "locking provider `fake` is unavailable: told to fail";
+
+fn assert_tells_why(event: &Entry) {
+    assert_eq!(event.field("error"), CAUSES, "{event:?}");
+}
+
+fn assert_tells_the_lock(event: &Entry, lease: &Lease) {
+    assert_eq!(event.field("provider"), "fake", "{event:?}");
+    assert_eq!(event.field("keys"), format!("[{:?}]", lease.keys()[0].key), "{event:?}");
+    let owner = lease.owner.as_ref().expect("guards have an owner");
+    assert_eq!(event.field("owner"), owner.as_str(), "{event:?}");
+    assert_eq!(event.field("token"), lease.token().to_string(), "{event:?}");
+}
+
+#[tokio::test(start_paused = true)]
+async fn a_lock_that_is_lost_while_in_use_is_warned_of_once() {
+    let (store, module) = FakeStore::with_module();
+    let capture = Capture::start();
+    let guard = module.lock("prod_123").await.expect("free");
+    store.forget("prod_123");
+    guard.lost().await;
+    eventually(|| !capture.events(Level::WARN, "lost").is_empty()).await;
+    tokio::time::sleep(seconds(120)).await;
+    let warnings = capture.events(Level::WARN, "lost");
+    assert_eq!(warnings.len(), 1, "{warnings:?}");
+    assert_tells_the_lock(&warnings[0], guard.lease());
+}
+
+#[tokio::test(start_paused = true)]
+async fn a_lock_that_is_lost_at_its_deadline_is_warned_of_and_each_renewal_tells_why_it_failed() {
+    let (store, module) = FakeStore::with_module();
+    let capture = Capture::start();
+    let guard = module.lock("prod_123").await.expect("free");
+    store.extends.all(Fault::Unavailable);
+    guard.lost().await;
+    let failed = capture.events(Level::DEBUG, "renewal failed");
+    assert!(failed.len() > 1, "{failed:?}");
+    for failed in &failed {
+        assert_tells_the_lock(failed, guard.lease());
+        assert_tells_why(failed);
+    }
+    eventually(|| !capture.events(Level::WARN, "lost").is_empty()).await;
+    assert_tells_the_lock(&capture.events(Level::WARN, "lost")[0], guard.lease());
+}
+
+#[tokio::test(start_paused = true)]
+async fn a_renewal_that_nobody_answers_tells_so() {
+    let (store, module) = FakeStore::with_module();
+    let capture = Capture::start();
+    let guard = module.lock("prod_123").await.expect("free");
+    store.extends.next(1, Fault::Hang);
+    tokio::time::sleep(seconds(60)).await;
+    let unanswered = capture.events(Level::DEBUG, "renewal unanswered");
+    assert_eq!(unanswered.len(), 1, "{unanswered:?}");
+    assert_tells_the_lock(&unanswered[0], guard.lease());
+}
+
+#[tokio::test(start_paused = true)]
+async fn a_job_whose_lock_could_not_be_given_back_yet_is_warned_of_with_the_lock_and_the_cause() {
+    let (store, module) = FakeStore::with_module();
+    let capture = Capture::start();
+    store.releases.next(2, Fault::Unavailable);
+    let job = async |lock: LockContext| lock.lease().clone();
+    let lease = module.execute("prod_123", job).await.expect("the job is done");
+    let warnings = capture.events(Level::WARN, "");
+    assert_eq!(warnings.len(), 1, "{warnings:?}");
+    assert!(warnings[0].field("message").starts_with("the job is done"), "{warnings:?}");
+    // It is tried again in the background.
+    store.freed("prod_123").await;
+    let again = capture.events(Level::DEBUG, "release failed, trying again");
+    assert_eq!(again.len(), 1, "{again:?}");
+    for told in [&warnings[0], &again[0]] {
+        assert_tells_the_lock(told, &lease);
+        assert_tells_why(told);
+    }
+}
+
+#[tokio::test(start_paused = true)]
+async fn a_lock_that_ends_by_its_expiry_is_warned_of_with_the_cause() {
+    let (store, module) = FakeStore::with_module();
+    let capture = Capture::start();
+    let guard = module.lock("prod_123").await.expect("free");
+    let lease = guard.lease().clone();
+    store.releases.all(Fault::Unavailable);
+    drop(guard);
+    tokio::time::sleep(seconds(60)).await;
+    let warnings = capture.events(Level::WARN, "the lease ends by its expiry");
+    assert_eq!(warnings.len(), 1, "{warnings:?}");
+    assert_tells_the_lock(&warnings[0], &lease);
+    assert_tells_why(&warnings[0]);
+}
+
+#[tokio::test(start_paused = true)]
+async fn a_broken_lock_that_could_not_be_given_back_is_warned_of_with_the_lock_and_the_cause() {
+    for (fault, why) in [
+        (Fault::Unavailable, CAUSES),
+        (Fault::Hang, "no answer"),
+        (Fault::Panic, "panicked with message \"told to panic\""),
+    ] {
+        let (store, module) = FakeStore::with_module();
+        let capture = Capture::start();
+        let guard = module.lock("prod_123").await.expect("free");
+        store.releases.all(fault);
+        assert_eq!(module.close(Duration::ZERO).await.expect("closed"), 1);
+        let warnings = capture.events(Level::WARN, "a broken lock");
+        assert_eq!(warnings.len(), 1, "{warnings:?}");
+        assert_tells_the_lock(&warnings[0], guard.lease());
+        assert!(warnings[0].field("error").contains(why), "{warnings:?}");
+    }
+}
+
+#[tokio::test(start_paused = true)]
+async fn a_guard_that_is_given_back_in_good_order_warns_of_nothing() {
+    let (_store, module) = FakeStore::with_module();
+    let capture = Capture::start();
+    module.lock("a").await.expect("free").release().await.expect("held");
+    drop(module.lock("a").await.expect("free"));
+    tokio::time::sleep(seconds(120)).await;
+    module.close(Duration::ZERO).await.expect("closed");
+    assert!(capture.events(Level::WARN, "").is_empty(), "{}", capture.everything());
+}
