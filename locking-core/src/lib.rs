@@ -11,7 +11,6 @@
 mod background;
 mod backoff;
 mod capabilities;
-mod chain;
 mod closing;
 pub mod config;
 mod error;
@@ -38,6 +37,7 @@ mod request;
 mod session;
 mod time;
 mod token;
+mod with_causes;
 pub mod workflow;
 
 pub use async_trait::async_trait;
@@ -68,3 +68,4 @@ pub use crate::request::{AcquireRequest, Hold, HoldKind, ReleaseScope};
 pub use crate::session::Session;
 pub use crate::time::{Expiry, Wait, WaitUntil};
 pub use crate::token::FencingToken;
+pub use crate::with_causes::WithCauses;

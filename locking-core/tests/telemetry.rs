@@ -157,6 +157,8 @@ async fn a_call_that_is_refused_before_anything_is_asked_tells_why() {
     module.release_all().provider("else").await.expect_err("not configured");
     module.extend(&lease, Duration::ZERO).await.expect_err("no time");
     module.inspect("").await.expect_err("no key");
+    module.lock("").await.expect_err("no key");
+    module.execute("", |_| async {}).await.expect_err("no key");
     module.close(seconds(1)).await.expect("closed");
     module.acquire("a").await.expect_err("closed");
     let events = capture.events(Level::DEBUG, "refused");
@@ -168,6 +170,8 @@ async fn a_call_that_is_refused_before_anything_is_asked_tells_why() {
         ("release_all", "configuration"),
         ("extend", "invalid input"),
         ("inspect", "invalid input"),
+        ("lock", "invalid input"),
+        ("execute", "invalid input"),
         ("acquire", "closed"),
     ];
     assert_eq!(told, expected);

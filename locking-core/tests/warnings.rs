@@ -4,7 +4,7 @@ mod support;
 
 use std::time::Duration;
 
-use locking_core::{Lease, LockContext};
+use locking_core::{Lease, LockContext, LossReason, Moment, Session};
 use support::capture::{Capture, Entry};
 use support::fault::Fault;
 use support::{FakeStore, eventually, seconds};
@@ -131,4 +131,43 @@ async fn a_guard_that_is_given_back_in_good_order_warns_of_nothing() {
     tokio::time::sleep(seconds(120)).await;
     module.close(Duration::ZERO).await.expect("closed");
     assert!(capture.events(Level::WARN, "").is_empty(), "{}", capture.everything());
+}
+
+#[tokio::test(start_paused = true)]
+async fn a_loss_that_ends_a_job_or_its_guard_at_once_is_warned_of_too() {
+    let (store, module) = FakeStore::with_module();
+    let session = Session::new(Moment::now().saturating_add(seconds(3600)));
+    store.carry_guards_on(session.clone());
+    let capture = Capture::start();
+    let guard = module.lock("prod_1").await.expect("free");
+    let job = module.execute("prod_2", |_| {
+        session.end();
+        std::future::pending::<()>()
+    });
+    job.await.expect_err("its session has ended");
+    let lease = guard.lease().clone();
+    drop(guard);
+    let warnings = capture.events(Level::WARN, "lost");
+    let told: Vec<_> =
+        warnings.iter().map(|told| (told.field("keys"), told.field("reason"))).collect();
+    let reason = LossReason::SessionEnded.to_string();
+    assert_eq!(told, [("[\"prod_2\"]", &*reason), ("[\"prod_1\"]", &*reason)]);
+    assert_tells_the_lock(&warnings[1], &lease);
+    for given_back in capture.events(Level::DEBUG, "lock given back") {
+        assert_eq!(given_back.field("lost"), "SessionEnded", "{given_back:?}");
+    }
+}
+
+#[tokio::test(start_paused = true)]
+async fn a_lock_that_its_release_finds_lost_is_warned_of_and_one_that_was_held_is_not() {
+    let (store, module) = FakeStore::with_module();
+    let capture = Capture::start();
+    module.lock("prod_1").await.expect("free").release().await.expect("held");
+    module.execute("prod_2", |_| async {}).await.expect("held");
+    drop(module.lock("prod_3").await.expect("free"));
+    assert_eq!(capture.events(Level::WARN, "lost").len(), 0);
+    let guard = module.lock("prod_4").await.expect("free");
+    store.forget("prod_4");
+    guard.release().await.expect_err("the store has forgotten it");
+    assert_eq!(capture.events(Level::WARN, "lost").len(), 1);
 }

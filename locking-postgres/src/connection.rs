@@ -3,11 +3,11 @@ use std::pin::pin;
 use std::task::{Context, Poll};
 use std::time::Duration;
 
+use locking_core::WithCauses;
 use tokio::io::{AsyncRead, AsyncWrite};
 use tokio::time::timeout;
 use tokio_postgres::{AsyncMessage, Connection as DriverConnection, Error as DriverError};
 
-use crate::chain::Chain;
 use crate::failure::Failure;
 
 /// A connection to the server: what makes a client's statements go on, while it is polled.
@@ -37,7 +37,7 @@ impl Connection {
                 Ok(_) => {}
                 Err(error) => {
                     let failure = Failure::from(error);
-                    let error = Chain(&failure);
+                    let error = WithCauses(&failure);
                     tracing::debug!(%error, "a connection to the PostgreSQL server has ended");
                     return;
                 }

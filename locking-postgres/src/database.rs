@@ -2,14 +2,13 @@ use std::sync::Arc;
 use std::time::Duration;
 
 use deadpool_postgres::Pool;
-use locking_core::{Error, OwnerId, ProviderId, Result};
+use locking_core::{Error, OwnerId, ProviderId, Result, WithCauses};
 use tokio::runtime::Handle;
 use tokio::sync::Semaphore;
 use tokio::task::JoinSet;
 use tokio::time::timeout;
 use tokio_postgres::{Client, Error as DriverError, Row};
 
-use crate::chain::Chain;
 use crate::connect::Connector;
 use crate::failure::Failure;
 use crate::lent::Lent;
@@ -139,7 +138,7 @@ impl Database {
         let rehearsal = self.statements.rehearsal.replace("KEY", OwnerId::fresh().as_str());
         let rehearsed = connection.batch_execute(&rehearsal).await.map_err(Failure::from);
         rehearsed.inspect_err(|failure| {
-            tracing::debug!(error = %Chain(failure), "what is called can't be rehearsed");
+            tracing::debug!(error = %WithCauses(failure), "what is called can't be rehearsed");
         })?;
         if self.pooled {
             return Ok(());
@@ -238,7 +237,7 @@ impl Database {
         let connector = self.connector.clone();
         self.runtime.spawn(async move {
             if let Err(failure) = connector.cancel(&client).await {
-                let error = Chain(&failure);
+                let error = WithCauses(&failure);
                 tracing::debug!(%error, "a statement that takes too long couldn't be cancelled");
             }
         });

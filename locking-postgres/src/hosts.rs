@@ -2,11 +2,11 @@ use std::sync::Arc;
 use std::sync::atomic::{AtomicUsize, Ordering};
 use std::time::Duration;
 
+use locking_core::WithCauses;
 use tokio::time::timeout;
 use tokio_postgres::config::{Host, LoadBalanceHosts};
 use tokio_postgres::{Client, Config, Error as DriverError};
 
-use crate::chain::Chain;
 use crate::connection::Connection;
 use crate::failure::Failure;
 use crate::security::Security;
@@ -63,7 +63,7 @@ impl Hosts {
                 Ok(Ok(connected)) => return Ok(connected),
                 Ok(Err(error)) => {
                     let failure = Failure::not_connected(error);
-                    let error = Chain(&failure);
+                    let error = WithCauses(&failure);
                     tracing::debug!(%error, host = at, "no connection to PostgreSQL");
                 }
                 Err(_) => tracing::debug!(host = at, "no connection to PostgreSQL in time"),

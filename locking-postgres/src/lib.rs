@@ -24,7 +24,6 @@
 //! guarantees; how tables are made and what a role needs, in that on operations.
 
 mod acquiring;
-mod chain;
 mod connect;
 mod connection;
 mod database;

@@ -2,13 +2,12 @@ use std::sync::{Arc, Weak};
 use std::time::Duration;
 
 use locking_core::line::{Lines, Notice};
-use locking_core::{Backoff, FencingToken, Moment, ProviderId, Session};
+use locking_core::{Backoff, FencingToken, Moment, ProviderId, Session, WithCauses};
 use tokio::task::JoinHandle;
 use tokio::time::{Instant, interval_at, sleep, timeout};
 use tokio_postgres::types::ToSql;
 use tokio_postgres::{AsyncMessage, Client};
 
-use crate::chain::Chain;
 use crate::connect::Connector;
 use crate::connection::Connection;
 use crate::database::Database;
@@ -167,7 +166,7 @@ impl Listener {
                     Some(Err(error)) => {
                         let failure = Failure::from(error);
                         tracing::debug!(
-                            provider = %self.id, error = %Chain(&failure),
+                            provider = %self.id, error = %WithCauses(&failure),
                             "the session with the PostgreSQL server has ended"
                         );
                         return;
@@ -231,7 +230,7 @@ async fn beat_once(
             session.end();
         }
         Ok(Err(failure)) => {
-            let error = Chain(&failure);
+            let error = WithCauses(&failure);
             tracing::warn!(%provider, %error, "the PostgreSQL server refused a heartbeat");
         }
         // Unanswered for so long, the session is over by itself.

@@ -1,7 +1,6 @@
-use locking_core::ProviderId;
+use locking_core::{ProviderId, WithCauses};
 use tokio::time::Instant;
 
-use crate::chain::Chain;
 use crate::failure::Failure;
 
 /// Said of a session that turned out to be nobody's.
@@ -22,7 +21,7 @@ impl Outage {
 
     /// A try has failed.
     pub(crate) fn goes_on(&mut self, provider: &ProviderId, failure: &Failure) {
-        let (is_first, error) = (self.since.is_none(), Chain(failure));
+        let (is_first, error) = (self.since.is_none(), WithCauses(failure));
         self.since.get_or_insert_with(Instant::now);
         if failure.is_shared() {
             // A mistake, whatever else was the matter before; and it is tried seldom.

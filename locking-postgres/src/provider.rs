@@ -6,12 +6,12 @@ use deadpool_postgres::Pool;
 use locking_core::line::{ClientId, Lines};
 use locking_core::{
     AcquireRequest, Backoff, Capabilities, Error, Expiry, Grant, KeySet, Lease, LockInfo, LockKey,
-    LockingProvider, OwnerId, ProviderId, ReleaseScope, Result, WaitUntil, async_trait,
+    LockingProvider, OwnerId, ProviderId, ReleaseScope, Result, WaitUntil, WithCauses,
+    async_trait,
 };
 use tokio::runtime::Handle;
 use tokio::time::{sleep, timeout, timeout_at};
 
-use crate::chain::Chain;
 use crate::connect::Connector;
 use crate::database::{Database, OurPool};
 use crate::failure::Failure;
@@ -146,7 +146,7 @@ impl PostgresProvider {
         match provider.database.check(&provider.id, &provider.schema).await {
             // Whoever makes the tables may need the module for it.
             Err(error @ Error::Configuration(_)) => {
-                let error = Chain(&error);
+                let error = WithCauses(&error);
                 tracing::warn!(provider = %provider.id, %error, "the locks can't be used yet");
             }
             checked => {

@@ -4,13 +4,12 @@ use std::sync::{Arc, Mutex, MutexGuard, PoisonError, Weak};
 use std::time::Duration;
 
 use locking_core::line::Lines;
-use locking_core::{ConfigurationError, Error, ProviderId, Result};
+use locking_core::{ConfigurationError, Error, ProviderId, Result, WithCauses};
 use tokio::runtime::Handle;
 use tokio::sync::watch;
 use tokio::task::JoinHandle;
 use tokio::time::interval;
 
-use crate::chain::Chain;
 use crate::connect::Connector;
 use crate::database::Database;
 use crate::failure::Failure;
@@ -204,7 +203,7 @@ async fn sweep(provider: ProviderId, database: Weak<Database>) {
         due.tick().await;
         let Some(database) = database.upgrade() else { return };
         if let Err(failure) = survey::sweep(&database, SWEEP).await {
-            let error = Chain(&failure);
+            let error = WithCauses(&failure);
             tracing::debug!(%provider, %error, "what is over couldn't be cleared away");
         }
     }

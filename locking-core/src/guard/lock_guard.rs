@@ -10,7 +10,7 @@ use super::context::LockContext;
 use super::keeper::Keeper;
 use super::state::GuardState;
 use crate::background;
-use crate::chain::Chain;
+use crate::with_causes::WithCauses;
 use crate::error::{Error, Result};
 use crate::loss::LossReason;
 use crate::moment::Moment;
@@ -98,6 +98,7 @@ impl LockGuard {
     ///
     /// - [`Error::Lost`] if the lock was lost before; what was left of it is given back.
     /// - [`Error::Unavailable`] or [`Error::UnknownOutcome`] if the store didn't answer.
+    /// - [`Error::CapacityExceeded`] if it has no room even for that.
     pub async fn release(mut self) -> Result<()> {
         let valid = self.check();
         let within = self.state().expiry.get();
@@ -116,7 +117,7 @@ impl LockGuard {
                 let lease = self.lease();
                 tracing::warn!(
                     provider = %lease.provider, keys = ?lease.key_names(), owner = lease.told_owner(),
-                    token = %lease.token(), error = %Chain(&error),
+                    token = %lease.token(), error = %WithCauses(&error),
                     "the job is done, but its lock could not be given back yet"
                 );
                 Ok(())
@@ -144,12 +145,17 @@ impl LockGuard {
     async fn give_back(&mut self, within: Duration) -> Result<()> {
         self.state().end();
         let state = self.state();
-        if let Some(released) = state.provider.release_now(&state.lease) {
+        let released = if let Some(released) = state.provider.release_now(&state.lease) {
             self.settled = true;
-            return released;
+            released
+        } else {
+            // In a box: the usual guard needs no room for it.
+            Box::pin(self.ask_to_release(within)).await
+        };
+        if let Err(Error::Lost { reason, .. }) = &released {
+            self.state().warn_lost(*reason);
         }
-        // In a box: the usual guard needs no room for it.
-        Box::pin(self.ask_to_release(within)).await
+        released
     }
 
     async fn ask_to_release(&mut self, within: Duration) -> Result<()> {
@@ -172,7 +178,11 @@ impl Deref for LockGuard {
 
 impl Drop for LockGuard {
     fn drop(&mut self) {
-        let lost = self.state().loss.reason().filter(|reason| *reason != LossReason::Released);
+        let lost = self.state().signalled().filter(|reason| *reason != LossReason::Released);
+        // The close that broke it tells of that.
+        if let Some(reason) = lost.filter(|reason| *reason != LossReason::Closed) {
+            self.state().warn_lost(reason);
+        }
         self.state().end();
         // Before it is removed: so a close sees the guard, or that it is being given back.
         if !self.settled {

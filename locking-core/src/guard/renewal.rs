@@ -6,9 +6,8 @@ use tokio::time::{sleep, timeout};
 use super::keeper::Keeper;
 use super::state::GuardState;
 use crate::backoff::Backoff;
-use crate::chain::Chain;
+use crate::with_causes::WithCauses;
 use crate::error::Error;
-use crate::loss::LossReason;
 
 /// Renews a guard's lease once, trying until its local deadline: one failed attempt is no loss, nor is
 /// one in which the provider panicked.
@@ -59,7 +58,7 @@ async fn try_to_renew(keeper: &Arc<Keeper>, id: u64, guard: &GuardState) {
                 if !guard.has_ended() {
                     guard.note_lost_key(key);
                     guard.loss.signal(reason);
-                    warn_lost(guard, reason);
+                    guard.warn_lost(reason);
                 }
                 return;
             }
@@ -67,7 +66,7 @@ async fn try_to_renew(keeper: &Arc<Keeper>, id: u64, guard: &GuardState) {
                 let lease = &guard.lease;
                 tracing::debug!(
                     provider = %lease.provider, keys = ?lease.key_names(), owner = lease.told_owner(),
-                    token = %lease.token(), error = %Chain(&error), "renewal failed, trying again"
+                    token = %lease.token(), error = %WithCauses(&error), "renewal failed, trying again"
                 );
                 sleep(backoff.next_delay().min(guard.expires_in())).await;
             }
@@ -81,7 +80,7 @@ async fn try_to_renew(keeper: &Arc<Keeper>, id: u64, guard: &GuardState) {
         }
     }
     if let Some(reason) = guard.loss_reason().filter(|_| !guard.has_ended()) {
-        warn_lost(guard, reason);
+        guard.warn_lost(reason);
     }
 }
 
@@ -89,12 +88,4 @@ async fn try_to_renew(keeper: &Arc<Keeper>, id: u64, guard: &GuardState) {
 /// shorter than the lease, of which next to nothing has.
 fn term_of(guard: &GuardState) -> Duration {
     guard.expiry.get().min(guard.expires_in() * 3 / 2)
-}
-
-fn warn_lost(guard: &GuardState, reason: LossReason) {
-    let lease = &guard.lease;
-    tracing::warn!(
-        provider = %lease.provider, keys = ?lease.key_names(), owner = lease.told_owner(),
-        token = %lease.token(), %reason, "a lock is lost while its guard is in use"
-    );
 }

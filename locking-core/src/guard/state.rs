@@ -42,6 +42,8 @@ pub(crate) struct GuardState {
     lost_key: OnceLock<LockKey>,
     /// Given back, or about to be: nothing renews it any more.
     ended: AtomicBool,
+    /// Whoever looks after the program was told that it is lost.
+    warned: AtomicBool,
     /// A close broke it, and has done what it could to give it back.
     broken: AtomicBool,
     /// When it is due for renewal, in the keeper's own count. Read and written under its lock.
@@ -68,6 +70,7 @@ impl GuardState {
             session: grant.session,
             lost_key: OnceLock::new(),
             ended: AtomicBool::new(false),
+            warned: AtomicBool::new(false),
             broken: AtomicBool::new(false),
             due: AtomicU64::new(u64::MAX),
         }
@@ -169,6 +172,18 @@ impl GuardState {
     /// The same by the lease alone, whatever session it hangs on.
     fn lease_until(&self) -> Moment {
         Moment::from_bits(self.valid_until.load(Ordering::Acquire))
+    }
+
+    /// Tells whoever looks after the program that it is lost, once.
+    pub(super) fn warn_lost(&self, reason: LossReason) {
+        if self.warned.swap(true, Ordering::Relaxed) {
+            return;
+        }
+        let lease = &self.lease;
+        tracing::warn!(
+            provider = %lease.provider, keys = ?lease.key_names(), owner = lease.told_owner(),
+            token = %lease.token(), %reason, "a lock is lost while its guard is in use"
+        );
     }
 
     pub(crate) fn note_lost_key(&self, key: LockKey) {

@@ -11,7 +11,7 @@ use super::lines::Lines;
 use super::store::LineStore;
 use crate::background::PATIENCE;
 use crate::backoff::Backoff;
-use crate::chain::Chain;
+use crate::with_causes::WithCauses;
 use crate::error::{Error, Result};
 use crate::lease::Lease;
 use crate::time::Expiry;
@@ -78,7 +78,7 @@ pub(super) async fn withdraw<S: LineStore>(
                 tracing::warn!(
                     provider = %lines.store().id(), ?keys,
                     owner = ask.request.owner.as_ref().map(tracing::field::display),
-                    error = %Chain(error), "an acquisition couldn't be taken back, it ends by its expiry"
+                    error = %WithCauses(error), "an acquisition couldn't be taken back, it ends by its expiry"
                 );
             });
         }
@@ -114,7 +114,7 @@ pub(super) async fn release_lease<S: LineStore>(
             Err(error) => {
                 tracing::warn!(
                     provider = %lease.provider, ?keys, owner = lease.told_owner(),
-                    token = %lease.token(), error = %Chain(&error),
+                    token = %lease.token(), error = %WithCauses(&error),
                     "a lease couldn't be given back, it ends by its expiry"
                 );
             }
@@ -148,7 +148,7 @@ impl<'a, S: LineStore, K: fmt::Debug> Tries<'a, S, K> {
             return false;
         }
         tracing::debug!(
-            provider = %self.lines.store().id(), keys = ?self.keys, error = %Chain(error),
+            provider = %self.lines.store().id(), keys = ?self.keys, error = %WithCauses(error),
             "clean-up failed, trying again"
         );
         sleep(self.backoff.next_delay()).await;

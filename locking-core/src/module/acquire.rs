@@ -29,7 +29,7 @@ use crate::time::{Expiry, Wait};
 /// - [`Error::InvalidInput`] before any I/O, for keys, owner, expiry or wait.
 /// - [`Error::Unavailable`], [`Error::UnknownOutcome`], [`Error::CapacityExceeded`] for the store.
 /// - [`Error::Closed`] if the module is closed, also while it waits.
-/// - [`Error::Configuration`] if it names a provider that isn't configured.
+/// - [`Error::Configuration`] if it names a provider that isn't configured, or whose tables aren't there.
 ///
 /// # Panics
 ///

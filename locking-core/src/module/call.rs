@@ -2,7 +2,7 @@ use tokio::time::Instant;
 use tracing::{Instrument, Span};
 
 use super::CallFuture;
-use crate::chain::Chain;
+use crate::with_causes::WithCauses;
 use crate::error::{Error, Result};
 
 /// A call that failed before it began.
@@ -19,7 +19,7 @@ pub(super) fn refused<'a, T: Send + 'a>(operation: &str, error: Error) -> CallFu
 /// Tells of a call that failed before it began.
 #[cold]
 pub(super) fn tell_refused(operation: &str, error: &Error) {
-    tracing::debug!(operation, outcome = error.outcome(), error = %Chain(error), "refused");
+    tracing::debug!(operation, outcome = error.outcome(), error = %WithCauses(error), "refused");
 }
 
 /// A call under its span; where nobody listens, the call itself.

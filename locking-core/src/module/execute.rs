@@ -3,7 +3,7 @@ use std::fmt;
 use tracing::field::Empty;
 
 use super::CallFuture;
-use super::call::{failed, traced};
+use super::call::{refused, traced};
 use super::lock::{Asking, Lock};
 use super::unless_lost::unless_lost;
 use crate::error::Result;
@@ -91,11 +91,10 @@ where
             outcome = Empty
         );
         let span = self.lock.described(span);
-        let call = match self.lock.start() {
-            Ok(asking) => Box::pin(run(asking, self.job, self.cancel_when_lost)),
-            Err(error) => failed(error),
-        };
-        traced(span, call)
+        match self.lock.start() {
+            Ok(asking) => traced(span, Box::pin(run(asking, self.job, self.cancel_when_lost))),
+            Err(error) => refused("execute", error),
+        }
     }
 }
 

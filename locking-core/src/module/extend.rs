@@ -18,9 +18,10 @@ use crate::time::Expiry;
 ///   no keys.
 /// - [`Error::Unavailable`](crate::Error::Unavailable) or
 ///   [`Error::UnknownOutcome`](crate::Error::UnknownOutcome) if the store didn't answer.
+/// - [`Error::CapacityExceeded`](crate::Error::CapacityExceeded) if the store has no room even for that.
 /// - [`Error::Closed`](crate::Error::Closed) if the provider is closed.
 /// - [`Error::Configuration`](crate::Error::Configuration) if the lease's provider isn't configured
-///   here.
+///   here, or its tables aren't there.
 ///
 /// # Cancellation safety
 ///

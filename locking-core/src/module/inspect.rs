@@ -14,9 +14,10 @@ use crate::key::LockKey;
 ///   [`Capability::Lists`](crate::Capability::Lists).
 /// - [`Error::InvalidInput`](crate::Error::InvalidInput) before any I/O, for the key.
 /// - [`Error::Unavailable`](crate::Error::Unavailable) if the store didn't answer.
+/// - [`Error::CapacityExceeded`](crate::Error::CapacityExceeded) if the store has no room even for that.
 /// - [`Error::Closed`](crate::Error::Closed) if the provider is closed.
 /// - [`Error::Configuration`](crate::Error::Configuration) if it names a provider that isn't
-///   configured.
+///   configured, or whose tables aren't there.
 ///
 /// # Cancellation safety
 ///
@@ -68,9 +69,10 @@ impl<'a> IntoFuture for Inspect<'a> {
 /// - [`Error::Unsupported`](crate::Error::Unsupported) if the provider doesn't declare
 ///   [`Capability::Lists`](crate::Capability::Lists).
 /// - [`Error::Unavailable`](crate::Error::Unavailable) if the store didn't answer.
+/// - [`Error::CapacityExceeded`](crate::Error::CapacityExceeded) if the store has no room even for that.
 /// - [`Error::Closed`](crate::Error::Closed) if the provider is closed.
 /// - [`Error::Configuration`](crate::Error::Configuration) if it names a provider that isn't
-///   configured.
+///   configured, or whose tables aren't there.
 ///
 /// # Cancellation safety
 ///

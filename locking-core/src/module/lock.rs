@@ -6,7 +6,7 @@ use tracing::Span;
 use tracing::field::Empty;
 
 use super::acquire::Granting;
-use super::call::{failed, traced};
+use super::call::{refused, traced};
 use super::target::Target;
 use super::{CallFuture, LockingModule};
 use crate::error::{Error, Result};
@@ -30,7 +30,7 @@ const DEFAULT_LEASE: Duration = Duration::from_secs(30);
 /// - [`Error::InvalidInput`] before any I/O, for keys, timeout or lease.
 /// - [`Error::Unavailable`], [`Error::UnknownOutcome`], [`Error::CapacityExceeded`] for the store.
 /// - [`Error::Closed`] if the module is closed, also while it waits.
-/// - [`Error::Configuration`] if it names a provider that isn't configured.
+/// - [`Error::Configuration`] if it names a provider that isn't configured, or whose tables aren't there.
 ///
 /// # Panics
 ///
@@ -164,10 +164,9 @@ impl<'a> IntoFuture for Lock<'a> {
         let span =
             tracing::debug_span!("locking.lock", provider = Empty, keys = Empty, outcome = Empty);
         let span = self.described(span);
-        let call = match self.start() {
-            Ok(asking) => Box::pin(asking.guard()),
-            Err(error) => failed(error),
-        };
-        traced(span, call)
+        match self.start() {
+            Ok(asking) => traced(span, Box::pin(asking.guard())),
+            Err(error) => refused("lock", error),
+        }
     }
 }

@@ -32,7 +32,7 @@ pub use self::release::{Release, ReleaseFuture, ReleaseLease};
 pub use self::release_all::ReleaseAll;
 use self::target::{Target, Targets};
 use crate::capabilities::Capabilities;
-use crate::chain::Chain;
+use crate::with_causes::WithCauses;
 use crate::closing::Closing;
 use crate::config::LockingConfig;
 use crate::error::{Error, Result};
@@ -352,7 +352,7 @@ async fn release_broken(guard: Arc<GuardState>) -> Result<(), String> {
     guard.note_broken();
     match released {
         Ok(Ok(()) | Err(Error::Lost { .. })) => Ok(()),
-        Ok(Err(error)) => Err(Chain(&error).to_string()),
+        Ok(Err(error)) => Err(WithCauses(&error).to_string()),
         Err(_) => Err("no answer".to_owned()),
     }
 }

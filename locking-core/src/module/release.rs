@@ -21,8 +21,9 @@ use crate::provider::Begun;
 ///
 /// - [`Error::InvalidInput`] before any I/O, for keys or owner.
 /// - [`Error::Unavailable`] or [`Error::UnknownOutcome`] if the store didn't answer.
+/// - [`Error::CapacityExceeded`] if the store has no room even for that.
 /// - [`Error::Closed`] if the provider is closed.
-/// - [`Error::Configuration`] if it names a provider that isn't configured.
+/// - [`Error::Configuration`] if it names a provider that isn't configured, or whose tables aren't there.
 ///
 /// # Cancellation safety
 ///
@@ -159,8 +160,9 @@ impl fmt::Debug for ReleaseFuture<'_> {
 /// # Errors
 ///
 /// - [`Error::Unavailable`] or [`Error::UnknownOutcome`] if the store didn't answer.
+/// - [`Error::CapacityExceeded`] if the store has no room even for that.
 /// - [`Error::Closed`] if the provider is closed.
-/// - [`Error::Configuration`] if the lease's provider isn't configured here.
+/// - [`Error::Configuration`] if the lease's provider isn't configured here, or its tables aren't there.
 ///
 /// # Cancellation safety
 ///

@@ -13,9 +13,10 @@ use crate::request::ReleaseScope;
 /// - [`Error::InvalidInput`](crate::Error::InvalidInput) before any I/O, for the owner.
 /// - [`Error::Unavailable`](crate::Error::Unavailable) or
 ///   [`Error::UnknownOutcome`](crate::Error::UnknownOutcome) if the store didn't answer.
+/// - [`Error::CapacityExceeded`](crate::Error::CapacityExceeded) if the store has no room even for that.
 /// - [`Error::Closed`](crate::Error::Closed) if the provider is closed.
 /// - [`Error::Configuration`](crate::Error::Configuration) if it names a provider that isn't
-///   configured.
+///   configured, or whose tables aren't there.
 ///
 /// # Cancellation safety
 ///

@@ -1,6 +1,6 @@
 use std::sync::Arc;
 
-use crate::chain::Chain;
+use crate::with_causes::WithCauses;
 use crate::config::{ConfigurationError, Plan};
 use crate::error::{Error, Result};
 use crate::provider::LockingProvider;
@@ -87,7 +87,7 @@ impl Targets {
 async fn close(built: &[Target]) {
     for target in built {
         if let Err(error) = target.provider().close().await {
-            let error = Chain(&error);
+            let error = WithCauses(&error);
             tracing::debug!(provider = %target.id(), %error, "not closed in good order");
         }
     }

@@ -7,7 +7,7 @@ use super::lease::StepLease;
 use super::run::WorkflowRun;
 use super::written;
 use crate::backoff::Backoff;
-use crate::chain::Chain;
+use crate::with_causes::WithCauses;
 use crate::error::{Error, Result};
 use crate::invalid::InvalidInput;
 use crate::key_set::{IntoKeys, KeySet};
@@ -177,7 +177,7 @@ impl AcquireLockStep {
                 Err(error) if is_passing(&error) && retry_interval < left() => {
                     tracing::debug!(
                         provider = error.provider().map(tracing::field::display), keys = ?self.keys, %owner,
-                        error = %Chain(&error), after = ?retry_interval, "lock is asked for again"
+                        error = %WithCauses(&error), after = ?retry_interval, "lock is asked for again"
                     );
                     sleep(retry_interval).await;
                 }

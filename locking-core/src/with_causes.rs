@@ -1,14 +1,26 @@
 use std::error::Error;
 use std::{fmt, iter};
 
-/// An error with its causes, in one line: ours leave out what their source says, and that is what whoever reads
-/// a log looks for.
+/// An error with its causes, in one line, for people to read: those of this library leave out what their
+/// [`source`](Error::source) says. What a cause says that was said before it isn't repeated.
 ///
-/// As text, because not every subscriber shows the sources of what is recorded as an error. What a cause says that
-/// was said before it isn't repeated.
-pub(crate) struct Chain<'a>(pub(crate) &'a (dyn Error + 'static));
+/// The events of this library tell errors so: as text, because not every subscriber shows the sources of what is
+/// recorded as an error.
+///
+/// ```
+/// # use locking_core::{Error, ProviderId, WithCauses};
+/// # let provider = ProviderId::new("locking-redis")?;
+/// let error = Error::unavailable(&provider, "connection refused");
+///
+/// assert_eq!(error.to_string(), "locking provider `locking-redis` is unavailable");
+/// let told = WithCauses(&error).to_string();
+/// assert_eq!(told, "locking provider `locking-redis` is unavailable: connection refused");
+/// # Ok::<(), locking_core::InvalidInput>(())
+/// ```
+#[derive(Clone, Copy, Debug)]
+pub struct WithCauses<'a>(pub &'a (dyn Error + 'static));
 
-impl fmt::Display for Chain<'_> {
+impl fmt::Display for WithCauses<'_> {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
         let mut said = String::new();
         for error in iter::successors(Some(self.0), |&error| error.source()) {
@@ -34,7 +46,7 @@ mod tests {
 
     fn chain(source: impl Into<crate::error::BoxError>) -> String {
         let provider = ProviderId::new("store").expect("an id");
-        Chain(&Error::unavailable(&provider, source)).to_string()
+        WithCauses(&Error::unavailable(&provider, source)).to_string()
     }
 
     #[derive(Debug, thiserror::Error)]
