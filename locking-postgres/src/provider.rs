@@ -76,7 +76,9 @@ impl PostgresProvider {
     /// The same on the application's own pool: statements go over its connections, over half of them at once
     /// at most (half of what the pool is allowed now, but one at least), each for as long as one statement takes, and `command_timeout` at the longest. The options say
     /// how to reach the same database for the one session beside it, for migrations, and to cancel a statement
-    /// that takes too long.
+    /// that takes too long. [`LockingModuleBuilder::provider`] puts it next to configured providers.
+    ///
+    /// [`LockingModuleBuilder::provider`]: locking_core::LockingModuleBuilder::provider
     ///
     /// # Errors
     ///

@@ -2,10 +2,12 @@ use crate::provider_id::ProviderId;
 
 /// A mistake in the configuration, found at start, or a call that names a provider which isn't
 /// configured.
+///
+/// A provider that was given to the [builder](crate::LockingModuleBuilder::provider) counts as an entry here.
 #[derive(Clone, Debug, PartialEq, Eq, thiserror::Error)]
 #[non_exhaustive]
 pub enum ConfigurationError {
-    /// More than one entry has `is_default: true`.
+    /// More than one entry has `is_default: true`, or was given as the default.
     #[error("several providers are flagged as default: {}; flag one of them", list(.ids))]
     #[non_exhaustive]
     SeveralDefaults {
@@ -28,14 +30,15 @@ pub enum ConfigurationError {
     },
     /// An id equals the identifier of another entry, so that a call couldn't say which it means.
     #[error(
-        "the provider with the id `{id}` resolves to `{resolve}`, but `{id}` is what another entry resolves to; choose another `id`"
+        "the provider with the id `{id}` {}, but `{id}` is what another entry resolves to; choose another `id`",
+        origin(.resolve.as_deref())
     )]
     #[non_exhaustive]
     IdIsIdentifier {
         /// The id.
         id: ProviderId,
-        /// What the entry with that id resolves to.
-        resolve: String,
+        /// What the entry with that id resolves to; `None` for a provider that the application made.
+        resolve: Option<String>,
     },
     /// The configuration asks for the memory provider, and it isn't linked into this program.
     #[error(
@@ -142,6 +145,13 @@ fn list<T: std::fmt::Display>(items: &[T]) -> String {
         return "none".to_owned();
     }
     items.iter().map(|item| format!("`{item}`")).collect::<Vec<_>>().join(", ")
+}
+
+fn origin(resolve: Option<&str>) -> String {
+    resolve.map_or_else(
+        || "was made by the application".to_owned(),
+        |resolve| format!("resolves to `{resolve}`"),
+    )
 }
 
 fn feature_hint(feature: Option<&str>) -> String {

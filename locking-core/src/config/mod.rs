@@ -4,6 +4,7 @@ pub mod duration;
 mod environment;
 mod error;
 pub mod or_text;
+mod ready_made;
 mod selection;
 
 use std::cmp::Reverse;
@@ -14,7 +15,8 @@ use serde::de::DeserializeOwned;
 use serde_json::{Map, Value};
 
 pub use self::error::ConfigurationError;
-pub(crate) use self::selection::Plan;
+pub(crate) use self::ready_made::ReadyMade;
+pub(crate) use self::selection::{Origin, Plan, PlannedProvider};
 
 /// The configuration of a [`LockingModule`](crate::LockingModule); deserialises from TOML, JSON
 /// and YAML.
@@ -27,6 +29,9 @@ pub(crate) use self::selection::Plan;
 /// | one | that one |
 /// | several, none with `is_default` | memory; a warning names those that are ignored |
 /// | several, one with `is_default` | that one |
+///
+/// A provider that the application makes itself, and gives to the
+/// [builder](crate::LockingModuleBuilder::provider), counts as an entry.
 ///
 /// ```
 /// let config: locking_core::LockingConfig = toml::from_str(r#"

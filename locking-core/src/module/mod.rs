@@ -101,7 +101,8 @@ impl LockingModule {
         LockingModuleBuilder::new(config)
     }
 
-    /// A module over one provider that the program made itself; its id names it.
+    /// A module over one provider that the program made itself; its id names it. The short way where it is
+    /// the only one: [`LockingModuleBuilder::provider`] puts it next to others.
     #[must_use]
     pub fn with_provider(provider: Arc<dyn LockingProvider>) -> Self {
         Self::over(Targets::single(provider))

@@ -1,20 +1,36 @@
 use std::sync::Arc;
 
-use crate::with_causes::WithCauses;
-use crate::config::{ConfigurationError, Plan};
+use crate::config::{ConfigurationError, Origin, Plan, PlannedProvider};
 use crate::error::{Error, Result};
 use crate::provider::LockingProvider;
 use crate::provider_id::ProviderId;
+use crate::with_causes::WithCauses;
 
 /// A configured provider.
 #[derive(Debug)]
 pub(super) struct Target {
     provider: Arc<dyn LockingProvider>,
-    /// What its entry resolves to.
+    /// What its entry resolves to. `None`: the application made it.
     identifier: Option<&'static str>,
 }
 
 impl Target {
+    async fn of(planned: PlannedProvider) -> Result<Self> {
+        let (registration, options, path) = match planned.origin {
+            Origin::Entry { registration, options, path } => (registration, options, path),
+            Origin::ReadyMade(made) => return Ok(Self::ready_made(made.provider)),
+        };
+        match registration.build(planned.id, options).await {
+            Ok(provider) => Ok(Self { provider, identifier: Some(registration.identifier()) }),
+            Err(Error::Configuration(mistake)) => Err(mistake.below(&path).into()),
+            Err(other) => Err(other),
+        }
+    }
+
+    fn ready_made(provider: Arc<dyn LockingProvider>) -> Self {
+        Self { provider, identifier: None }
+    }
+
     pub(super) fn provider(&self) -> &Arc<dyn LockingProvider> {
         &self.provider
     }
@@ -30,22 +46,18 @@ pub(super) struct Targets(Vec<Target>);
 
 impl Targets {
     pub(super) fn single(provider: Arc<dyn LockingProvider>) -> Self {
-        Self(vec![Target { provider, identifier: None }])
+        Self(vec![Target::ready_made(provider)])
     }
 
-    /// Builds what was planned, in the order of the configuration.
+    /// Builds what was planned, in that order.
     pub(super) async fn build(plan: Plan) -> Result<Self> {
         let mut targets = Vec::with_capacity(plan.providers.len());
         for planned in plan.providers {
-            let identifier = planned.registration.identifier();
-            match planned.registration.build(planned.id, planned.options).await {
-                Ok(provider) => targets.push(Target { provider, identifier: Some(identifier) }),
+            match Target::of(planned).await {
+                Ok(target) => targets.push(target),
                 Err(error) => {
                     close(&targets).await;
-                    return Err(match error {
-                        Error::Configuration(mistake) => mistake.below(&planned.path).into(),
-                        other => other,
-                    });
+                    return Err(error);
                 }
             }
         }
@@ -83,9 +95,10 @@ impl Targets {
     }
 }
 
-/// Ends the connections of a start that failed half way.
-async fn close(built: &[Target]) {
-    for target in built {
+/// Ends the connections of a start that failed half way: those that it made. What the application made, it
+/// may try again with.
+async fn close(targets: &[Target]) {
+    for target in targets.iter().filter(|target| target.identifier.is_some()) {
         if let Err(error) = target.provider().close().await {
             let error = WithCauses(&error);
             tracing::debug!(provider = %target.id(), %error, "not closed in good order");

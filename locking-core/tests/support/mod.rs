@@ -42,6 +42,7 @@ pub(crate) struct Inner {
     pub(crate) release_alls: Calls,
     /// Questions who holds what, to which it has no answer.
     pub(crate) questions: Calls,
+    pub(crate) migrations: Calls,
     pub(crate) closes: Calls,
 }
 
@@ -86,6 +87,7 @@ impl FakeStore {
             releases: Calls::default(),
             release_alls: Calls::default(),
             questions: Calls::default(),
+            migrations: Calls::default(),
             closes: Calls::default(),
         }))
     }
@@ -282,6 +284,10 @@ impl LockingProvider for FakeStore {
     async fn list(&self) -> Result<Vec<LockInfo>> {
         self.questions.begin(&self.id).await?;
         Err(Error::unsupported(&self.id, Capability::Lists))
+    }
+
+    async fn migrate(&self) -> Result<()> {
+        self.migrations.begin(&self.id).await.map(drop)
     }
 
     async fn close(&self) -> Result<()> {

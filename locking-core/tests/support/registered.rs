@@ -64,9 +64,16 @@ pub(crate) async fn start_with(
     registrations: impl IntoIterator<Item = ProviderRegistration>,
     entries: impl IntoIterator<Item = ProviderConfig>,
 ) -> Result<LockingModule, Error> {
+    builder(registrations, entries).build().await
+}
+
+pub(crate) fn builder(
+    registrations: impl IntoIterator<Item = ProviderRegistration>,
+    entries: impl IntoIterator<Item = ProviderConfig>,
+) -> LockingModuleBuilder {
     let config = entries.into_iter().fold(LockingConfig::new(), LockingConfig::with_provider);
     let builder = LockingModule::builder(config);
-    registrations.into_iter().fold(builder, LockingModuleBuilder::register).build().await
+    registrations.into_iter().fold(builder, LockingModuleBuilder::register)
 }
 
 /// The mistake that a configuration is refused for.
