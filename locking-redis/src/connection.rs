@@ -15,7 +15,7 @@ use tokio::runtime::Handle;
 use tokio::task::AbortHandle;
 use tokio::time::{Instant, timeout};
 
-use crate::failure::Failure;
+use crate::failure::{Cause, Failure};
 use crate::options::{ConnectionOptions, RedisOptions, Secret};
 
 /// The longest `command_timeout`.
@@ -97,6 +97,18 @@ impl Connection {
             Err(_) => {}
         }
         Ok(answer?)
+    }
+
+    /// Asks for what not every server says, nor says to everyone: what it says, or how it refuses.
+    pub(crate) async fn ask(
+        &self,
+        command: &'static str,
+        args: Vec<Value>,
+    ) -> Result<Result<Value, Arc<Cause>>, Failure> {
+        match self.send(command, args).await {
+            Err(Failure::Refused(cause)) if matches!(*cause, Cause::Answered(_)) => Ok(Err(cause)),
+            answer => answer.map(Ok),
+        }
     }
 
     /// A command that was sent then has no answer. If no other has had one since, the connection may be

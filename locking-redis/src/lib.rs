@@ -32,6 +32,7 @@ mod pipeline;
 mod provider;
 mod reply;
 mod script;
+mod server;
 mod settings;
 mod store;
 mod survey;

@@ -5,9 +5,8 @@ use std::time::Duration;
 use fred::types::Value;
 use locking_core::line::{ClientId, Lines};
 use locking_core::{
-    AcquireRequest, Capabilities, Capability, ConfigurationError, Error, Expiry, Grant, KeySet,
-    Lease, LockInfo, LockKey, LockingProvider, OwnerId, ProviderId, ReleaseScope, Result,
-    async_trait,
+    AcquireRequest, Capabilities, Error, Expiry, Grant, KeySet, Lease, LockInfo, LockKey,
+    LockingProvider, OwnerId, ProviderId, ReleaseScope, Result, async_trait,
 };
 use tokio::runtime::Handle;
 use tokio::task::JoinHandle;
@@ -19,9 +18,10 @@ use crate::operation::Operation;
 use crate::options::RedisOptions;
 use crate::pipeline::Pipeline;
 use crate::reply::Reply;
+use crate::server::Server;
 use crate::settings::Settings;
 use crate::store::Store;
-use crate::{CAPABILITIES, listener, survey};
+use crate::{listener, survey};
 
 /// For how long a close waits for what is still being taken back.
 const CLOSING: Duration = Duration::from_secs(1);
@@ -51,7 +51,8 @@ impl RedisProvider {
     ///
     /// - [`Error::Unavailable`] if the server isn't there, doesn't answer, or refuses the credentials.
     /// - [`Error::UnknownOutcome`] if it stops answering half way.
-    /// - [`Error::Configuration`] if an option won't do.
+    /// - [`Error::Configuration`] if an option won't do, or the server: one older than Redis 7.0, a
+    ///   node of a cluster, or a Sentinel.
     ///
     /// # Panics
     ///
@@ -66,29 +67,27 @@ impl RedisProvider {
         let client = ClientId::fresh();
         let namespace = options.namespace();
         let pipeline = Pipeline::new(connection.clone(), namespace, runtime.clone());
-        let refused = |failure: Failure| failure.into_error(&id);
-        if let Err(failure) = pipeline.load().await {
-            connection.give_up().await;
-            return Err(refused(failure));
-        }
-        let settings = Settings::of(&connection).await;
-        if settings.is("cluster-enabled", "yes") {
-            connection.give_up().await;
-            let problem = "this is a node of a cluster, and clusters aren't supported yet";
-            return Err(ConfigurationError::option("redis_url", problem).into());
-        }
-        let capabilities = capabilities(&settings);
-        let store = Store::new(id.clone(), client.clone(), pipeline, &options);
         let channel = Value::from(format!("{namespace}\0c{client}"));
-        let lines = Lines::new(store, client, runtime.clone());
-        if let Err(failure) = listener::begin(&connection, &channel).await {
-            connection.give_up().await;
-            return Err(refused(failure));
-        }
+        let (server, settings) = match begin(&id, &pipeline, &channel).await {
+            Ok(found) => found,
+            Err(error) => {
+                connection.give_up().await;
+                return Err(error);
+            }
+        };
+        server.warn(&id);
+        settings.warn(&id);
+        let capabilities = settings.capabilities();
+        let store = Store::new(id.clone(), client.clone(), pipeline, &options);
+        let lines = Lines::new(store, client.clone(), runtime.clone());
         let connection = connection.started();
         let listening = listener::listen(connection.clone(), channel, Arc::downgrade(&lines));
         let listener = runtime.spawn(listening);
-        tracing::info!("Connection to Redis in \"{id}\" provider established");
+        let server_version = server.version.as_ref().map(tracing::field::display);
+        tracing::info!(
+            provider = %id, server_version, %capabilities, client_id = %client,
+            "Connection to Redis in \"{id}\" provider established"
+        );
         Ok(Self {
             id,
             lines,
@@ -196,6 +195,22 @@ impl Drop for RedisProvider {
     }
 }
 
+/// Looks at the server before anything is written there, and makes ready what calls need.
+async fn begin(
+    id: &ProviderId,
+    pipeline: &Pipeline,
+    channel: &Value,
+) -> Result<(Server, Settings)> {
+    let refused = |failure: Failure| failure.into_error(id);
+    let connection = &pipeline.connection;
+    let server = Server::of(connection).await.map_err(refused)?;
+    server.check()?;
+    pipeline.load().await.map_err(refused)?;
+    let settings = Settings::of(connection).await.map_err(refused)?;
+    listener::begin(connection, channel).await.map_err(refused)?;
+    Ok((server, settings))
+}
+
 /// Ends the connections when all that was asked for is taken back, or can't be any more: the lines give that up some
 /// time after a close.
 async fn close_later(lines: Arc<Lines<Store>>, connection: Connection) {
@@ -207,17 +222,4 @@ impl fmt::Debug for RedisProvider {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
         f.debug_struct("RedisProvider").field("id", &self.id).finish_non_exhaustive()
     }
-}
-
-/// What this server adds to what every server promises.
-fn capabilities(settings: &Settings) -> Capabilities {
-    if let Some(policy) = settings.get("maxmemory-policy").filter(|policy| *policy != "noeviction")
-    {
-        tracing::warn!(%policy, "the Redis server's `maxmemory-policy` may evict locks that are held; set it to `noeviction`");
-    }
-    let is_always_written = settings.is("appendonly", "yes")
-        && settings.is("appendfsync", "always")
-        // Else not as long as the server writes a snapshot.
-        && settings.is("no-appendfsync-on-rewrite", "no");
-    if is_always_written { CAPABILITIES.with(Capability::SurvivesRestart) } else { CAPABILITIES }
 }

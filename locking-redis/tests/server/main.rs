@@ -4,6 +4,7 @@
 #[allow(dead_code, reason = "spans are the core's")]
 mod capture;
 mod events;
+mod start;
 mod users;
 
 use std::future::IntoFuture;
@@ -354,14 +355,6 @@ async fn a_server_that_is_not_there_is_told_at_start() {
     let refused = configured("redis://127.0.0.1:1", &[]).await.expect_err("nobody listens");
     assert!(matches!(refused, Error::Unavailable { .. }), "{refused:?}");
     assert!(begun.elapsed() < SOON * 5);
-}
-
-#[tokio::test]
-async fn a_node_of_a_cluster_is_refused_at_start() {
-    let setup = RedisSetup::new().argument("cluster-enabled", "yes");
-    let server = setup.start().await.expect("a node without slots");
-    let refused = configured(&server.url(), &[]).await.expect_err("not supported");
-    assert!(refused.to_string().contains("cluster"), "{refused}");
 }
 
 #[tokio::test]

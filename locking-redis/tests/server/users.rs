@@ -134,7 +134,7 @@ async fn denied(server: &Redis) -> Vec<String> {
 }
 
 /// A server with the guide's user, and the address by which it comes.
-async fn with_the_guides_user(setup: RedisSetup) -> (Redis, String) {
+pub(crate) async fn with_the_guides_user(setup: RedisSetup) -> (Redis, String) {
     let server = setup.start().await.expect("a server");
     let words = ["ACL", "SETUSER", "locks", "on", ">secret"];
     asked(&server, &[&words, rights().as_slice()].concat()).await;
@@ -218,16 +218,21 @@ async fn a_user_with_the_rights_of_the_guide_keeps_the_contract() {
 }
 
 #[tokio::test]
-async fn what_a_user_may_not_ask_is_neither_warned_of_nor_claimed() {
+async fn what_a_user_may_not_ask_is_said_to_be_unchecked_and_not_claimed() {
     let setup = RedisSetup::new().durable().argument("maxmemory-policy", "allkeys-lru");
     let (server, url) = with_the_guides_user(setup).await;
     let connected = async || {
         let capture = Capture::start();
         let provider = provider(&url).await.expect("its rights are enough");
         let claimed = provider.capabilities().has(Capability::SurvivesRestart);
-        (capture.events(Level::WARN, "").len(), claimed)
+        let warned = capture.events(Level::WARN, "");
+        let [warned] = warned.as_slice() else { panic!("one: {warned:?}") };
+        let fields = ["policy", "error"].map(|name| warned.field(name).to_owned());
+        (fields, claimed)
     };
-    assert_eq!(connected().await, (0, false));
+    let ([policy, error], claimed) = connected().await;
+    assert!(policy.is_empty() && error.contains("NOPERM"), "{policy}, {error}");
+    assert!(!claimed);
     asked(&server, &["ACL", "SETUSER", "locks", "+config|get"]).await;
-    assert_eq!(connected().await, (1, true));
+    assert_eq!(connected().await, (["allkeys-lru".to_owned(), String::new()], true));
 }
