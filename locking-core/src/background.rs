@@ -5,10 +5,10 @@ use tokio::runtime::Handle;
 use tokio::time::{Instant, sleep, timeout_at};
 
 use crate::backoff::Backoff;
-use crate::with_causes::WithCauses;
 use crate::error::Error;
 use crate::lease::Lease;
 use crate::provider::LockingProvider;
+use crate::with_causes::WithCauses;
 
 /// How long what never expires by itself is given back, or taken back: a provider that is let go of
 /// while its store is out of reach for good isn't kept for ever.
@@ -48,14 +48,14 @@ async fn try_release<P: LockingProvider + ?Sized>(provider: &P, lease: &Lease, w
             Ok(Err(error)) if Instant::now() < give_up && error.is_retryable() => {
                 tracing::debug!(
                     provider = %lease.provider, keys = ?lease.key_names(), owner = lease.told_owner(),
-                    token = %lease.token(), error = %WithCauses(&error), "release failed, trying again"
+                    token = %lease.token(), error = %WithCauses::of(&error), "release failed, trying again"
                 );
                 sleep(backoff.next_delay()).await;
             }
             Ok(Err(error)) => {
                 tracing::warn!(
                     provider = %lease.provider, keys = ?lease.key_names(), owner = lease.told_owner(),
-                    token = %lease.token(), error = %WithCauses(&error),
+                    token = %lease.token(), error = %WithCauses::of(&error),
                     "release failed, the lease ends by its expiry"
                 );
                 return;

@@ -13,12 +13,20 @@ use std::{fmt, iter};
 /// let error = Error::unavailable(&provider, "connection refused");
 ///
 /// assert_eq!(error.to_string(), "locking provider `locking-redis` is unavailable");
-/// let told = WithCauses(&error).to_string();
+/// let told = WithCauses::of(&error).to_string();
 /// assert_eq!(told, "locking provider `locking-redis` is unavailable: connection refused");
 /// # Ok::<(), locking_core::InvalidInput>(())
 /// ```
 #[derive(Clone, Copy, Debug)]
-pub struct WithCauses<'a>(pub &'a (dyn Error + 'static));
+pub struct WithCauses<'a>(&'a (dyn Error + 'static));
+
+impl<'a> WithCauses<'a> {
+    /// This error and its causes, from the outermost in.
+    #[must_use]
+    pub const fn of(error: &'a (dyn Error + 'static)) -> Self {
+        Self(error)
+    }
+}
 
 impl fmt::Display for WithCauses<'_> {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
@@ -46,7 +54,7 @@ mod tests {
 
     fn chain(source: impl Into<crate::error::BoxError>) -> String {
         let provider = ProviderId::new("store").expect("an id");
-        WithCauses(&Error::unavailable(&provider, source)).to_string()
+        WithCauses::of(&Error::unavailable(&provider, source)).to_string()
     }
 
     #[derive(Debug, thiserror::Error)]

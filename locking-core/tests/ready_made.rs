@@ -126,10 +126,10 @@ async fn the_ready_made_provider_that_is_flagged_is_the_default() {
 
 #[tokio::test]
 async fn a_flagged_entry_is_the_default_over_ready_made_providers() {
-    let entries = [redis(), memory().as_default()];
+    let entries = [memory(), redis().as_default()];
     let module = over(entries).provider(arc(&store("own"))).build().await.expect("valid");
-    assert_eq!(serving(&module, None).await, "locking-memory");
-    assert_eq!(ids(&module), ["locking-memory", "locking-redis", "own"]);
+    assert_eq!(serving(&module, None).await, "locking-redis");
+    assert_eq!(ids(&module), ["locking-redis", "locking-memory", "own"]);
 }
 
 #[tokio::test]

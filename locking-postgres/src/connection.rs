@@ -37,7 +37,7 @@ impl Connection {
                 Ok(_) => {}
                 Err(error) => {
                     let failure = Failure::from(error);
-                    let error = WithCauses(&failure);
+                    let error = WithCauses::of(&failure);
                     tracing::debug!(%error, "a connection to the PostgreSQL server has ended");
                     return;
                 }

@@ -138,7 +138,7 @@ impl Database {
         let rehearsal = self.statements.rehearsal.replace("KEY", OwnerId::fresh().as_str());
         let rehearsed = connection.batch_execute(&rehearsal).await.map_err(Failure::from);
         rehearsed.inspect_err(|failure| {
-            tracing::debug!(error = %WithCauses(failure), "what is called can't be rehearsed");
+            tracing::debug!(error = %WithCauses::of(failure), "what is called can't be rehearsed");
         })?;
         if self.pooled {
             return Ok(());
@@ -237,7 +237,7 @@ impl Database {
         let connector = self.connector.clone();
         self.runtime.spawn(async move {
             if let Err(failure) = connector.cancel(&client).await {
-                let error = WithCauses(&failure);
+                let error = WithCauses::of(&failure);
                 tracing::debug!(%error, "a statement that takes too long couldn't be cancelled");
             }
         });

@@ -63,7 +63,7 @@ impl Hosts {
                 Ok(Ok(connected)) => return Ok(connected),
                 Ok(Err(error)) => {
                     let failure = Failure::not_connected(error);
-                    let error = WithCauses(&failure);
+                    let error = WithCauses::of(&failure);
                     tracing::debug!(%error, host = at, "no connection to PostgreSQL");
                 }
                 Err(_) => tracing::debug!(host = at, "no connection to PostgreSQL in time"),

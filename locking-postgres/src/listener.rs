@@ -166,7 +166,7 @@ impl Listener {
                     Some(Err(error)) => {
                         let failure = Failure::from(error);
                         tracing::debug!(
-                            provider = %self.id, error = %WithCauses(&failure),
+                            provider = %self.id, error = %WithCauses::of(&failure),
                             "the session with the PostgreSQL server has ended"
                         );
                         return;
@@ -230,7 +230,7 @@ async fn beat_once(
             session.end();
         }
         Ok(Err(failure)) => {
-            let error = WithCauses(&failure);
+            let error = WithCauses::of(&failure);
             tracing::warn!(%provider, %error, "the PostgreSQL server refused a heartbeat");
         }
         // Unanswered for so long, the session is over by itself.

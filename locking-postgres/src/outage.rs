@@ -21,7 +21,7 @@ impl Outage {
 
     /// A try has failed.
     pub(crate) fn goes_on(&mut self, provider: &ProviderId, failure: &Failure) {
-        let (is_first, error) = (self.since.is_none(), WithCauses(failure));
+        let (is_first, error) = (self.since.is_none(), WithCauses::of(failure));
         self.since.get_or_insert_with(Instant::now);
         if failure.is_shared() {
             // A mistake, whatever else was the matter before; and it is tried seldom.

@@ -6,8 +6,7 @@ use deadpool_postgres::Pool;
 use locking_core::line::{ClientId, Lines};
 use locking_core::{
     AcquireRequest, Backoff, Capabilities, Error, Expiry, Grant, KeySet, Lease, LockInfo, LockKey,
-    LockingProvider, OwnerId, ProviderId, ReleaseScope, Result, WaitUntil, WithCauses,
-    async_trait,
+    LockingProvider, OwnerId, ProviderId, ReleaseScope, Result, WaitUntil, WithCauses, async_trait,
 };
 use tokio::runtime::Handle;
 use tokio::time::{sleep, timeout, timeout_at};
@@ -148,7 +147,7 @@ impl PostgresProvider {
         match provider.database.check(&provider.id, &provider.schema).await {
             // Whoever makes the tables may need the module for it.
             Err(error @ Error::Configuration(_)) => {
-                let error = WithCauses(&error);
+                let error = WithCauses::of(&error);
                 tracing::warn!(provider = %provider.id, %error, "the locks can't be used yet");
             }
             checked => {

@@ -203,7 +203,7 @@ async fn sweep(provider: ProviderId, database: Weak<Database>) {
         due.tick().await;
         let Some(database) = database.upgrade() else { return };
         if let Err(failure) = survey::sweep(&database, SWEEP).await {
-            let error = WithCauses(&failure);
+            let error = WithCauses::of(&failure);
             tracing::debug!(%provider, %error, "what is over couldn't be cleared away");
         }
     }

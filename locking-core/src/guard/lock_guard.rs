@@ -10,10 +10,10 @@ use super::context::LockContext;
 use super::keeper::Keeper;
 use super::state::GuardState;
 use crate::background;
-use crate::with_causes::WithCauses;
 use crate::error::{Error, Result};
 use crate::loss::LossReason;
 use crate::moment::Moment;
+use crate::with_causes::WithCauses;
 
 /// For how long a finished job's result is held back for the answer of the store.
 const FINISH: Duration = Duration::from_secs(2);
@@ -117,7 +117,7 @@ impl LockGuard {
                 let lease = self.lease();
                 tracing::warn!(
                     provider = %lease.provider, keys = ?lease.key_names(), owner = lease.told_owner(),
-                    token = %lease.token(), error = %WithCauses(&error),
+                    token = %lease.token(), error = %WithCauses::of(&error),
                     "the job is done, but its lock could not be given back yet"
                 );
                 Ok(())

@@ -6,8 +6,8 @@ use tokio::time::{sleep, timeout};
 use super::keeper::Keeper;
 use super::state::GuardState;
 use crate::backoff::Backoff;
-use crate::with_causes::WithCauses;
 use crate::error::Error;
+use crate::with_causes::WithCauses;
 
 /// Renews a guard's lease once, trying until its local deadline: one failed attempt is no loss, nor is
 /// one in which the provider panicked.
@@ -66,7 +66,7 @@ async fn try_to_renew(keeper: &Arc<Keeper>, id: u64, guard: &GuardState) {
                 let lease = &guard.lease;
                 tracing::debug!(
                     provider = %lease.provider, keys = ?lease.key_names(), owner = lease.told_owner(),
-                    token = %lease.token(), error = %WithCauses(&error), "renewal failed, trying again"
+                    token = %lease.token(), error = %WithCauses::of(&error), "renewal failed, trying again"
                 );
                 sleep(backoff.next_delay().min(guard.expires_in())).await;
             }

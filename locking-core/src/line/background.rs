@@ -11,10 +11,10 @@ use super::lines::Lines;
 use super::store::LineStore;
 use crate::background::PATIENCE;
 use crate::backoff::Backoff;
-use crate::with_causes::WithCauses;
 use crate::error::{Error, Result};
 use crate::lease::Lease;
 use crate::time::Expiry;
+use crate::with_causes::WithCauses;
 
 /// For how long something is still taken back after a close: then the store may be out of reach for good.
 const AFTER_CLOSE: Duration = Duration::from_secs(300);
@@ -78,7 +78,7 @@ pub(super) async fn withdraw<S: LineStore>(
                 tracing::warn!(
                     provider = %lines.store().id(), ?keys,
                     owner = ask.request.owner.as_ref().map(tracing::field::display),
-                    error = %WithCauses(error), "an acquisition couldn't be taken back, it ends by its expiry"
+                    error = %WithCauses::of(error), "an acquisition couldn't be taken back, it ends by its expiry"
                 );
             });
         }
@@ -114,7 +114,7 @@ pub(super) async fn release_lease<S: LineStore>(
             Err(error) => {
                 tracing::warn!(
                     provider = %lease.provider, ?keys, owner = lease.told_owner(),
-                    token = %lease.token(), error = %WithCauses(&error),
+                    token = %lease.token(), error = %WithCauses::of(&error),
                     "a lease couldn't be given back, it ends by its expiry"
                 );
             }
@@ -148,7 +148,7 @@ impl<'a, S: LineStore, K: fmt::Debug> Tries<'a, S, K> {
             return false;
         }
         tracing::debug!(
-            provider = %self.lines.store().id(), keys = ?self.keys, error = %WithCauses(error),
+            provider = %self.lines.store().id(), keys = ?self.keys, error = %WithCauses::of(error),
             "clean-up failed, trying again"
         );
         sleep(self.backoff.next_delay()).await;

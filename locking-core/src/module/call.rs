@@ -2,8 +2,8 @@ use tokio::time::Instant;
 use tracing::{Instrument, Span};
 
 use super::CallFuture;
-use crate::with_causes::WithCauses;
 use crate::error::{Error, Result};
+use crate::with_causes::WithCauses;
 
 /// A call that failed before it began.
 pub(super) fn failed<'a, T: Send + 'a>(error: Error) -> CallFuture<'a, T> {
@@ -19,7 +19,7 @@ pub(super) fn refused<'a, T: Send + 'a>(operation: &str, error: Error) -> CallFu
 /// Tells of a call that failed before it began.
 #[cold]
 pub(super) fn tell_refused(operation: &str, error: &Error) {
-    tracing::debug!(operation, outcome = error.outcome(), error = %WithCauses(error), "refused");
+    tracing::debug!(operation, outcome = error.outcome(), error = %WithCauses::of(error), "refused");
 }
 
 /// A call under its span; where nobody listens, the call itself.

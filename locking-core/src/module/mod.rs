@@ -32,7 +32,6 @@ pub use self::release::{Release, ReleaseFuture, ReleaseLease};
 pub use self::release_all::ReleaseAll;
 use self::target::{Target, Targets};
 use crate::capabilities::Capabilities;
-use crate::with_causes::WithCauses;
 use crate::closing::Closing;
 use crate::config::LockingConfig;
 use crate::error::{Error, Result};
@@ -42,6 +41,7 @@ use crate::lease::Lease;
 use crate::loss::LossReason;
 use crate::provider::LockingProvider;
 use crate::provider_id::ProviderId;
+use crate::with_causes::WithCauses;
 
 /// The future of a call, as `.await` makes it.
 pub type CallFuture<'a, T> = std::pin::Pin<Box<dyn Future<Output = Result<T>> + Send + 'a>>;
@@ -353,7 +353,7 @@ async fn release_broken(guard: Arc<GuardState>) -> Result<(), String> {
     guard.note_broken();
     match released {
         Ok(Ok(()) | Err(Error::Lost { .. })) => Ok(()),
-        Ok(Err(error)) => Err(WithCauses(&error).to_string()),
+        Ok(Err(error)) => Err(WithCauses::of(&error).to_string()),
         Err(_) => Err("no answer".to_owned()),
     }
 }

@@ -100,7 +100,7 @@ impl Targets {
 async fn close(targets: &[Target]) {
     for target in targets.iter().filter(|target| target.identifier.is_some()) {
         if let Err(error) = target.provider().close().await {
-            let error = WithCauses(&error);
+            let error = WithCauses::of(&error);
             tracing::debug!(provider = %target.id(), %error, "not closed in good order");
         }
     }

@@ -7,7 +7,6 @@ use super::lease::StepLease;
 use super::run::WorkflowRun;
 use super::written;
 use crate::backoff::Backoff;
-use crate::with_causes::WithCauses;
 use crate::error::{Error, Result};
 use crate::invalid::InvalidInput;
 use crate::key_set::{IntoKeys, KeySet};
@@ -16,6 +15,7 @@ use crate::module::LockingModule;
 use crate::owner::OwnerId;
 use crate::provider_id::ProviderId;
 use crate::time::{Expiry, Wait};
+use crate::with_causes::WithCauses;
 
 /// The step that takes keys for a run of a workflow, as data. Its compensation is
 /// [`StepLease::compensate`].
@@ -177,7 +177,7 @@ impl AcquireLockStep {
                 Err(error) if is_passing(&error) && retry_interval < left() => {
                     tracing::debug!(
                         provider = error.provider().map(tracing::field::display), keys = ?self.keys, %owner,
-                        error = %WithCauses(&error), after = ?retry_interval, "lock is asked for again"
+                        error = %WithCauses::of(&error), after = ?retry_interval, "lock is asked for again"
                     );
                     sleep(retry_interval).await;
                 }
