@@ -15,7 +15,7 @@ use std::{fmt, iter};
 /// assert_eq!(error.to_string(), "locking provider `locking-redis` is unavailable");
 /// let told = WithCauses::of(&error).to_string();
 /// assert_eq!(told, "locking provider `locking-redis` is unavailable: connection refused");
-/// # Ok::<(), locking_core::InvalidInput>(())
+/// # Ok::<(), locking_core::ConfigurationError>(())
 /// ```
 #[derive(Clone, Copy, Debug)]
 pub struct WithCauses<'a>(&'a (dyn Error + 'static));

@@ -154,7 +154,7 @@ async fn a_loss_that_ends_a_job_or_its_guard_at_once_is_warned_of_too() {
     assert_eq!(told, [("[\"prod_2\"]", &*reason), ("[\"prod_1\"]", &*reason)]);
     assert_tells_the_lock(&warnings[1], &lease);
     for given_back in capture.events(Level::DEBUG, "lock given back") {
-        assert_eq!(given_back.field("lost"), "SessionEnded", "{given_back:?}");
+        assert_eq!(given_back.field("lost"), reason, "{given_back:?}");
     }
 }
 

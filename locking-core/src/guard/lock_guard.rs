@@ -193,7 +193,8 @@ impl Drop for LockGuard {
             let (lease, held) = (self.lease(), granted.elapsed());
             tracing::debug!(
                 provider = %lease.provider, keys = ?lease.key_names(), owner = lease.told_owner(),
-                token = %lease.token(), ?held, ?lost, "lock given back"
+                token = %lease.token(), ?held, lost = lost.map(tracing::field::display),
+                "lock given back"
             );
         }
     }
