@@ -2,12 +2,12 @@
 
 use std::collections::BTreeMap;
 use std::fmt;
-use std::sync::{Arc, Mutex, PoisonError};
+use std::sync::{Arc, LazyLock, Mutex, PoisonError};
 
 use tracing::field::{Field, Visit};
 use tracing::span::{Attributes, Id, Record};
 use tracing::subscriber::{DefaultGuard, set_default};
-use tracing::{Event, Level, Subscriber};
+use tracing::{Dispatch, Event, Level, Subscriber};
 use tracing_subscriber::Layer;
 use tracing_subscriber::layer::{Context, SubscriberExt};
 
@@ -33,11 +33,17 @@ pub(crate) struct Capture {
     _listening: DefaultGuard,
 }
 
+/// Whom nobody hears through. With less than two listeners in a program, whoever logs something first decides by its
+/// own thread whether it is ever heard, and tests run on many.
+static OTHERS: LazyLock<[Dispatch; 2]> =
+    LazyLock::new(|| [(); 2].map(|()| Dispatch::new(tracing_subscriber::registry())));
+
 #[derive(Clone, Default)]
 struct Log(Arc<Mutex<Vec<Entry>>>);
 
 impl Capture {
     pub(crate) fn start() -> Self {
+        LazyLock::force(&OTHERS);
         let log = Log::default();
         let listening = set_default(tracing_subscriber::registry().with(log.clone()));
         Self { log, _listening: listening }
