@@ -4,7 +4,7 @@ mod support;
 
 use std::time::Duration;
 
-use locking_core::{Lease, LockContext, LossReason, Moment, Session};
+use locking_core::{Error, Lease, LockContext, LossReason, Moment, Session};
 use support::capture::{Capture, Entry};
 use support::fault::Fault;
 use support::{FakeStore, eventually, seconds};
@@ -169,5 +169,44 @@ async fn a_lock_that_its_release_finds_lost_is_warned_of_and_one_that_was_held_i
     let guard = module.lock("prod_4").await.expect("free");
     store.forget("prod_4");
     guard.release().await.expect_err("the store has forgotten it");
+    assert_eq!(capture.events(Level::WARN, "lost").len(), 1);
+}
+
+#[tokio::test(start_paused = true)]
+async fn a_guard_that_is_released_after_its_loss_is_warned_of_with_the_reason_of_that() {
+    let (store, module) = FakeStore::with_module();
+    let session = Session::new(Moment::now().saturating_add(seconds(3600)));
+    store.carry_guards_on(session.clone());
+    let capture = Capture::start();
+    let guard = module.lock("prod_123").await.expect("free");
+    let context = guard.context();
+    session.end();
+    guard.release().await.expect_err("its session has ended");
+    let warnings = capture.events(Level::WARN, "lost");
+    let reasons: Vec<_> = warnings.iter().map(|told| told.field("reason")).collect();
+    assert_eq!(reasons, [LossReason::SessionEnded.to_string()]);
+    assert!(matches!(context.check(), Err(Error::Lost { reason: LossReason::SessionEnded, .. })));
+}
+
+#[tokio::test(start_paused = true)]
+async fn a_guard_that_a_close_broke_is_not_warned_of_when_it_is_released_later() {
+    let (_store, module) = FakeStore::with_module();
+    let capture = Capture::start();
+    let (released, dropped) = (module.lock("a").await, module.lock("b").await);
+    assert_eq!(module.close(Duration::ZERO).await.expect("closed"), 2);
+    released.expect("free").release().await.expect_err("broken");
+    drop(dropped.expect("free"));
+    assert_eq!(capture.events(Level::WARN, "a lock is lost").len(), 0);
+}
+
+#[tokio::test(start_paused = true)]
+async fn a_guard_that_is_dropped_after_its_deadline_is_warned_of_though_no_renewal_looked() {
+    let (store, module) = FakeStore::with_module();
+    store.extends.all(Fault::Hang);
+    let capture = Capture::start();
+    let guard = module.lock("prod_123").lease(seconds(1)).await.expect("free");
+    // All in one step: nothing else runs meanwhile.
+    tokio::time::advance(seconds(5)).await;
+    drop(guard);
     assert_eq!(capture.events(Level::WARN, "lost").len(), 1);
 }

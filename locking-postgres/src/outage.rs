@@ -21,12 +21,14 @@ impl Outage {
 
     /// A try has failed.
     pub(crate) fn goes_on(&mut self, provider: &ProviderId, failure: &Failure) {
+        if failure.is_shared() {
+            // A mistake and no outage; it is tried seldom.
+            tracing::error!(%provider, "{SHARED}");
+            return;
+        }
         let (is_first, error) = (self.since.is_none(), WithCauses::of(failure));
         self.since.get_or_insert_with(Instant::now);
-        if failure.is_shared() {
-            // A mistake, whatever else was the matter before; and it is tried seldom.
-            tracing::error!(%provider, "{SHARED}");
-        } else if is_first {
+        if is_first {
             tracing::warn!(
                 %provider, %error,
                 "no session with the PostgreSQL server: guards and jobs can't begin until there is one"

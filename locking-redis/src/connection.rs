@@ -30,6 +30,7 @@ const MESSAGES: usize = 16_384;
 /// The two connections of a client: one for commands, one on which the server tells.
 #[derive(Clone)]
 pub(crate) struct Connection {
+    id: ProviderId,
     pub(crate) commands: Client,
     pub(crate) notices: SubscriberClient,
     pub(crate) command_timeout: Duration,
@@ -48,6 +49,7 @@ impl Connection {
         let builder = builder(options)?;
         let refused = |error: DriverError| Error::unavailable(id, Box::new(error) as BoxError);
         let connection = Self {
+            id: id.clone(),
             commands: builder.build().map_err(refused)?,
             notices: builder.build_subscriber_client().map_err(refused)?,
             command_timeout: options.redis_options.command_timeout,
@@ -139,7 +141,10 @@ impl Connection {
         }
         *refused = Some(Instant::now());
         drop(refused);
-        tracing::warn!("the Redis server is a replica, connecting anew to whom its name is now");
+        tracing::warn!(
+            provider = %self.id,
+            "the Redis server is a replica, connecting anew to whom its name is now"
+        );
         let (commands, notices) = (self.commands.clone(), self.notices.clone());
         self.runtime.spawn(async move {
             let again = tokio::join!(commands.force_reconnection(), notices.force_reconnection());

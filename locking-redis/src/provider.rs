@@ -76,7 +76,7 @@ impl RedisProvider {
             }
         };
         server.warn(&id);
-        settings.warn(&id);
+        settings.tell(&id);
         let capabilities = settings.capabilities();
         let store = Store::new(id.clone(), client.clone(), pipeline, &options);
         let lines = Lines::new(store, client.clone(), runtime.clone());

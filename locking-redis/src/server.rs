@@ -3,7 +3,7 @@ use locking_core::{ConfigurationError, ProviderId};
 
 use crate::connection::Connection;
 use crate::failure::Failure;
-use crate::settings::pairs;
+use crate::settings::{line, pairs};
 
 /// The oldest major version that will do. Valkey began later, and counts on from there.
 const OLDEST: u64 = 7;
@@ -77,10 +77,7 @@ impl Server {
     /// Valkey has its own version beside that of the Redis which it is compatible with, and another name for its mode.
     fn by_info(reply: Value) -> Self {
         let text = reply.into_string().unwrap_or_default();
-        let of = |name: &str| {
-            let mut lines = text.lines().filter_map(|line| line.split_once(':'));
-            lines.find_map(|(it, value)| (it == name).then_some(value))
-        };
+        let of = |name: &str| line(&text, name);
         let version = of("valkey_version").or_else(|| of("redis_version"));
         Self::read(version, of("redis_mode").or_else(|| of("server_mode")))
     }

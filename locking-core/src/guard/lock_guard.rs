@@ -72,6 +72,7 @@ impl LockGuard {
         let latest = Instant::now() + self.state().expiry.get();
         let latest = deadline.map_or(latest, |deadline| deadline.min(latest));
         let provider = &self.lease().provider;
+        self.state().is_not_told_of(true);
         match timeout_at(latest, self.state().renew()).await {
             Ok(Err(error)) => {
                 return Err(match error {
@@ -86,6 +87,7 @@ impl LockGuard {
         }
         // A loss is final: the grant's own deadline may have passed before the answer came.
         self.check()?;
+        self.state().is_not_told_of(false);
         Ok(self)
     }
 
@@ -178,12 +180,14 @@ impl Deref for LockGuard {
 
 impl Drop for LockGuard {
     fn drop(&mut self) {
-        let lost = self.state().signalled().filter(|reason| *reason != LossReason::Released);
-        // The close that broke it tells of that.
-        if let Some(reason) = lost.filter(|reason| *reason != LossReason::Closed) {
-            self.state().warn_lost(reason);
+        let state = self.state();
+        // Its deadline may have passed without anybody's looking; unless the store has just answered for it.
+        let lost = if self.settled { state.signalled() } else { state.loss_reason() };
+        let lost = lost.filter(|reason| *reason != LossReason::Released);
+        if let Some(reason) = lost {
+            state.warn_lost(reason);
         }
-        self.state().end();
+        state.end();
         // Before it is removed: so a close sees the guard, or that it is being given back.
         if !self.settled {
             give_back(self.state(), &self.keeper);

@@ -42,7 +42,7 @@ pub(crate) struct GuardState {
     lost_key: OnceLock<LockKey>,
     /// Given back, or about to be: nothing renews it any more.
     ended: AtomicBool,
-    /// Whoever looks after the program was told that it is lost.
+    /// Whoever looks after the program was told that it is lost, or isn't to be told.
     warned: AtomicBool,
     /// A close broke it, and has done what it could to give it back.
     broken: AtomicBool,
@@ -174,9 +174,17 @@ impl GuardState {
         Moment::from_bits(self.valid_until.load(Ordering::Acquire))
     }
 
-    /// Tells whoever looks after the program that it is lost, once.
-    pub(super) fn warn_lost(&self, reason: LossReason) {
-        if self.warned.swap(true, Ordering::Relaxed) {
+    /// Nobody is told that it is lost while this is so: nobody has it yet.
+    pub(super) fn is_not_told_of(&self, is_so: bool) {
+        self.warned.store(is_so, Ordering::Relaxed);
+    }
+
+    /// Tells whoever looks after the program that it is lost, once. `found`: why, unless that was signalled before.
+    pub(super) fn warn_lost(&self, found: LossReason) {
+        let signalled = self.loss.reason().filter(|reason| *reason != LossReason::Released);
+        let reason = signalled.unwrap_or(found);
+        // The close that broke it tells of that.
+        if reason == LossReason::Closed || self.warned.swap(true, Ordering::Relaxed) {
             return;
         }
         let lease = &self.lease;
@@ -199,7 +207,8 @@ impl GuardState {
     /// Stops renewals for good: it is given back now. A context that outlives it knows.
     pub(crate) fn end(&self) {
         self.ended.store(true, Ordering::Release);
-        self.loss.signal(LossReason::Released);
+        // A session says by itself that it has ended: that came first.
+        self.loss.signal(self.signalled().unwrap_or(LossReason::Released));
     }
 
     pub(crate) fn has_ended(&self) -> bool {

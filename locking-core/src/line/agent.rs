@@ -1,7 +1,7 @@
 use std::sync::{Arc, OnceLock};
 
 use tokio::sync::Notify;
-use tokio::time::{Instant, sleep_until};
+use tokio::time::{Duration, Instant, sleep_until};
 
 use super::ask::{Answer, Ask, Manner};
 use super::background::{self, Task};
@@ -62,13 +62,19 @@ pub(super) async fn run<S: LineStore>(mut watch: Watch<S>) {
 #[derive(Debug)]
 pub(super) struct Agent {
     bell: Arc<Notify>,
+    /// The store's.
+    patience: Duration,
     /// `None`: it is at work, and looks at the line once more after that.
     asleep_until: Option<Instant>,
 }
 
 impl Agent {
-    pub(super) fn new(bell: &Arc<Notify>) -> Self {
-        Self { bell: Arc::clone(bell), asleep_until: None }
+    pub(super) fn new(bell: &Arc<Notify>, patience: Duration) -> Self {
+        Self { bell: Arc::clone(bell), patience, asleep_until: None }
+    }
+
+    pub(super) fn patience(&self) -> Duration {
+        self.patience
     }
 
     pub(super) fn is_asleep(&self) -> bool {

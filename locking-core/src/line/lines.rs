@@ -138,7 +138,13 @@ impl<S: LineStore> Lines<S> {
     pub fn revoked(&self, key: &str, ask: &str) {
         let Ok(key) = LockKey::new(key) else { return };
         self.with(&key, |queue| match queue.held.take_if(|held| held.origin.as_str() == ask) {
-            Some(held) => drop(held.loss.signal(LossReason::Revoked)),
+            Some(held) => {
+                if held.forget_at().is_some() {
+                    // The agent sleeps until then.
+                    queue.wake_agent();
+                }
+                held.loss.signal(LossReason::Revoked);
+            }
             None => self.revoked.remember(ask),
         });
     }
@@ -320,7 +326,7 @@ impl<S: LineStore> Lines<S> {
             return queue.rouse_agent();
         }
         let bell = Arc::new(Notify::new());
-        queue.agent = Some(Agent::new(&bell));
+        queue.agent = Some(Agent::new(&bell, self.store.patience()));
         let watch = Watch::new(self, key, &bell, self.tasks.begin());
         let first = watch.first();
         self.runtime.spawn(agent::run(watch));

@@ -100,6 +100,7 @@ impl LocalQueue {
     /// Whether the next request may ask the store itself: nobody in this process is before it.
     pub(super) fn is_idle(&self) -> bool {
         self.waiters.is_empty()
+            && self.leaving.is_empty()
             && self.stake.is_none()
             && self.agent.as_ref().is_none_or(Agent::is_asleep)
             && self.held.is_none()
@@ -107,7 +108,12 @@ impl LocalQueue {
 
     /// Whether the first in the line asks in its own call.
     pub(super) fn is_asked_for_directly(&self) -> bool {
-        self.stake.as_ref().is_some_and(|stake| stake.state == StakeState::Direct)
+        self.direct().is_some()
+    }
+
+    /// What the first in the line asks for in its own call.
+    fn direct(&self) -> Option<&Stake> {
+        self.stake.as_ref().filter(|stake| stake.state == StakeState::Direct)
     }
 
     /// Whether this is what the line has at the store.
@@ -290,16 +296,16 @@ impl LocalQueue {
     /// Wakes the agent if it sleeps longer than there is nothing for it to do.
     pub(super) fn rouse_agent(&self) {
         if let Some(agent) = &self.agent
-            && let Some(due) = self.due()
+            && let Some(due) = self.due(agent.patience())
         {
             agent.wake_by(due);
         }
     }
 
     /// When there is something for the agent to do; `None`: nothing, as things are.
-    fn due(&self) -> Option<Instant> {
-        if self.is_asked_for_directly() {
-            return None;
+    fn due(&self, patience: Duration) -> Option<Instant> {
+        if let Some(direct) = self.direct() {
+            return (!self.waiters.is_empty()).then(|| direct.neglected_from(patience));
         }
         let now = Instant::now();
         let is_behind = || self.stake.is_none() && !self.waiters.is_empty();
@@ -436,9 +442,8 @@ impl LocalQueue {
         patience: Duration,
         next_ask: impl Fn(&AcquireRequest) -> Ask,
     ) -> Step {
-        if let Some(direct) = self.stake.as_ref().filter(|_| self.is_asked_for_directly()) {
-            // Longer than one that is polled takes to find out that the store doesn't answer.
-            let (now, due) = (Instant::now(), direct.look_at + 4 * patience);
+        if let Some(direct) = self.direct() {
+            let (now, due) = (Instant::now(), direct.neglected_from(patience));
             if self.waiters.is_empty() {
                 return Step::Sleep(now + patience);
             }
@@ -480,7 +485,7 @@ impl LocalQueue {
                 return Step::Ask(Arc::clone(&stake.ask), manner, stake.lost);
             }
         }
-        self.due().map_or(Step::Leave, Step::Sleep)
+        self.due(patience).map_or(Step::Leave, Step::Sleep)
     }
 
     /// Whether what the line has at the store can't serve the head of the line.

@@ -91,6 +91,12 @@ impl Stake {
         }
     }
 
+    /// From when on one that is asked for directly isn't waited for any more: longer than one that is polled takes to
+    /// find out that the store doesn't answer.
+    pub(super) fn neglected_from(&self, patience: Duration) -> Instant {
+        self.look_at + 4 * patience
+    }
+
     /// When the line asks by itself; `None`: now, as there is news or something to take back.
     pub(super) fn due(&self) -> Option<Instant> {
         (self.notice.is_none() && self.left_behind.is_none()).then_some(self.look_at)

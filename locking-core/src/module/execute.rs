@@ -93,7 +93,10 @@ where
         let span = self.lock.described(span);
         match self.lock.start() {
             Ok(asking) => traced(span, Box::pin(run(asking, self.job, self.cancel_when_lost))),
-            Err(error) => refused("execute", error),
+            Err(error) => {
+                span.record("outcome", error.outcome());
+                refused("execute", error)
+            }
         }
     }
 }

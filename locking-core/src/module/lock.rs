@@ -166,7 +166,10 @@ impl<'a> IntoFuture for Lock<'a> {
         let span = self.described(span);
         match self.start() {
             Ok(asking) => traced(span, Box::pin(asking.guard())),
-            Err(error) => refused("lock", error),
+            Err(error) => {
+                span.record("outcome", error.outcome());
+                refused("lock", error)
+            }
         }
     }
 }

@@ -61,7 +61,7 @@ impl Targets {
                 }
             }
         }
-        targets.swap(0, plan.default);
+        targets[..=plan.default].rotate_right(1);
         Ok(Self(targets))
     }
 

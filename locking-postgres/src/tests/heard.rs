@@ -2,7 +2,7 @@
 
 use std::collections::BTreeMap;
 use std::fmt;
-use std::sync::{Arc, Mutex, PoisonError};
+use std::sync::{Arc, LazyLock, Mutex, PoisonError};
 
 use tracing::field::{Field, Visit};
 use tracing::span::{Attributes, Id, Record};
@@ -13,10 +13,12 @@ use tracing::{Dispatch, Event, Level, Metadata, Subscriber};
 pub(super) struct Heard {
     log: Log,
     _listening: DefaultGuard,
-    /// Hears nothing. As long as there is only one listener, whoever logs something first decides by its own
-    /// thread whether it is ever heard.
-    _another: Dispatch,
 }
+
+/// Whom nobody hears through. With less than two listeners in a program, whoever logs something first decides by its
+/// own thread whether it is ever heard, and tests run on many.
+static OTHERS: LazyLock<[Dispatch; 2]> =
+    LazyLock::new(|| [(); 2].map(|()| Dispatch::new(Log::default())));
 
 /// An event. Its text is its field `message`.
 #[derive(Clone, Debug)]
@@ -36,9 +38,9 @@ struct Log(Arc<Mutex<Vec<Said>>>);
 
 impl Heard {
     pub(super) fn start() -> Self {
+        LazyLock::force(&OTHERS);
         let log = Log::default();
-        let another = Dispatch::new(Log::default());
-        Self { log: log.clone(), _listening: set_default(log), _another: another }
+        Self { log: log.clone(), _listening: set_default(log) }
     }
 
     /// Events of this level that say this.
