@@ -151,6 +151,49 @@ async fn a_request_that_nobody_polls_does_not_hold_up_those_behind_it() {
     assert_eq!(tokio::join!(first, answers).0, 300);
 }
 
+/// One turn of a key that others want, too: by its end the line's agent sleeps.
+async fn take_a_turn(lines: &Arc<Lines<Script>>, store: &mut Prompter, token: u64) {
+    let turn = acquire(lines, guard(&["k"], WaitUntil::Forever));
+    let (ask, manner, answer) = store.asked().await;
+    assert_eq!(manner, Manner::Queue);
+    answer.send(blocked(&ask, token - 50)).expect("heard");
+    settle().await;
+    tell(lines, &ask, token, TERM);
+    let granted = turn.await.expect("no panic").expect("granted").lease;
+    release(lines, store, &granted, Ok(())).await.expect("held");
+}
+
+#[tokio::test(start_paused = true)]
+async fn on_a_busy_key_each_turn_costs_one_question() {
+    let (lines, mut store) = lines();
+    for turn in 1..=20 {
+        take_a_turn(&lines, &mut store, 100 * turn).await;
+        sleep(SECOND / 20).await;
+    }
+    store.is_silent(3 * SECOND).await;
+    // The agent has left.
+    assert_eq!(Arc::strong_count(&lines), 1);
+}
+
+#[tokio::test(start_paused = true)]
+async fn one_that_nobody_polls_holds_nobody_up_where_the_line_was_busy_before() {
+    let (lines, mut store) = lines();
+    take_a_turn(&lines, &mut store, 100).await;
+    let mut neglected = Box::pin(lines.acquire(guard(&["k"], WaitUntil::Forever)));
+    let begins = poll_fn(|context| Poll::Ready(neglected.as_mut().poll(context).is_pending()));
+    assert!(begins.await, "it isn't answered yet");
+    let (early, _, answer) = store.asked().await;
+    answer.send(blocked(&early, 100)).expect("heard");
+    sleep(9 * SECOND).await;
+    let joined = Instant::now();
+    let next = acquire(&lines, guard(&["k"], WaitUntil::Forever));
+    let (ask, manner, answer) = store.asked().await;
+    assert!(ask.id != early.id && manner == Manner::Queue);
+    assert!(joined.elapsed() < SECOND / 10, "{:?}", joined.elapsed());
+    answer.send(taken(&ask, 200)).expect("heard");
+    next.await.expect("no panic").expect("granted");
+}
+
 #[tokio::test(start_paused = true)]
 async fn a_request_that_is_polled_late_has_what_it_was_granted_meanwhile() {
     let (lines, mut store) = lines();
