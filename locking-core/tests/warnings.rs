@@ -210,3 +210,39 @@ async fn a_guard_that_is_dropped_after_its_deadline_is_warned_of_though_no_renew
     drop(guard);
     assert_eq!(capture.events(Level::WARN, "lost").len(), 1);
 }
+
+#[tokio::test(start_paused = true)]
+async fn a_guard_that_was_lost_before_a_close_broke_it_is_warned_of_all_the_same() {
+    let (store, module) = FakeStore::with_module();
+    let session = Session::new(Moment::now().saturating_add(seconds(3600)));
+    store.carry_guards_on(session.clone());
+    let capture = Capture::start();
+    let guard = module.lock("prod_123").await.expect("free");
+    session.end();
+    module.close(Duration::ZERO).await.expect("closed");
+    let lost = guard.check().expect_err("its session has ended");
+    assert!(matches!(lost, Error::Lost { reason: LossReason::SessionEnded, .. }), "{lost:?}");
+    drop(guard);
+    assert_eq!(capture.events(Level::WARN, "a lock is lost").len(), 1);
+}
+
+#[tokio::test(start_paused = true)]
+async fn a_grant_that_nobody_had_is_not_warned_of_and_one_that_is_lost_later_is() {
+    let (store, module) = FakeStore::with_module();
+    let session = Session::new(Moment::now().saturating_add(seconds(3600)));
+    store.carry_guards_on(session.clone());
+    let lease = seconds(30);
+    let lock = || module.lock("prod_123").lease(lease).timeout(lease * 3);
+    let capture = Capture::start();
+    let warned = || capture.events(Level::WARN, "a lock is lost").len();
+    // Over before it came, and asked for again.
+    store.attempts.next(1, Fault::Slow(lease + seconds(10)));
+    drop(lock().await.expect("granted the second time"));
+    assert_eq!(warned(), 0, "{}", capture.everything());
+    // Confirmed in time.
+    store.attempts.next(1, Fault::Slow(lease * 3 / 4));
+    let guard = lock().await.expect("granted");
+    session.end();
+    drop(guard);
+    assert_eq!(warned(), 1, "{}", capture.everything());
+}

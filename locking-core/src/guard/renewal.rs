@@ -57,6 +57,7 @@ async fn try_to_renew(keeper: &Arc<Keeper>, id: u64, guard: &GuardState) {
             Ok(Err(Error::Lost { key, reason, .. })) => {
                 if !guard.has_ended() {
                     guard.note_lost_key(key);
+                    let reason = guard.signalled().unwrap_or(reason);
                     guard.loss.signal(reason);
                     guard.warn_lost(reason);
                 }

@@ -10,7 +10,7 @@ pub(super) fn failed<'a, T: Send + 'a>(error: Error) -> CallFuture<'a, T> {
     Box::pin(std::future::ready(Err(error)))
 }
 
-/// The same for one that has no span, because what it is about isn't known.
+/// The same, told of by an event: most have no span, because what they are about isn't known.
 pub(super) fn refused<'a, T: Send + 'a>(operation: &str, error: Error) -> CallFuture<'a, T> {
     tell_refused(operation, &error);
     failed(error)

@@ -327,7 +327,8 @@ async fn break_guards(guards: Vec<Arc<GuardState>>) -> usize {
     let (mut releases, mut broken) = (JoinSet::new(), HashMap::new());
     let count = guards.len();
     for guard in guards {
-        guard.loss.signal(LossReason::Closed);
+        // One that was lost before stays lost for that.
+        guard.loss.signal(guard.loss_reason().unwrap_or(LossReason::Closed));
         guard.end();
         let release = releases.spawn(release_broken(Arc::clone(&guard)));
         broken.insert(release.id(), guard);
