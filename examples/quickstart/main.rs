@@ -94,7 +94,9 @@ async fn with_a_lock(module: &LockingModule) -> Result {
 
     let bought: Vec<bool> = buyers.join_all().await.into_iter().collect::<locking::Result<_>>()?;
     let sold = bought.into_iter().filter(|bought| *bought).count();
-    say(format!("{BUYERS} buyers, {ITEMS} items: {sold} sold, the others were told in time"));
+    say(format!(
+        "{BUYERS} buyers, {ITEMS} items: {sold} sold, the others heard that it is sold out"
+    ));
     ensure(sold == ITEMS, "one buyer at a time, so exactly the stock is sold")
 }
 
@@ -129,13 +131,17 @@ async fn expiry(module: &LockingModule) -> Result {
 
     // A token grows with each new holder. What the lock protects should refuse a smaller one.
     let (older, newer) = (forgotten.token(), lease.token());
-    say(format!("tokens: alice {older}, bob {newer}"));
+    say(format!(
+        "tokens: alice {older}, bob {newer}: what the lock protects refuses the smaller one"
+    ));
     ensure(newer > older, "a new holder has a greater token")?;
 
     let freed = module.release_lease(&forgotten).await?;
     say(format!("alice releases her old lease after all: {freed}, bob keeps his"));
     ensure(!freed, "a late release frees no successor")?;
-    ensure(module.release_lease(&lease).await?, "bob still holds his lease")
+    let freed = module.release_lease(&lease).await?;
+    say(format!("bob releases his: {freed}"));
+    ensure(freed, "bob still holds his lease")
 }
 
 async fn waiting(module: &LockingModule) -> Result {
