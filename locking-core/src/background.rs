@@ -6,7 +6,7 @@ use tokio::time::{Instant, sleep, timeout_at};
 
 use crate::backoff::Backoff;
 use crate::error::Error;
-use crate::lease::Lease;
+use crate::lease::{Lease, lease_event};
 use crate::provider::LockingProvider;
 use crate::with_causes::WithCauses;
 
@@ -46,25 +46,18 @@ async fn try_release<P: LockingProvider + ?Sized>(provider: &P, lease: &Lease, w
         match timeout_at(give_up, provider.release_lease(lease)).await {
             Ok(Ok(()) | Err(Error::Lost { .. } | Error::Closed { .. })) => return,
             Ok(Err(error)) if Instant::now() < give_up && error.is_retryable() => {
-                tracing::debug!(
-                    provider = %lease.provider, keys = ?lease.key_names(), owner = lease.told_owner(),
-                    token = %lease.token(), error = %WithCauses::of(&error), "release failed, trying again"
+                lease_event!(
+                    debug, lease, error = %WithCauses::of(&error), "release failed, trying again"
                 );
                 sleep(backoff.next_delay()).await;
             }
             Ok(Err(error)) => {
-                tracing::warn!(
-                    provider = %lease.provider, keys = ?lease.key_names(), owner = lease.told_owner(),
-                    token = %lease.token(), error = %WithCauses::of(&error),
-                    "release failed, the lease ends by its expiry"
-                );
+                let error = WithCauses::of(&error);
+                lease_event!(warn, lease, %error, "release failed, the lease ends by its expiry");
                 return;
             }
             Err(_) => {
-                tracing::warn!(
-                    provider = %lease.provider, keys = ?lease.key_names(), owner = lease.told_owner(),
-                    token = %lease.token(), "release unanswered, the lease ends by its expiry"
-                );
+                lease_event!(warn, lease, "release unanswered, the lease ends by its expiry");
                 return;
             }
         }

@@ -9,6 +9,18 @@ use crate::owner::OwnerId;
 use crate::provider_id::ProviderId;
 use crate::token::FencingToken;
 
+/// An event about a lease: which lock it is, and whose. What follows the lease is as in the macros of `tracing`.
+macro_rules! lease_event {
+    ($level:ident, $lease:expr, $($told:tt)+) => {
+        tracing::$level!(
+            provider = %$lease.provider, keys = ?$lease.key_names(), owner = $lease.told_owner(),
+            token = %$lease.token(), $($told)+
+        )
+    };
+}
+
+pub(crate) use lease_event;
+
 /// The fact that a holder holds a set of keys, as plain serialisable data.
 ///
 /// It can be stored, sent to another process, and released or extended there *as a lease*: then

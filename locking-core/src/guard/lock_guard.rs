@@ -11,6 +11,7 @@ use super::keeper::Keeper;
 use super::state::GuardState;
 use crate::background;
 use crate::error::{Error, Result};
+use crate::lease::lease_event;
 use crate::loss::LossReason;
 use crate::moment::Moment;
 use crate::with_causes::WithCauses;
@@ -117,9 +118,8 @@ impl LockGuard {
             Err(lost @ Error::Lost { .. }) => Err(lost),
             Err(error) => {
                 let lease = self.lease();
-                tracing::warn!(
-                    provider = %lease.provider, keys = ?lease.key_names(), owner = lease.told_owner(),
-                    token = %lease.token(), error = %WithCauses::of(&error),
+                lease_event!(
+                    warn, lease, error = %WithCauses::of(&error),
                     "the job is done, but its lock could not be given back yet"
                 );
                 Ok(())
@@ -195,9 +195,11 @@ impl Drop for LockGuard {
         self.keeper.remove(self.id, self.state());
         if let Some(granted) = self.granted {
             let (lease, held) = (self.lease(), granted.elapsed());
-            tracing::debug!(
-                provider = %lease.provider, keys = ?lease.key_names(), owner = lease.told_owner(),
-                token = %lease.token(), ?held, lost = lost.map(tracing::field::display),
+            lease_event!(
+                debug,
+                lease,
+                ?held,
+                lost = lost.map(tracing::field::display),
                 "lock given back"
             );
         }

@@ -7,6 +7,7 @@ use super::keeper::Keeper;
 use super::state::GuardState;
 use crate::backoff::Backoff;
 use crate::error::Error;
+use crate::lease::lease_event;
 use crate::with_causes::WithCauses;
 
 /// Renews a guard's lease once, trying until its local deadline: one failed attempt is no loss, nor is
@@ -64,20 +65,12 @@ async fn try_to_renew(keeper: &Arc<Keeper>, id: u64, guard: &GuardState) {
                 return;
             }
             Ok(Err(error)) => {
-                let lease = &guard.lease;
-                tracing::debug!(
-                    provider = %lease.provider, keys = ?lease.key_names(), owner = lease.told_owner(),
-                    token = %lease.token(), error = %WithCauses::of(&error), "renewal failed, trying again"
+                lease_event!(
+                    debug, guard.lease, error = %WithCauses::of(&error), "renewal failed, trying again"
                 );
                 sleep(backoff.next_delay().min(guard.expires_in())).await;
             }
-            Err(_) => {
-                let lease = &guard.lease;
-                tracing::debug!(
-                    provider = %lease.provider, keys = ?lease.key_names(), owner = lease.told_owner(),
-                    token = %lease.token(), "renewal unanswered"
-                );
-            }
+            Err(_) => lease_event!(debug, guard.lease, "renewal unanswered"),
         }
     }
     if let Some(reason) = guard.loss_reason().filter(|_| !guard.has_ended()) {

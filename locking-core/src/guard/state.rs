@@ -8,7 +8,7 @@ use tokio::time::{Instant, sleep};
 use crate::error::{Error, Result};
 use crate::grant::Grant;
 use crate::key::LockKey;
-use crate::lease::Lease;
+use crate::lease::{Lease, lease_event};
 use crate::loss::{LossReason, LossSignal};
 use crate::moment::Moment;
 use crate::provider::LockingProvider;
@@ -187,11 +187,7 @@ impl GuardState {
         if reason == LossReason::Closed || self.warned.swap(true, Ordering::Relaxed) {
             return;
         }
-        let lease = &self.lease;
-        tracing::warn!(
-            provider = %lease.provider, keys = ?lease.key_names(), owner = lease.told_owner(),
-            token = %lease.token(), %reason, "a lock is lost while its guard is in use"
-        );
+        lease_event!(warn, self.lease, %reason, "a lock is lost while its guard is in use");
     }
 
     pub(crate) fn note_lost_key(&self, key: LockKey) {

@@ -20,9 +20,10 @@ pub(super) async fn run<S: LineStore>(mut watch: Watch<S>) {
     let (lines, key, store) = (&*lines, &*key, lines.store());
     loop {
         match lines.with_news(key, |queue| {
-            queue.next_step(store.id(), key, store.patience(), |request| {
-                lines.new_ask(request.clone())
-            })
+            let next_ask = |request: &AcquireRequest| lines.new_ask(request.clone());
+            let step = queue.next_step(store.id(), key, store.patience(), next_ask);
+            queue.agent_does(&step);
+            step
         }) {
             Step::Ask(ask, manner, repeated) => {
                 let sent = Moment::now();

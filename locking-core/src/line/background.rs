@@ -12,7 +12,7 @@ use super::store::LineStore;
 use crate::background::PATIENCE;
 use crate::backoff::Backoff;
 use crate::error::{Error, Result};
-use crate::lease::Lease;
+use crate::lease::{Lease, lease_event};
 use crate::time::Expiry;
 use crate::with_causes::WithCauses;
 
@@ -112,9 +112,8 @@ pub(super) async fn release_lease<S: LineStore>(
         match done {
             Ok(()) | Err(Error::Lost { .. }) => {}
             Err(error) => {
-                tracing::warn!(
-                    provider = %lease.provider, ?keys, owner = lease.told_owner(),
-                    token = %lease.token(), error = %WithCauses::of(&error),
+                lease_event!(
+                    warn, lease, error = %WithCauses::of(&error),
                     "a lease couldn't be given back, it ends by its expiry"
                 );
             }

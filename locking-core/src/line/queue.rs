@@ -425,23 +425,6 @@ impl LocalQueue {
         patience: Duration,
         next_ask: impl Fn(&AcquireRequest) -> Ask,
     ) -> Step {
-        let step = self.step(provider, key, patience, next_ask);
-        match (&step, &mut self.agent) {
-            (Step::Leave, agent) => *agent = None,
-            (Step::Sleep(until), Some(agent)) => agent.sleeps_until(*until),
-            (_, Some(agent)) => agent.works(),
-            (_, None) => {}
-        }
-        step
-    }
-
-    fn step(
-        &mut self,
-        provider: &ProviderId,
-        key: &LockKey,
-        patience: Duration,
-        next_ask: impl Fn(&AcquireRequest) -> Ask,
-    ) -> Step {
         if let Some(direct) = self.direct() {
             let (now, due) = (Instant::now(), direct.neglected_from(patience));
             if self.waiters.is_empty() {
@@ -486,6 +469,16 @@ impl LocalQueue {
             }
         }
         self.due(patience).map_or(Step::Leave, Step::Sleep)
+    }
+
+    /// Notes what the agent does now. Under the same mutex as its being found out.
+    pub(super) fn agent_does(&mut self, step: &Step) {
+        match (step, &mut self.agent) {
+            (Step::Leave, agent) => *agent = None,
+            (Step::Sleep(until), Some(agent)) => agent.sleeps_until(*until),
+            (_, Some(agent)) => agent.works(),
+            (_, None) => {}
+        }
     }
 
     /// Whether what the line has at the store can't serve the head of the line.

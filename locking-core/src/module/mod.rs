@@ -37,7 +37,7 @@ use crate::config::LockingConfig;
 use crate::error::{Error, Result};
 use crate::guard::{GuardState, Keepers, LockContext};
 use crate::key_set::IntoKeys;
-use crate::lease::Lease;
+use crate::lease::{Lease, lease_event};
 use crate::loss::LossReason;
 use crate::provider::LockingProvider;
 use crate::provider_id::ProviderId;
@@ -325,7 +325,6 @@ const BREAKING: Duration = Duration::from_secs(2);
 /// Marks guards lost, which cancels their jobs, and gives their keys back.
 async fn break_guards(guards: Vec<Arc<GuardState>>) -> usize {
     let (mut releases, mut broken) = (JoinSet::new(), HashMap::new());
-    let count = guards.len();
     for guard in guards {
         // One that was lost before stays lost for that.
         guard.loss.signal(guard.loss_reason().unwrap_or(LossReason::Closed));
@@ -339,13 +338,9 @@ async fn break_guards(guards: Vec<Arc<GuardState>>) -> usize {
             Ok((task, Err(error))) => (task, error),
             Err(panic) => (panic.id(), panic.to_string()),
         };
-        let lease = &broken[&task].lease;
-        tracing::warn!(
-            provider = %lease.provider, keys = ?lease.key_names(), owner = lease.told_owner(),
-            token = %lease.token(), error, "a broken lock ends by its expiry"
-        );
+        lease_event!(warn, broken[&task].lease, error, "a broken lock ends by its expiry");
     }
-    count
+    broken.len()
 }
 
 /// Answers why its keys couldn't be given back.
