@@ -1,8 +1,10 @@
 //! What needs a server, but no provider.
 
+#[path = "../../../locking-core/tests/support/capture.rs"]
+#[allow(dead_code, reason = "spans are the core's")]
+mod capture;
 mod connect;
 mod hardships;
-mod heard;
 mod migrations;
 mod outages;
 mod starts;

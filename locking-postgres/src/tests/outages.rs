@@ -7,7 +7,7 @@ use locking_testkit::servers::Postgres;
 use tokio::time::{sleep, timeout};
 use tracing::Level;
 
-use super::heard::{Heard, Said};
+use super::capture::{Capture, Entry};
 use super::{id, lease, options, provider, server};
 use crate::options::PostgresOptions;
 
@@ -36,7 +36,7 @@ async fn eventually(condition: impl Fn() -> bool) {
 }
 
 /// Whose session it is, and what the server said to the attempt.
-fn assert_tells_why(said: &Said) {
+fn assert_tells_why(said: &Entry) {
     assert_eq!(said.field("provider"), id().as_str(), "{said:?}");
     let error = said.field("error");
     let told = error.starts_with("the PostgreSQL server answered `") && error.ends_with("(55000)");
@@ -48,7 +48,7 @@ async fn an_outage_is_warned_of_once_with_its_cause_and_its_end_is_told_once() {
     let server = server().await;
     let mut options = PostgresOptions::new(shop(&server).await).expect("an address");
     options.migrate_at_start = true;
-    let heard = Heard::start();
+    let heard = Capture::start();
     let provider = provider(options).await;
     for outage in 1..=2 {
         let refuse = "ALTER DATABASE shop ALLOW_CONNECTIONS";
@@ -73,14 +73,14 @@ async fn an_outage_is_warned_of_once_with_its_cause_and_its_end_is_told_once() {
         .chain(&heard.events(Level::DEBUG, "still no session"))
         .for_each(assert_tells_why);
     assert_eq!(ends[0].field("provider"), id().as_str());
-    let everything = format!("{:?}", heard.everything());
+    let everything = heard.everything();
     assert!(!everything.contains("hunter2"), "{everything}");
 }
 
 #[tokio::test]
 async fn a_session_that_is_there_again_at_the_first_try_is_no_outage() {
     let server = server().await;
-    let heard = Heard::start();
+    let heard = Capture::start();
     let provider = provider(options(&server)).await;
     let joined = async || {
         let sql = "SELECT max(client) FROM locking.locking_session";
@@ -106,7 +106,7 @@ async fn a_session_that_is_there_again_at_the_first_try_is_no_outage() {
 #[tokio::test]
 async fn a_heartbeat_that_is_refused_is_warned_of_with_the_cause() {
     let server = server().await;
-    let heard = Heard::start();
+    let heard = Capture::start();
     let mut options = options(&server);
     options.takeover.heartbeat = Duration::from_millis(100);
     let provider = provider(options).await;
@@ -125,7 +125,7 @@ async fn a_heartbeat_that_is_refused_is_warned_of_with_the_cause() {
 #[tokio::test]
 async fn a_connection_is_told_with_what_it_leads_to_and_who_this_client_is_there() {
     let server = server().await;
-    let heard = Heard::start();
+    let heard = Capture::start();
     let provider = provider(options(&server)).await;
     let told = heard.events(Level::INFO, "Connection to PostgreSQL in \"locking-postgres\"");
     assert_eq!(told.len(), 1, "{told:?}");
