@@ -1,6 +1,4 @@
-use locking_core::{
-    AcquireRequest, Expiry, Hold, KeySet, Lease, LeasedKey, LossSignal, OwnerId, ProviderId,
-};
+use locking_core::{AcquireRequest, Expiry, Hold, KeySet, LossSignal, OwnerId};
 use tokio::time::Instant;
 
 use crate::holder::Holder;
@@ -8,8 +6,6 @@ use crate::holder::Holder;
 /// What an acquisition wants, whether it is served at once or waits in a queue.
 #[derive(Debug)]
 pub(crate) struct Claim {
-    /// The provider that its lease will name.
-    provider: ProviderId,
     pub(crate) keys: KeySet,
     owner: Option<OwnerId>,
     expiry: Option<Expiry>,
@@ -18,16 +14,12 @@ pub(crate) struct Claim {
 }
 
 impl Claim {
-    pub(crate) fn new(provider: ProviderId, request: AcquireRequest) -> Self {
+    pub(crate) fn new(request: AcquireRequest) -> Self {
         let guard = match request.hold {
             Hold::Guard(loss) => Some(loss),
             _ => None,
         };
-        Self { provider, keys: request.keys, owner: request.owner, expiry: request.expiry, guard }
-    }
-
-    pub(crate) fn provider(&self) -> &ProviderId {
-        &self.provider
+        Self { keys: request.keys, owner: request.owner, expiry: request.expiry, guard }
     }
 
     pub(crate) fn owner(&self) -> Option<&OwnerId> {
@@ -54,16 +46,6 @@ impl Claim {
     /// When a hold that begins now ends by itself.
     pub(crate) fn expires(&self, now: &Now) -> Option<Instant> {
         self.expiry.map(|expiry| now.get() + expiry.get())
-    }
-
-    /// The lease on the one key of this claim.
-    pub(crate) fn lease_of_one(&self, leased: LeasedKey) -> Lease {
-        Lease::of_one(self.provider.clone(), self.owner.clone(), leased)
-    }
-
-    /// The lease on the keys of this claim.
-    pub(crate) fn lease(&self, leased: Vec<LeasedKey>) -> Lease {
-        Lease::new(self.provider.clone(), self.owner.clone(), leased)
     }
 
     pub(crate) fn holder(&self, token: u64, expires: Option<Instant>) -> Holder {

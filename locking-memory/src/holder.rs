@@ -1,6 +1,4 @@
-use locking_core::{
-    FencingToken, HoldKind, Lease, LeasedKey, LockInfo, LockKey, LossSignal, OwnerId,
-};
+use locking_core::{FencingToken, HoldKind, LockInfo, LockKey, LossSignal, OwnerId};
 use tokio::time::Instant;
 
 use crate::claim::Now;
@@ -39,9 +37,9 @@ impl Holder {
         self.guard.is_none() && self.owner.is_some()
     }
 
-    /// Whether it is the hold that this key of a lease is about, and no successor.
-    pub(crate) fn is_of(&self, lease: &Lease, leased: &LeasedKey) -> bool {
-        self.token == leased.token.get() && self.owner == lease.owner
+    /// Whether it is the hold that a key of an owner's lease is about, and no successor.
+    pub(crate) fn is_of(&self, owner: Option<&OwnerId>, token: u64) -> bool {
+        self.token == token && self.owner.as_ref() == owner
     }
 
     pub(crate) fn has_expired(&self, now: &Now) -> bool {

@@ -18,6 +18,7 @@
 
 mod claim;
 mod config;
+mod granted;
 mod holder;
 mod provider;
 mod queue;

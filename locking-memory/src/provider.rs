@@ -10,7 +10,7 @@ use locking_core::{
 use crate::claim::Claim;
 use crate::config::MemoryOptions;
 use crate::queue::Client;
-use crate::store::Store;
+use crate::store::{Store, Taking};
 use crate::wait::Waiting;
 use crate::{CAPABILITIES, IDENTIFIER};
 
@@ -48,7 +48,7 @@ impl MemoryProvider {
             id,
             wait_locking_timeout: options.wait_locking_timeout,
             store: Arc::new(Store::new()),
-            client: Arc::default(),
+            client: Arc::new(Client::new()),
         }
     }
 
@@ -59,7 +59,7 @@ impl MemoryProvider {
             id: self.id.clone(),
             wait_locking_timeout: self.wait_locking_timeout,
             store: Arc::clone(&self.store),
-            client: Arc::default(),
+            client: Arc::new(Client::new()),
         }
     }
 
@@ -79,16 +79,19 @@ impl MemoryProvider {
             return Asked::Answered(Err(Error::closed(&self.id)));
         }
         let wait = request.wait;
-        let claim = Claim::new(self.id.clone(), request);
+        let claim = Claim::new(request);
         if wait == WaitUntil::Now {
-            let taken = self.store.try_take(&claim);
-            let answer = taken.map(Grant::from).map_err(|key| Error::held(&self.id, key));
-            return Asked::Answered(answer);
+            return Asked::Answered(match self.store.try_take(&claim) {
+                Ok(granted) => Ok(granted.into_grant(&claim, &self.id)),
+                Err(key) => Err(Error::held(&self.id, key.clone())),
+            });
         }
         match self.store.take_or_queue(claim, wait.instant(), &self.client) {
-            Ok(granted) => Asked::Answered(Ok(granted.into())),
-            Err(Some(waiter)) => Asked::Queued(Waiting::new(&self.store, waiter)),
-            Err(None) => Asked::Answered(Err(Error::closed(&self.id))),
+            Taking::Granted(granted, claim) => {
+                Asked::Answered(Ok(granted.into_grant(&claim, &self.id)))
+            }
+            Taking::Queued(waiter) => Asked::Queued(Waiting::new(&self.store, &self.id, waiter)),
+            Taking::Closed => Asked::Answered(Err(Error::closed(&self.id))),
         }
     }
 

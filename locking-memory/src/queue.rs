@@ -1,15 +1,16 @@
 use std::collections::{HashMap, VecDeque};
 use std::sync::Arc;
-use std::sync::atomic::{AtomicBool, Ordering};
+use std::sync::atomic::{AtomicBool, AtomicU64, Ordering};
 use std::task::{Context, Waker};
 use std::time::Duration;
 
 use foldhash::fast::RandomState;
-use locking_core::{Grant, Lease, LockKey, Moment};
+use locking_core::LockKey;
 use parking_lot::Mutex;
 use tokio::time::Instant;
 
 use crate::claim::Claim;
+use crate::granted::Granted;
 use crate::shard::OwnerMark;
 
 /// How often a waiter for several keys is passed over before keys are kept for it: what the contract
@@ -72,9 +73,11 @@ impl Queue {
             *owners.entry(mark).or_default() += 1;
         }
         // Most come last: a search would read waiters of tasks that sleep.
-        let comes_last = waiters.back().is_none_or(|last| last.ticket < waiter.ticket);
-        let place = if comes_last { waiters.len() } else { place_of(waiters, waiter.ticket) };
-        waiters.insert(place, waiter);
+        if waiters.back().is_none_or(|last| last.ticket < waiter.ticket) {
+            waiters.push_back(waiter);
+        } else {
+            waiters.insert(place_of(waiters, waiter.ticket), waiter);
+        }
     }
 
     /// Takes a waiter out, if it is there.
@@ -88,9 +91,13 @@ impl Queue {
         let waiters = &mut line.waiters;
         // Most leave from the front.
         let is_first = waiters.front().is_some_and(|first| first.ticket == ticket);
-        let place = if is_first { 0 } else { place_of(waiters, ticket) };
-        waiters.get(place).filter(|waiter| waiter.ticket == ticket)?;
-        let waiter = waiters.remove(place)?;
+        let waiter = if is_first {
+            waiters.pop_front()?
+        } else {
+            let place = place_of(waiters, ticket);
+            waiters.get(place).filter(|waiter| waiter.ticket == ticket)?;
+            waiters.remove(place)?
+        };
         line.forget(&waiter);
         if line.waiters.is_empty() {
             self.0 = None;
@@ -142,7 +149,11 @@ pub(crate) struct Waiter {
     /// How often it could have had one of its keys, but not all.
     passes: Mutex<Passes>,
     pub(crate) deadline: Option<Instant>,
-    pub(crate) client: Arc<Client>,
+    /// The number of its client.
+    pub(crate) client: u64,
+    /// Its client, where it can come to stand in a queue that a close has looked at already: if it waits
+    /// for several keys.
+    moves_for: Option<Arc<Client>>,
     /// Changed only under the mutex of the shard in whose queue it stands.
     place: Mutex<Place>,
 }
@@ -157,37 +168,15 @@ struct Passes {
 /// Where a waiter is.
 #[derive(Debug)]
 enum Place {
-    /// In the queue of this key; `look_at` is when it looks whether the holder's time is over.
-    Queued { key: LockKey, look_at: Option<Instant>, waker: Option<Waker>, has_timer: bool },
+    /// In the queue of this key of its claim; `look_at` is when it looks whether the holder's time is
+    /// over.
+    Queued { at: usize, look_at: Option<Instant>, waker: Option<Waker>, has_timer: bool },
     /// Its keys are its own, and it hasn't been told yet.
     Granted(Granted),
     /// Its client was closed.
     Closed,
     /// It has gone, with or without its keys.
     Gone,
-}
-
-/// What a claim was granted.
-#[derive(Debug)]
-pub(crate) struct Granted {
-    pub(crate) lease: Lease,
-    /// Since when a guard's time counts, for one that waited.
-    pub(crate) at: Option<Moment>,
-    /// Its number among all grants: the token that was drawn for it, also where it re-entered and so
-    /// has another one.
-    pub(crate) number: u64,
-    /// When it was granted; `None` where no expiry counts from then.
-    pub(crate) since: Option<Instant>,
-}
-
-impl From<Granted> for Grant {
-    fn from(granted: Granted) -> Self {
-        let grant = Self::new(granted.lease);
-        match granted.at {
-            Some(at) => grant.with_counted_from(at),
-            None => grant,
-        }
-    }
 }
 
 /// What came of waiting.
@@ -204,16 +193,26 @@ impl Waiter {
         ticket: u64,
         since: u64,
         deadline: Option<Instant>,
-        client: Arc<Client>,
-        key: &LockKey,
+        client: &Arc<Client>,
+        (at, look_at): (usize, Option<Instant>),
     ) -> Self {
-        let place = Mutex::new(Place::Queued {
-            key: key.clone(),
-            look_at: None,
-            waker: None,
-            has_timer: false,
-        });
-        Self { claim, mark, ticket, since, passes: Mutex::default(), deadline, client, place }
+        let place = Place::Queued { at, look_at, waker: None, has_timer: false };
+        Self {
+            mark,
+            ticket,
+            since,
+            passes: Mutex::default(),
+            deadline,
+            client: client.number,
+            moves_for: (claim.keys.len() > 1).then(|| Arc::clone(client)),
+            place: Mutex::new(place),
+            claim,
+        }
+    }
+
+    /// Whether its client is granted nothing any more, so that it mustn't move to another queue.
+    pub(crate) fn is_refused(&self) -> bool {
+        self.moves_for.as_ref().is_some_and(|client| client.is_refused())
     }
 
     /// Counts that it was passed over. From some time on that gives it a while for which its keys are
@@ -234,22 +233,23 @@ impl Waiter {
     }
 
     /// The key in whose queue it stands, if it still does.
-    pub(crate) fn queued_at(&self) -> Option<LockKey> {
+    pub(crate) fn queued_at(&self) -> Option<&LockKey> {
         match &*self.place.lock() {
-            Place::Queued { key, .. } => Some(key.clone()),
+            Place::Queued { at, .. } => Some(&self.claim.keys[*at]),
             _ => None,
         }
     }
 
     /// Whether it stands in the queue of this key.
-    pub(crate) fn is_queued_at(&self, at: &LockKey) -> bool {
-        matches!(&*self.place.lock(), Place::Queued { key, .. } if key == at)
+    pub(crate) fn is_queued_at(&self, key: &LockKey) -> bool {
+        self.queued_at() == Some(key)
     }
 
-    /// Notes that it stands in another queue now. Its timer is for the key before.
-    pub(crate) fn move_to(&self, to: &LockKey) {
-        if let Place::Queued { key, waker, .. } = &mut *self.place.lock() {
-            *key = to.clone();
+    /// Notes that it stands in the queue of another key of its claim now, and when what is in its way there
+    /// ends. Its timer is for the one before.
+    pub(crate) fn move_to(&self, to: usize, ends: Option<Instant>) {
+        if let Place::Queued { at, look_at, waker, .. } = &mut *self.place.lock() {
+            (*at, *look_at) = (to, ends);
             if let Some(waker) = waker {
                 waker.wake_by_ref();
             }
@@ -354,13 +354,25 @@ fn earliest(one: Option<Instant>, other: Option<Instant>) -> Option<Instant> {
 }
 
 /// One of the independent users of a store.
-#[derive(Debug, Default)]
+#[derive(Debug)]
 pub(crate) struct Client {
+    /// No other one in this process has it.
+    number: u64,
     is_refused: AtomicBool,
     is_closed: AtomicBool,
 }
 
 impl Client {
+    pub(crate) fn new() -> Self {
+        static NEXT: AtomicU64 = AtomicU64::new(0);
+        let number = NEXT.fetch_add(1, Ordering::Relaxed);
+        Self { number, is_refused: AtomicBool::default(), is_closed: AtomicBool::default() }
+    }
+
+    pub(crate) fn number(&self) -> u64 {
+        self.number
+    }
+
     /// Whether it is granted nothing any more.
     pub(crate) fn is_refused(&self) -> bool {
         self.is_refused.load(Ordering::SeqCst)

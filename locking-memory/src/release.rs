@@ -4,8 +4,8 @@ use std::sync::atomic::Ordering;
 use locking_core::{Expiry, KeySet, Lease, LeasedKey, LockKey, LossReason, OwnerId, ReleaseScope};
 
 use crate::claim::{Claim, Now};
+use crate::granted::Granted;
 use crate::holder::Holder;
-use crate::queue::Granted;
 use crate::shard::{Freed, Slot};
 use crate::store::Store;
 
@@ -22,7 +22,7 @@ impl Store {
     /// Frees what a lease took. `Err`: the first key that it no longer held.
     pub(crate) fn release_lease(&self, lease: &Lease) -> Result<(), LockKey> {
         if let [leased] = lease.keys() {
-            let held = |holder: &Holder| holder.is_of(lease, leased);
+            let held = |holder: &Holder| is_of(holder, lease, leased);
             let is_given_back = !leased.taken || self.free_one(&leased.key, held);
             return if is_given_back { Ok(()) } else { Err(leased.key.clone()) };
         }
@@ -33,7 +33,7 @@ impl Store {
         let keys = lease.key_set();
         let missing =
             self.free_where(taken.iter().map(|leased| &leased.key), &keys, |at, holder| {
-                holder.is_of(lease, taken[at])
+                is_of(holder, lease, taken[at])
             });
         missing.map_or(Ok(()), Err)
     }
@@ -57,7 +57,7 @@ impl Store {
             match shard.free(hash, key, &now, |holder| passes(at, holder)) {
                 Freed::No => missing = missing.or_else(|| Some(key.clone())),
                 Freed::Yes => {}
-                Freed::Awaited => awaited.push(key.clone()),
+                Freed::Awaited(_) => awaited.push(key.clone()),
             }
         }
         drop(locked);
@@ -68,16 +68,15 @@ impl Store {
     /// The usual case: one key, looked up once, and handed on under the same lock.
     fn free_one(&self, key: &LockKey, passes: impl FnOnce(&Holder) -> bool) -> bool {
         let (now, hash) = (Now::default(), self.hash(key));
-        let mut locked = self.lock_one(hash);
-        match locked.shard(hash).free(hash, key, &now, |holder| passes(holder)) {
+        let mut shard = self.shard(hash).lock();
+        let step = match shard.free(hash, key, &now, |holder| passes(holder)) {
             Freed::No => return false,
-            Freed::Yes => {}
-            Freed::Awaited => {
-                let mut others = Vec::new();
-                self.settle_locked(locked, key, &mut others);
-                self.settle(others);
-            }
-        }
+            Freed::Yes => return true,
+            Freed::Awaited(slot) => self.next_step(slot, &now),
+        };
+        let mut others = Vec::new();
+        self.settle_from(step, shard, hash, key, &mut others);
+        self.settle(others);
         true
     }
 
@@ -89,7 +88,7 @@ impl Store {
             let hash = self.hash(&leased.key);
             let slot = locked.shard(hash).slot(hash, &leased.key);
             let holder = slot.and_then(|slot| slot.current(&now));
-            if !holder.is_some_and(|holder| holder.is_of(lease, leased)) {
+            if !holder.is_some_and(|holder| is_of(holder, lease, leased)) {
                 return Err(leased.key.clone());
             }
         }
@@ -113,17 +112,17 @@ impl Store {
     pub(crate) fn undo(self: &Arc<Self>, claim: &Claim, granted: &Granted) {
         let (now, mut awaited, mut will_end) = (Now::default(), Vec::new(), false);
         let mut locked = self.lock(&claim.keys);
-        for leased in granted.lease.keys() {
-            let hash = self.hash(&leased.key);
+        for (key, leased) in claim.keys.iter().zip(&*granted.keys) {
+            let hash = self.hash(key);
             let is_nobodys = |holder: &mut Holder| {
-                holder.is_of(&granted.lease, leased) && !holder.give_up(granted.number)
+                holder.is_of(claim.owner(), leased.token) && !holder.give_up(granted.number)
             };
             let shard = locked.shard(hash);
-            shard.free(hash, &leased.key, &now, is_nobodys);
-            let Some(slot) = shard.slot(hash, &leased.key) else { continue };
+            shard.free(hash, key, &now, is_nobodys);
+            let Some(slot) = shard.slot(hash, key) else { continue };
             // It may also have ended without anybody's looking, or end sooner now.
             if slot.current(&now).is_none() {
-                awaited.push(leased.key.clone());
+                awaited.push(key.clone());
             }
             slot.watch_expiry();
             will_end |= slot.ends().is_some();
@@ -139,20 +138,19 @@ impl Store {
     /// Notes that a waiter learned of its grant. What it shared with a request that never did, and
     /// that took it, is its own from here on.
     pub(crate) fn tell(&self, claim: &Claim, granted: &mut Granted) {
-        if granted.lease.keys().iter().all(|leased| leased.taken) {
+        if granted.keys.iter().all(|leased| leased.taken) {
             return;
         }
-        let (mut leased, mut locked) = (granted.lease.keys().to_vec(), self.lock(&claim.keys));
-        for leased in &mut leased {
-            let hash = self.hash(&leased.key);
-            let slot = locked.shard(hash).slot(hash, &leased.key);
+        let mut locked = self.lock(&claim.keys);
+        for (key, leased) in claim.keys.iter().zip(&mut *granted.keys) {
+            let hash = self.hash(key);
+            let slot = locked.shard(hash).slot(hash, key);
             if let Some(holder) = slot.and_then(|slot| slot.holder.as_mut())
-                && holder.is_of(&granted.lease, leased)
+                && holder.is_of(claim.owner(), leased.token)
             {
                 leased.taken |= holder.tell(granted.number);
             }
         }
-        granted.lease = claim.lease(leased);
     }
 
     /// Frees every hold in the scope that was there when the call began. Answers how many.
@@ -186,4 +184,9 @@ impl Store {
         self.settle(awaited);
         freed
     }
+}
+
+/// Whether a hold is the one that this key of a lease is about, and no successor.
+fn is_of(holder: &Holder, lease: &Lease, leased: &LeasedKey) -> bool {
+    holder.is_of(lease.owner.as_ref(), leased.token.get())
 }

@@ -3,9 +3,11 @@ use std::sync::atomic::Ordering;
 use std::task::Waker;
 
 use locking_core::{LockKey, Moment};
+use parking_lot::MutexGuard;
 
 use crate::claim::{Claim, Now};
-use crate::queue::{Granted, Outcome, Waiter};
+use crate::granted::{Granted, GrantedKeys};
+use crate::queue::{Outcome, Waiter};
 use crate::shard::{Kept, Shard, SlotMut};
 use crate::store::{Locked, Store, wake};
 
@@ -23,8 +25,11 @@ pub(crate) enum Turn {
 /// Why a claim isn't served.
 #[derive(Debug)]
 pub(crate) struct Blocked {
-    /// The first blocking key in byte order.
-    pub(crate) key: LockKey,
+    /// Which of the claim's keys: the first blocking one.
+    pub(crate) at: usize,
+    pub(crate) hash: u64,
+    /// Where the key's slot is in its shard, until that is changed.
+    pub(crate) slot: usize,
     /// Whether nobody holds it, but others wait and come first.
     pub(crate) is_awaited: bool,
     /// The token of the hold in the way, if there is one.
@@ -32,9 +37,11 @@ pub(crate) struct Blocked {
 }
 
 /// What settling a key comes to next.
-enum Step {
-    /// Nobody is to be served.
-    Done,
+pub(crate) enum Step {
+    /// Nobody is to be served: nobody waits.
+    Free,
+    /// Nobody is to be served: somebody holds it, or it is kept.
+    Held,
     /// Somebody was served, and is to be woken; there may be others.
     Served(Option<Waker>),
     /// The same, and there are none: it shares the key with nobody.
@@ -73,13 +80,13 @@ impl Store {
         let (at, expires) = (turn.counts_from(claim, &now), claim.expires(&now));
         let since = expires.map(|_| now.get());
         let (token, mark) = (self.draw_token(), self.mark(claim.owner()));
-        let mut leased = Vec::with_capacity(claim.keys.len());
-        for key in &claim.keys {
+        let grant = |key| {
             let hash = self.hash(key);
             let mut slot = locked.shard(hash).slot_or_new(hash, key);
-            leased.push(slot.grant(claim, mark, token, expires, turn));
-        }
-        Ok(Granted { lease: claim.lease(leased), at, number: token, since })
+            slot.grant(claim, mark, token, expires, turn)
+        };
+        let keys = GrantedKeys::Several(claim.keys.iter().map(grant).collect());
+        Ok(Granted { keys, at, number: token, since })
     }
 
     /// The usual case: a claim for one key, hashed and looked up once.
@@ -91,18 +98,18 @@ impl Store {
         turn: Turn,
     ) -> Result<Granted, Blocked> {
         let mut slot = shard.slot_or_new(hash, claim.keys.first());
-        slot.check(claim, turn, &Now::default())?;
-        Ok(self.grant_one(&mut slot, claim, turn))
+        let now = Now::default();
+        slot.check(claim, 0, turn, &now)?;
+        Ok(self.grant_one(&mut slot, claim, turn, &now))
     }
 
     /// Gives the only key of a claim to it.
-    fn grant_one(&self, slot: &mut SlotMut<'_>, claim: &Claim, turn: Turn) -> Granted {
-        let now = Now::default();
-        let (at, expires) = (turn.counts_from(claim, &now), claim.expires(&now));
+    fn grant_one(&self, slot: &mut SlotMut<'_>, claim: &Claim, turn: Turn, now: &Now) -> Granted {
+        let (at, expires) = (turn.counts_from(claim, now), claim.expires(now));
         let since = expires.map(|_| now.get());
         let (token, mark) = (self.draw_token(), self.mark(claim.owner()));
-        let leased = slot.grant(claim, mark, token, expires, turn);
-        Granted { lease: claim.lease_of_one(leased), at, number: token, since }
+        let keys = GrantedKeys::One(slot.grant(claim, mark, token, expires, turn));
+        Granted { keys, at, number: token, since }
     }
 
     fn find_blocking(
@@ -112,10 +119,10 @@ impl Store {
         turn: Turn,
     ) -> Result<(), Blocked> {
         let (now, mut awaited) = (Now::default(), None);
-        for key in &claim.keys {
+        for (at, key) in claim.keys.iter().enumerate() {
             let hash = self.hash(key);
-            let Some(slot) = locked.shard(hash).slot(hash, key) else { continue };
-            match slot.check(claim, turn, &now) {
+            let Some(mut slot) = locked.shard(hash).slot_to_grant(hash, key) else { continue };
+            match slot.check(claim, at, turn, &now) {
                 Err(blocked) if blocked.is_awaited => awaited = awaited.or(Some(blocked)),
                 checked => checked?,
             }
@@ -128,62 +135,62 @@ impl Store {
         self.next_token.fetch_add(1, Ordering::AcqRel)
     }
 
-    pub(crate) fn enqueue(&self, locked: &mut Locked<'_>, waiter: &Arc<Waiter>, key: &LockKey) {
-        let hash = self.hash(key);
-        let mut slot = locked.shard(hash).slot_or_new(hash, key);
-        // Also where it isn't the first: when it is, it needn't be woken to set its timer, unless the
-        // hold in its way then ends sooner than the one now.
-        waiter.look_at(slot.ends());
-        slot.queue.insert(Arc::clone(waiter));
-    }
-
     /// Hands free keys to those who wait for them, in turn.
     pub(crate) fn settle(&self, mut keys: Vec<LockKey>) {
         while let Some(key) = keys.pop() {
-            let locked = self.lock_one(self.hash(&key));
-            self.settle_locked(locked, &key, &mut keys);
+            let hash = self.hash(&key);
+            let mut shard = self.shard(hash).lock();
+            if let Some(slot) = shard.slot_to_grant(hash, &key) {
+                let step = self.next_step(slot, &Now::default());
+                self.settle_from(step, shard, hash, &key, &mut keys);
+            }
         }
     }
 
-    /// The same for one key whose shard is locked; adds the keys that are to be settled with it.
-    pub(crate) fn settle_locked<'a>(
+    /// Goes on settling a key whose shard is locked; adds the keys that are to be settled with it.
+    pub(crate) fn settle_from<'a>(
         &'a self,
-        mut locked: Locked<'a>,
+        mut step: Step,
+        mut shard: MutexGuard<'a, Shard>,
+        hash: u64,
         key: &LockKey,
         others: &mut Vec<LockKey>,
     ) {
         let mut served = None;
         loop {
-            match self.next_step(&mut locked, key) {
-                Step::Done => break,
+            match step {
+                Step::Free => {
+                    shard.forget_if_unused(hash, key);
+                    break;
+                }
+                Step::Held => break,
                 Step::Served(waker) => wake(std::mem::replace(&mut served, waker)),
                 Step::Last(waker) => {
                     wake(std::mem::replace(&mut served, waker));
                     break;
                 }
                 Step::Several(waiter) => {
-                    drop(locked);
-                    locked = self.lock(&waiter.claim.keys);
+                    drop(shard);
+                    let mut locked = self.lock(&waiter.claim.keys);
                     let waker = self.serve(&mut locked, &waiter, key, others);
                     drop(locked);
                     wake(waker);
-                    locked = self.lock_one(self.hash(key));
+                    shard = self.shard(hash).lock();
                 }
             }
+            let Some(slot) = shard.slot_to_grant(hash, key) else { break };
+            step = self.next_step(slot, &Now::default());
         }
         // Waking a task can be a system call. There is rarely more than one, so all but the last are
         // woken under the mutex, and that one is not.
-        drop(locked);
+        drop(shard);
         wake(served);
     }
 
     /// Serves the first waiter of a key that this key doesn't block any more, if it waits for nothing
     /// else.
-    fn next_step(&self, locked: &mut Locked<'_>, key: &LockKey) -> Step {
-        let (now, hash) = (Now::default(), self.hash(key));
-        let shard = locked.shard(hash);
-        let Some(mut slot) = shard.slot_to_grant(hash, key) else { return Step::Done };
-        let is_free = slot.current(&now).is_none();
+    pub(crate) fn next_step(&self, mut slot: SlotMut<'_>, now: &Now) -> Step {
+        let is_free = slot.current(now).is_none();
         let next = match &slot.holder {
             None => {
                 let first = slot.queue.first();
@@ -200,17 +207,14 @@ impl Store {
             if is_free && slot.kept_for.as_ref().is_some_and(|kept| kept.until <= now.get()) {
                 slot.kept_for = None;
             }
-            if is_free {
-                shard.forget_if_unused(hash, key);
-            }
-            return Step::Done;
+            return if is_free { Step::Free } else { Step::Held };
         };
         if waiter.claim.keys.len() > 1 {
             return Step::Several(Arc::clone(waiter));
         }
         let ticket = waiter.ticket;
-        let Some(waiter) = slot.queue.take(ticket) else { return Step::Done };
-        let granted = self.grant_one(&mut slot, &waiter.claim, Turn::Ticket(ticket));
+        let Some(waiter) = slot.queue.take(ticket) else { return Step::Held };
+        let granted = self.grant_one(&mut slot, &waiter.claim, Turn::Ticket(ticket), now);
         let waker = waiter.settle(Outcome::Granted(granted));
         if waiter.claim.shares() { Step::Served(waker) } else { Step::Last(waker) }
     }
@@ -236,9 +240,9 @@ impl Store {
                 }
                 waiter.settle(Outcome::Granted(granted))
             }
-            Err(blocked) if blocked.key == *at => None,
+            Err(blocked) if claim.keys[blocked.at] == *at => None,
             // A close may have looked at the other queue already.
-            Err(_) if waiter.client.is_refused() => {
+            Err(_) if waiter.is_refused() => {
                 self.leave_queue(locked, waiter, at);
                 self.give_up_kept(locked, waiter);
                 others.extend(claim.keys.iter().cloned());
@@ -247,13 +251,16 @@ impl Store {
             Err(blocked) => {
                 self.keep_free_keys(locked, waiter, &blocked);
                 self.leave_queue(locked, waiter, at);
-                self.enqueue(locked, waiter, &blocked.key);
+                let (to, hash) = (&claim.keys[blocked.at], blocked.hash);
+                let mut slot = locked.shard(hash).slot_or_new(hash, to);
+                let ends = slot.ends();
+                slot.queue.insert(Arc::clone(waiter));
                 // Free, but somebody there came first, and is served first.
                 if blocked.is_awaited {
-                    others.push(blocked.key.clone());
+                    others.push(to.clone());
                 }
                 // Last, as it wakes the waiter: what it reads then is the new key's.
-                waiter.move_to(&blocked.key);
+                waiter.move_to(blocked.at, ends);
                 None
             }
         }

@@ -3,10 +3,11 @@ use std::sync::Arc;
 
 use hashbrown::HashTable;
 use hashbrown::hash_table::Entry;
-use locking_core::{FencingToken, LeasedKey, LockKey, LossReason};
+use locking_core::{LockKey, LossReason};
 use tokio::time::Instant;
 
 use crate::claim::{Claim, Now};
+use crate::granted::GrantedKey;
 use crate::holder::Holder;
 use crate::queue::{Queue, Waiter};
 use crate::serve::{Blocked, Turn};
@@ -32,6 +33,8 @@ pub(crate) struct OwnerMark(pub(crate) u32);
 /// A slot, with what a grant changes beside it.
 #[derive(Debug)]
 pub(crate) struct SlotMut<'a> {
+    /// Its number in its shard.
+    at: usize,
     slot: &'a mut Slot,
     owner: &'a mut OwnerMark,
 }
@@ -44,13 +47,13 @@ pub(crate) struct Kept {
 }
 
 /// What came of freeing a key.
-pub(crate) enum Freed {
+pub(crate) enum Freed<'a> {
     /// It isn't held, or not by whom it should be.
     No,
     /// Nobody waits for it: it is forgotten.
     Yes,
     /// Somebody waits for it: it is to be settled.
-    Awaited,
+    Awaited(SlotMut<'a>),
 }
 
 /// A key that is held, waited for, or both.
@@ -99,10 +102,11 @@ impl Shard {
         key: &LockKey,
         now: &Now,
         passes: impl FnOnce(&mut Holder) -> bool,
-    ) -> Freed {
+    ) -> Freed<'_> {
         let found = self.places.find_entry(hash, |at| self.slots[*at].key == *key);
         let Ok(place) = found else { return Freed::No };
-        let slot = &mut self.slots[*place.get()];
+        let at = *place.get();
+        let slot = &mut self.slots[at];
         if !slot.current(now).is_some_and(passes) {
             return Freed::No;
         }
@@ -111,9 +115,9 @@ impl Shard {
             loss.signal(LossReason::Revoked);
         }
         if !slot.queue.is_empty() {
-            return Freed::Awaited;
+            return Freed::Awaited(self.slot_at(at));
         }
-        let (at, _) = place.remove();
+        place.remove();
         self.close_gap(at);
         self.give_memory_back();
         Freed::Yes
@@ -169,8 +173,9 @@ impl Shard {
         self.places.find(hash, |at| self.slots[*at].key == *key).copied()
     }
 
-    fn slot_at(&mut self, at: usize) -> SlotMut<'_> {
-        SlotMut { slot: &mut self.slots[at], owner: &mut self.owners[at] }
+    /// The slot of this number. They change when one is forgotten.
+    pub(crate) fn slot_at(&mut self, at: usize) -> SlotMut<'_> {
+        SlotMut { at, slot: &mut self.slots[at], owner: &mut self.owners[at] }
     }
 
     fn remove(&mut self, at: usize) {
@@ -217,21 +222,41 @@ impl SlotMut<'_> {
         token: u64,
         expires: Option<Instant>,
         turn: Turn,
-    ) -> LeasedKey {
-        let leased = match &mut self.slot.holder {
+    ) -> GrantedKey {
+        let granted = match &mut self.slot.holder {
             Some(holder) => {
                 holder.reenter(token, expires, turn.is_told_at_once());
-                LeasedKey::reentered(self.slot.key.clone(), FencingToken::new(holder.token))
+                GrantedKey { token: holder.token, taken: false }
             }
             free => {
                 *free = Some(claim.holder(token, expires));
                 self.slot.kept_for = None;
                 *self.owner = mark;
-                LeasedKey::taken(self.slot.key.clone(), FencingToken::new(token))
+                GrantedKey { token, taken: true }
             }
         };
         self.watch_expiry();
-        leased
+        granted
+    }
+
+    /// Whether a claim may have this key, the one at `at` among its keys. The others are looked at by the
+    /// caller.
+    pub(crate) fn check(
+        &mut self,
+        claim: &Claim,
+        at: usize,
+        turn: Turn,
+        now: &Now,
+    ) -> Result<(), Blocked> {
+        let (has_first, is_kept) = (self.has_one_before(turn), self.is_kept_from(turn));
+        let (token, is_awaited) = match self.current(now) {
+            Some(holder) if claim.reenters(holder) => return Ok(()),
+            Some(holder) => (Some(holder.token), false),
+            None if is_kept => (None, false),
+            None if has_first => (None, true),
+            None => return Ok(()),
+        };
+        Err(Blocked { at, hash: self.hash, slot: self.at, is_awaited, token })
     }
 }
 
@@ -275,19 +300,6 @@ impl Slot {
             Turn::Ticket(ticket) => kept.waiter.ticket < ticket,
             Turn::Last | Turn::Next => true,
         })
-    }
-
-    /// Whether a claim may have this key. Its other keys are looked at by the caller.
-    pub(crate) fn check(&mut self, claim: &Claim, turn: Turn, now: &Now) -> Result<(), Blocked> {
-        let (has_first, is_kept) = (self.has_one_before(turn), self.is_kept_from(turn));
-        let (token, is_awaited) = match self.current(now) {
-            Some(holder) if claim.reenters(holder) => return Ok(()),
-            Some(holder) => (Some(holder.token), false),
-            None if is_kept => (None, false),
-            None if has_first => (None, true),
-            None => return Ok(()),
-        };
-        Err(Blocked { key: self.key.clone(), is_awaited, token })
     }
 
     /// Whether somebody in the queue comes first.

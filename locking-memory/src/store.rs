@@ -10,7 +10,8 @@ use parking_lot::{Mutex, MutexGuard};
 use tokio::time::Instant;
 
 use crate::claim::{Claim, Now};
-use crate::queue::{Client, Granted, Outcome, Waiter};
+use crate::granted::Granted;
+use crate::queue::{Client, Outcome, Waiter};
 use crate::reminder::Reminders;
 use crate::serve::Turn;
 use crate::shard::{OwnerMark, Shard};
@@ -57,7 +58,7 @@ impl Store {
     }
 
     /// Serves a claim at once, or says which key is in the way.
-    pub(crate) fn try_take(self: &Arc<Self>, claim: &Claim) -> Result<Granted, LockKey> {
+    pub(crate) fn try_take<'c>(self: &Arc<Self>, claim: &'c Claim) -> Result<Granted, &'c LockKey> {
         let first = self.take(&mut self.lock(&claim.keys), claim, Turn::Last);
         let granted = match first {
             Err(blocked) if blocked.is_awaited => {
@@ -71,53 +72,55 @@ impl Store {
             }
             first => first,
         };
-        let granted = granted.map_err(|blocked| blocked.key)?;
+        let granted = granted.map_err(|blocked| &claim.keys[blocked.at])?;
         self.watch(&granted);
         Ok(granted)
     }
 
-    /// Serves a claim at once, or queues it. `Err`: its client is closed.
+    /// Serves a claim at once, or queues it.
     pub(crate) fn take_or_queue(
         self: &Arc<Self>,
         claim: Claim,
         deadline: Option<Instant>,
         client: &Arc<Client>,
-    ) -> Result<Granted, Option<Arc<Waiter>>> {
+    ) -> Taking {
         let mut locked = self.lock(&claim.keys);
         let blocked = match self.take(&mut locked, &claim, Turn::Last) {
             Ok(granted) => {
                 drop(locked);
                 self.watch(&granted);
-                return Ok(granted);
+                return Taking::Granted(granted, claim);
             }
             Err(blocked) => blocked,
         };
         // Under the mutex under which a close looks for its waiters.
         if client.is_refused() {
-            return Err(None);
+            return Taking::Closed;
         }
         let ticket = self.next_ticket.fetch_add(1, Ordering::Relaxed);
         let since = self.next_token.load(Ordering::Relaxed);
         let mark = claim.shares().then(|| self.mark(claim.owner()));
-        let client = Arc::clone(client);
-        let waiter = Waiter::new(claim, mark, ticket, since, deadline, client, &blocked.key);
-        let waiter = Arc::new(waiter);
-        self.enqueue(&mut locked, &waiter, &blocked.key);
+        let mut slot = locked.shard(blocked.hash).slot_at(blocked.slot);
+        // Also where it isn't the first: when it is, it needn't be woken to set its timer, unless the
+        // hold in its way then ends sooner than the one now.
+        let place = (blocked.at, slot.ends());
+        let waiter = Arc::new(Waiter::new(claim, mark, ticket, since, deadline, client, place));
+        slot.queue.insert(Arc::clone(&waiter));
         drop(locked);
         if blocked.is_awaited {
-            self.settle(vec![blocked.key]);
+            self.settle(vec![waiter.claim.keys[blocked.at].clone()]);
         }
-        Err(Some(waiter))
+        Taking::Queued(waiter)
     }
 
     /// Looks whether the hold that a waiter waits for has ended by itself, and when it will.
     pub(crate) fn look(&self, waiter: &Arc<Waiter>) {
         let Some(key) = waiter.queued_at() else { return };
         self.settle(vec![key.clone()]);
-        let hash = self.hash(&key);
+        let hash = self.hash(key);
         let mut shard = self.shard(hash).lock();
-        if waiter.is_queued_at(&key)
-            && let Some(slot) = shard.slot(hash, &key)
+        if waiter.is_queued_at(key)
+            && let Some(slot) = shard.slot(hash, key)
         {
             let is_first = slot.queue.first().is_some_and(|first| Arc::ptr_eq(first, waiter));
             waiter.look_at(slot.ends().filter(|_| is_first));
@@ -126,21 +129,21 @@ impl Store {
 
     /// Takes a waiter out of its queue, and says which key's that was; unless its wait is over
     /// already, then with what came of it.
-    pub(crate) fn withdraw(&self, waiter: &Arc<Waiter>) -> Result<Outcome, LockKey> {
+    pub(crate) fn withdraw<'w>(&self, waiter: &'w Arc<Waiter>) -> Result<Outcome, &'w LockKey> {
         loop {
             let Some(key) = waiter.queued_at() else {
                 // Told once, to its own task: nobody else asks.
                 return Ok(waiter.take_outcome());
             };
-            let hash = self.hash(&key);
+            let hash = self.hash(key);
             let mut shard = self.shard(hash).lock();
             // It may have been moved or served since it was asked where it stands.
-            if let Some(slot) = shard.slot(hash, &key)
+            if let Some(slot) = shard.slot(hash, key)
                 && slot.queue.remove(waiter)
             {
                 waiter.leave();
                 slot.watch_expiry();
-                shard.forget_if_unused(hash, &key);
+                shard.forget_if_unused(hash, key);
                 drop(shard);
                 self.stop_keeping(waiter);
                 return Err(key);
@@ -149,7 +152,7 @@ impl Store {
     }
 
     /// The first key in byte order that a claim can't have; the key it waits for if all are free.
-    pub(crate) fn blocking_key(&self, claim: &Claim, waited_for: LockKey) -> LockKey {
+    pub(crate) fn blocking_key(&self, claim: &Claim, waited_for: &LockKey) -> LockKey {
         let (now, mut locked) = (Now::default(), self.lock(&claim.keys));
         let held = |key: &&LockKey| {
             let hash = self.hash(key);
@@ -157,16 +160,16 @@ impl Store {
             holder.is_some_and(|holder| !claim.reenters(holder))
         };
         let mut keys = claim.keys.iter();
-        keys.find(held).cloned().unwrap_or(waited_for)
+        keys.find(held).unwrap_or(waited_for).clone()
     }
 
     /// Grants nothing more to a client, and wakes its waiters with that.
-    pub(crate) fn refuse(&self, client: &Arc<Client>) {
+    pub(crate) fn refuse(&self, client: &Client) {
         client.refuse();
         let mut left = Vec::new();
         for shard in &self.shards {
             shard.lock().visit(|slot| {
-                let leaving = slot.queue.take_out(|waiter| Arc::ptr_eq(&waiter.client, client));
+                let leaving = slot.queue.take_out(|waiter| waiter.client == client.number());
                 left.extend(leaving.into_iter().map(|waiter| {
                     let waker = waiter.settle(Outcome::Closed);
                     (waiter, waker)
@@ -230,6 +233,14 @@ impl Store {
     pub(crate) fn lock_one(&self, hash: u64) -> Locked<'_> {
         Locked::One { shard: self.shard(hash).lock(), hash }
     }
+}
+
+/// What came of asking for keys.
+pub(crate) enum Taking {
+    Granted(Granted, Claim),
+    Queued(Arc<Waiter>),
+    /// The client is closed.
+    Closed,
 }
 
 /// The shard of a hash: bits that the table within the shard doesn't look at first.

@@ -144,8 +144,9 @@ mod tests {
         let store = Arc::new(Store::new());
         let keys = KeySet::new([LockKey::new("k").expect("a key")]).expect("one key");
         let provider = ProviderId::new("p").expect("an id");
-        let claim = Claim::new(provider, AcquireRequest::new(keys));
-        let lease = store.try_take(&claim).expect("free").lease;
+        let claim = Claim::new(AcquireRequest::new(keys));
+        let granted = store.try_take(&claim).expect("free");
+        let lease = granted.into_grant(&claim, &provider).lease;
         store.sweeper.turn(0, u64::MAX);
         let locked = store.lock(&claim.keys);
         let extending = std::thread::spawn({

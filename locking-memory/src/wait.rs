@@ -3,7 +3,7 @@ use std::pin::Pin;
 use std::sync::Arc;
 use std::task::{Context, Poll, ready};
 
-use locking_core::{Error, Grant, Result};
+use locking_core::{Error, Grant, ProviderId, Result};
 use tokio::time::{Instant, Sleep, sleep_until};
 
 use crate::queue::{Outcome, Waiter};
@@ -20,8 +20,12 @@ pub(crate) struct Waiting<'a> {
 }
 
 impl<'a> Waiting<'a> {
-    pub(crate) fn new(store: &'a Arc<Store>, waiter: Arc<Waiter>) -> Self {
-        Self { place: InQueue { store, waiter, is_over: false }, timer: None }
+    pub(crate) fn new(
+        store: &'a Arc<Store>,
+        provider: &'a ProviderId,
+        waiter: Arc<Waiter>,
+    ) -> Self {
+        Self { place: InQueue { store, provider, waiter, is_over: false }, timer: None }
     }
 }
 
@@ -57,6 +61,7 @@ impl Future for Waiting<'_> {
 #[derive(Debug)]
 struct InQueue<'a> {
     store: &'a Arc<Store>,
+    provider: &'a ProviderId,
     waiter: Arc<Waiter>,
     is_over: bool,
 }
@@ -71,9 +76,8 @@ impl InQueue<'_> {
             Ok(outcome) => self.end(outcome),
             Err(at) => {
                 self.is_over = true;
-                let claim = &self.waiter.claim;
-                let blocking = self.store.blocking_key(claim, at);
-                Err(Error::timed_out(claim.provider(), blocking))
+                let blocking = self.store.blocking_key(&self.waiter.claim, at);
+                Err(Error::timed_out(self.provider, blocking))
             }
         }
     }
@@ -82,11 +86,12 @@ impl InQueue<'_> {
         self.is_over = true;
         match outcome {
             Outcome::Granted(mut granted) => {
-                self.store.tell(&self.waiter.claim, &mut granted);
+                let claim = &self.waiter.claim;
+                self.store.tell(claim, &mut granted);
                 self.store.watch(&granted);
-                Ok(granted.into())
+                Ok(granted.into_grant(claim, self.provider))
             }
-            Outcome::Closed => Err(Error::closed(self.waiter.claim.provider())),
+            Outcome::Closed => Err(Error::closed(self.provider)),
         }
     }
 }

@@ -106,19 +106,23 @@ impl GuardState {
         if let Some(reason) = self.signalled() {
             return Some(reason);
         }
+        // Final from here on.
+        self.loss.signal(self.overdue()?);
+        self.loss.reason()
+    }
+
+    /// Whether it can't be believed in any longer, whatever was signalled.
+    pub(super) fn overdue(&self) -> Option<LossReason> {
         let session = self.session.as_ref();
         // Each is read once: a late renewal may come through meanwhile.
         let (now, lease) = (Moment::now(), self.lease_until());
-        let reason = if lease <= now {
-            LossReason::Expired
+        if lease <= now {
+            Some(LossReason::Expired)
         } else if session.is_some_and(|session| session.valid_until() <= now) {
-            LossReason::SessionEnded
+            Some(LossReason::SessionEnded)
         } else {
-            return None;
-        };
-        // Final from here on.
-        self.loss.signal(reason);
-        self.loss.reason()
+            None
+        }
     }
 
     /// The same as far as it was signalled: no clock is read.
