@@ -5,7 +5,7 @@ use tokio::runtime::Handle;
 use tokio::time::{Instant, sleep, timeout_at};
 
 use crate::backoff::Backoff;
-use crate::error::{Error, Result};
+use crate::error::Error;
 use crate::lease::{Lease, lease_event};
 use crate::provider::LockingProvider;
 use crate::with_causes::WithCauses;
@@ -19,17 +19,16 @@ pub(crate) const PATIENCE: Duration = Duration::from_secs(24 * 60 * 60);
 /// for one that never does).
 ///
 /// Neither blocks nor needs a runtime: `runtime` may be gone, then the lease ends by its expiry.
-/// What `pending` makes lives as long as the task. Answers what the provider answered at once.
+/// What `pending` makes lives as long as the task.
 pub(crate) fn release<P: LockingProvider + ?Sized, T: Send + 'static>(
     provider: &Arc<P>,
     lease: &Lease,
     within: Option<Duration>,
     runtime: &Handle,
     pending: impl FnOnce() -> T,
-) -> Option<Result<()>> {
-    let answer = provider.release_now(lease);
-    if answer.is_some() {
-        return answer;
+) {
+    if provider.release_now(lease).is_some() {
+        return;
     }
     let lease = lease.clone();
     let give_up = within.unwrap_or(PATIENCE);
@@ -38,7 +37,6 @@ pub(crate) fn release<P: LockingProvider + ?Sized, T: Send + 'static>(
         try_release(&*provider, &lease, give_up).await;
         drop(pending);
     });
-    None
 }
 
 async fn try_release<P: LockingProvider + ?Sized>(provider: &P, lease: &Lease, within: Duration) {

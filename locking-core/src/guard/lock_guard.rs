@@ -181,20 +181,16 @@ impl Deref for LockGuard {
 impl Drop for LockGuard {
     fn drop(&mut self) {
         let state = self.state();
-        let signalled = state.signalled();
-        state.end();
-        // Before it is removed: so a close sees the guard, or that it is being given back.
-        let answer = if self.settled { Some(Ok(())) } else { give_back(state, &self.keeper) };
-        let lost = signalled.or_else(|| match answer {
-            Some(Err(Error::Lost { reason, .. })) => Some(reason),
-            // The store has just answered for it.
-            Some(Ok(())) => None,
-            // Its deadline may have passed without anybody's looking.
-            Some(Err(_)) | None => state.overdue(),
-        });
+        // Its deadline may have passed without anybody's looking; unless the store has just answered for it.
+        let lost = if self.settled { state.signalled() } else { state.loss_reason() };
         let lost = lost.filter(|reason| *reason != LossReason::Released);
         if let Some(reason) = lost {
             state.warn_lost(reason);
+        }
+        state.end();
+        // Before it is removed: so a close sees the guard, or that it is being given back.
+        if !self.settled {
+            give_back(self.state(), &self.keeper);
         }
         self.keeper.remove(self.id, self.state());
         if let Some(granted) = self.granted {
@@ -211,10 +207,10 @@ impl Drop for LockGuard {
 }
 
 /// Gives a hold back in the background, until its lease must have ended.
-fn give_back(state: &GuardState, keeper: &Arc<Keeper>) -> Option<Result<()>> {
+fn give_back(state: &GuardState, keeper: &Arc<Keeper>) {
     let within = Some(state.expiry.get());
     let pending = || keeper.giving_back();
-    background::release(&state.provider, &state.lease, within, &keeper.runtime, pending)
+    background::release(&state.provider, &state.lease, within, &keeper.runtime, pending);
 }
 
 impl fmt::Debug for LockGuard {

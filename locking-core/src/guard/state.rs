@@ -106,23 +106,19 @@ impl GuardState {
         if let Some(reason) = self.signalled() {
             return Some(reason);
         }
-        // Final from here on.
-        self.loss.signal(self.overdue()?);
-        self.loss.reason()
-    }
-
-    /// Whether it can't be believed in any longer, whatever was signalled.
-    pub(super) fn overdue(&self) -> Option<LossReason> {
         let session = self.session.as_ref();
         // Each is read once: a late renewal may come through meanwhile.
         let (now, lease) = (Moment::now(), self.lease_until());
-        if lease <= now {
-            Some(LossReason::Expired)
+        let reason = if lease <= now {
+            LossReason::Expired
         } else if session.is_some_and(|session| session.valid_until() <= now) {
-            Some(LossReason::SessionEnded)
+            LossReason::SessionEnded
         } else {
-            None
-        }
+            return None;
+        };
+        // Final from here on.
+        self.loss.signal(reason);
+        self.loss.reason()
     }
 
     /// The same as far as it was signalled: no clock is read.
