@@ -1,0 +1,147 @@
+//! Who waits in the model's table, and how they are served.
+
+use std::sync::atomic::{AtomicUsize, Ordering};
+use std::sync::{Arc, Mutex};
+use std::time::Duration;
+
+use locking_core::{AcquireRequest, HoldKind, LockKey};
+use tokio::sync::Notify;
+use tokio::time::Instant;
+
+use super::{Outcome, Table, Waiter};
+use crate::fault::Fault;
+
+impl Table {
+    pub(crate) fn enqueue(&mut self, request: AcquireRequest, client: usize) -> Arc<Waiter> {
+        let waiter = self.enqueue_blindly(request, client);
+        self.settle();
+        waiter
+    }
+
+    pub(crate) fn enqueue_blindly(
+        &mut self,
+        request: AcquireRequest,
+        client: usize,
+    ) -> Arc<Waiter> {
+        if self.has(Fault::DrawsLeasesTokensWhenAsked) {
+            self.draw_token();
+        }
+        let waiter = Arc::new(Waiter {
+            request,
+            client,
+            since: self.next_token,
+            passes: AtomicUsize::new(0),
+            changed: Notify::new(),
+            outcome: Mutex::new(None),
+            first_look: Mutex::new(None),
+        });
+        self.queue.push(Arc::clone(&waiter));
+        waiter
+    }
+
+    /// When a waiter has to look whether a hold is over.
+    pub(crate) fn next_look(&self, waiter: &Waiter) -> Option<Instant> {
+        if self.has(Fault::NeverWakesAtExpiry) {
+            return None;
+        }
+        if let Some(first) = *waiter.first_look.lock().expect("not poisoned") {
+            return first;
+        }
+        let holds = waiter.request.keys.iter().filter_map(|key| self.hold(key));
+        holds.filter_map(|hold| hold.expires).min()
+    }
+
+    pub(crate) fn outcome(&self, waiter: &Waiter) -> Option<Outcome> {
+        waiter.outcome.lock().expect("not poisoned").take()
+    }
+
+    /// Takes a waiter out of the queue. `Some`: its wait was over already.
+    pub(crate) fn withdraw(&mut self, waiter: &Arc<Waiter>) -> Option<Outcome> {
+        if self.has(Fault::CountsGoneWaiters) {
+            self.litter += 1;
+        }
+        if !self.has(Fault::LeavesGhostsInTheQueue) {
+            self.queue.retain(|other| !Arc::ptr_eq(other, waiter));
+        }
+        self.settle();
+        self.outcome(waiter)
+    }
+
+    /// Serves those who can be served, in the order in which they came.
+    pub(crate) fn settle(&mut self) {
+        let asked_lately = self.last_asked.elapsed() < Duration::from_secs(2);
+        if self.has(Fault::ServesWaitersWhenNobodyElseAsks) && asked_lately {
+            return;
+        }
+        self.expire();
+        let mut waiting = std::mem::take(&mut self.queue);
+        if self.has(Fault::ServesTheLastFirst) {
+            waiting.reverse();
+        }
+        if self.has(Fault::ServesOneClientFirst) {
+            waiting.sort_by_key(|waiter| waiter.client);
+        }
+        let before = waiting.len();
+        self.kept.clear();
+        for waiter in &waiting {
+            let wide = waiter.request.keys.len() > 1;
+            let later = (self.has(Fault::ServesNarrowCallsFirst) && wide && asked_lately)
+                || (self.has(Fault::ForgetsTheOwnersOtherRequests) && self.would_reenter(waiter));
+            if later || self.look(&waiter.request, waiter.client).is_err() {
+                self.queue.push(Arc::clone(waiter));
+                self.keep_free_keys(waiter);
+            } else {
+                let token = match (self.fault, waiter.request.hold.kind()) {
+                    (Fault::DrawsLeasesTokensWhenAsked, HoldKind::Lease) => waiter.since,
+                    _ => self.draw_token(),
+                };
+                let keys = self.take_with(token, &waiter.request, waiter.client);
+                self.end(waiter, Ok(keys));
+            }
+        }
+        if self.has(Fault::ServesTheLastFirst) {
+            self.queue.reverse();
+        }
+        if self.queue.len() < before {
+            self.tell_waiters();
+        }
+    }
+
+    /// Keeps the free keys of a waiter that was overtaken too often from those who came later.
+    fn keep_free_keys(&mut self, waiter: &Waiter) {
+        let keys = &waiter.request.keys;
+        let overtaken =
+            keys.iter().any(|key| self.hold(key).is_some_and(|h| h.token > waiter.since));
+        let fair = !self.has(Fault::ServesNarrowCallsFirst);
+        if keys.len() > 1 && fair && overtaken && waiter.passes.fetch_add(1, Ordering::Relaxed) > 16
+        {
+            let free: Vec<LockKey> =
+                keys.iter().filter(|key| self.hold(key).is_none()).cloned().collect();
+            self.kept.extend(free);
+        }
+    }
+
+    /// Lets those who wait look anew when the holds before them are over.
+    pub(super) fn tell_waiters(&self) {
+        if !self.has(Fault::SleepsToTheFirstExpiry) {
+            self.queue.iter().for_each(|waiter| waiter.changed.notify_one());
+        }
+    }
+
+    fn would_reenter(&self, waiter: &Waiter) -> bool {
+        let mut holds = waiter.request.keys.iter().filter_map(|key| self.hold(key));
+        holds.any(|hold| self.reenters(&waiter.request, waiter.client, hold))
+    }
+
+    pub(super) fn end(&self, waiter: &Waiter, outcome: Outcome) {
+        *waiter.outcome.lock().expect("not poisoned") = Some(outcome);
+        waiter.changed.notify_one();
+    }
+
+    /// After keys became free.
+    pub(super) fn freed(&mut self) {
+        if !self.has(Fault::LosesWakeUps) {
+            self.settle();
+        }
+    }
+}
