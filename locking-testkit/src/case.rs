@@ -83,6 +83,9 @@ pub const CASES: &[Case] = cases! {
     several::a_key_named_twice_counts_once [1];
     several::reentered_keys_stay_as_they_were_when_the_call_is_refused [1];
     several::reentered_keys_stay_as_they_were_when_the_call_times_out [1];
+    several::an_own_key_that_ended_meanwhile_is_taken_anew [2, 3];
+    several::an_own_key_that_another_took_meanwhile_is_waited_for [1, 2] AtomicMultiKey;
+    several::an_own_key_is_reentered_and_extended_after_a_wait [3];
     several::sets_that_overlap_in_any_order_never_deadlock [1];
     several::a_call_that_is_refused_is_invisible_to_others [1] AtomicMultiKey;
     several::a_call_that_waits_keeps_no_free_key_from_others [1, 2] AtomicMultiKey;

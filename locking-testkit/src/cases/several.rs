@@ -4,13 +4,14 @@ use std::sync::Arc;
 use std::sync::atomic::{AtomicBool, AtomicUsize, Ordering};
 use std::time::Duration;
 
-use locking_core::Error;
-use tokio::task::JoinSet;
+use locking_core::{Error, Lease};
+use tokio::task::{JoinHandle, JoinSet};
 use tokio::time::Instant;
 
 use crate::fixture::Fixture;
 use crate::support::{
-    LONG, SHORT, a_moment, always, assert_answer, is_free, ms, until_free, until_within,
+    LONG, SHORT, SOON, a_moment, always, assert_answer, is_free, let_expire, ms, soon, until_free,
+    until_within,
 };
 
 fn keys(f: &Fixture, names: &[&str]) -> Vec<String> {
@@ -78,6 +79,68 @@ async fn fails_to_reenter_and_take(f: &Fixture, wait: Duration) -> Error {
     f.b.acquire(&mine).wait(SHORT + ms(1000)).await.expect("free after its own expiry");
     assert!(began.elapsed() >= SHORT, "not freed either: {:?}", began.elapsed());
     refused.expect_err("one key is theirs")
+}
+
+pub(crate) async fn an_own_key_that_another_took_meanwhile_is_waited_for(f: Fixture) {
+    for [mine, theirs] in [["1", "2"], ["4", "3"]].map(|names| names.map(|name| f.key(name))) {
+        let (_, held, waiting) = waits_for_theirs(&f, &mine, &theirs, SHORT).await;
+        let x = f.b.acquire(&mine).owner("x").expire(LONG).wait(SHORT + SOON).await;
+        let x = x.expect("free after its expiry, while another waits for both");
+        assert!(f.b.release_lease(&held).await.expect("answered"));
+        tokio::time::sleep(ms(200)).await;
+        f.b.extend(&x, LONG).await.expect("its hold was not ended");
+        always!(!waiting.is_finished(), "two holders of `{mine}`");
+        assert!(f.b.release_lease(&x).await.expect("answered"));
+        let both = soon("the waiter", waiting).await.expect("no panic").expect("granted");
+        let (token, all) = (both.token_of(&mine), both.keys().len());
+        assert_eq!(both.taken().count(), all, "both are taken: {both:?}");
+        always!(token > Some(x.token()), "{both:?} after {x:?}");
+        assert!(f.a.release_lease(&both).await.expect("answered"), "both are held");
+    }
+}
+
+pub(crate) async fn an_own_key_that_ended_meanwhile_is_taken_anew(f: Fixture) {
+    for [mine, theirs] in [["1", "2"], ["4", "3"]].map(|names| names.map(|name| f.key(name))) {
+        let (before, held, waiting) = waits_for_theirs(&f, &mine, &theirs, SHORT).await;
+        let_expire(SHORT).await;
+        assert!(f.b.release_lease(&held).await.expect("answered"));
+        let both = soon("the waiter", waiting).await.expect("no panic").expect("granted");
+        let (token, all) = (both.token_of(&mine), both.keys().len());
+        assert_eq!(both.taken().count(), all, "both are taken: {both:?}");
+        always!(token > Some(before.token()), "{both:?} after {before:?}");
+        assert!(f.a.release_lease(&both).await.expect("answered"), "both are held");
+    }
+}
+
+pub(crate) async fn an_own_key_is_reentered_and_extended_after_a_wait(f: Fixture) {
+    let expiry = 2 * SHORT;
+    for [mine, theirs] in [["1", "2"], ["4", "3"]].map(|names| names.map(|name| f.key(name))) {
+        let (before, held, waiting) = waits_for_theirs(&f, &mine, &theirs, expiry).await;
+        assert!(f.b.release_lease(&held).await.expect("answered"));
+        let both = soon("the waiter", waiting).await.expect("no panic").expect("granted");
+        assert_eq!(both.token_of(&mine), Some(before.token()), "the same hold");
+        let taken: Vec<&str> = both.taken().map(|leased| leased.key.as_str()).collect();
+        assert_eq!(taken, [&theirs]);
+        let_expire(expiry).await;
+        assert_answer!(f.b.acquire(&mine).await, Err(Error::Held { .. }), "extended");
+    }
+}
+
+/// An owner's lease of one key, another's of the other one, and who waits for both as that owner.
+async fn waits_for_theirs(
+    f: &Fixture,
+    mine: &str,
+    theirs: &str,
+    expiry: Duration,
+) -> (Lease, Lease, JoinHandle<locking_core::Result<Lease>>) {
+    let held = f.b.acquire(theirs).owner("them").await.expect("free");
+    let before = f.a.acquire(mine).owner("o").expire(expiry).await.expect("free");
+    let (module, both) = (f.a.clone(), [mine.to_owned(), theirs.to_owned()]);
+    let acquire = async move { module.acquire(both).owner("o").expire(LONG).wait(LONG).await };
+    let waiting = tokio::spawn(acquire);
+    a_moment().await;
+    assert!(!waiting.is_finished(), "it waits");
+    (before, held, waiting)
 }
 
 pub(crate) async fn sets_that_overlap_in_any_order_never_deadlock(f: Fixture) {

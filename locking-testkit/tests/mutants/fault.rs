@@ -30,6 +30,7 @@ pub(crate) enum Fault {
     ForgetsExpiry,
     ForgetsGrantsThatNobodyHeardOf,
     ForgetsOldKeys,
+    ForgetsTheExpiryOfReenteredKeysInTheQueue,
     ForgetsTheExpiryOnReentry,
     ForgetsTheOwnersOtherRequests,
     ForgetsToExtend,
@@ -84,6 +85,7 @@ pub(crate) enum Fault {
     ReleasesLeasesWithoutTheToken,
     ReleasesWhatALeaseReentered,
     RemembersTheLastExpiry,
+    RemembersWhatItReentered,
     ReusesTokens,
     SaysReenteredOfTakenKeys,
     SaysTrueToAnyRelease,
@@ -126,7 +128,18 @@ pub(crate) const MUTANTS: &[(Fault, &[&str])] = &[
     (Fault::CountsGoneWaiters, &["inspection::those_who_wait_are_counted"]),
     (Fault::CountsHolds, &["reentry::there_is_no_hold_count"]),
     (Fault::CountsTheDeadlinePerKey, &["several::several_busy_keys_share_one_deadline"]),
+    (
+        Fault::ForgetsTheExpiryOfReenteredKeysInTheQueue,
+        &["several::an_own_key_is_reentered_and_extended_after_a_wait"],
+    ),
     (Fault::KnowsKeysByAHash, &["names::different_keys_never_meet"]),
+    (
+        Fault::RemembersWhatItReentered,
+        &[
+            "several::an_own_key_that_ended_meanwhile_is_taken_anew",
+            "several::an_own_key_that_another_took_meanwhile_is_waited_for",
+        ],
+    ),
     (
         Fault::ServesOneClientFirst,
         &["waiting::an_occasional_waiter_waits_for_one_turn_of_a_busy_client"],

@@ -55,6 +55,8 @@ pub(crate) struct Waiter {
     pub(crate) changed: Notify,
     outcome: Mutex<Option<Outcome>>,
     pub(crate) first_look: Mutex<Option<Option<Instant>>>,
+    /// What it re-entered when it came, for a fault.
+    reentered: Vec<LeasedKey>,
 }
 
 /// The keys that were granted; `Err`: the client was closed.

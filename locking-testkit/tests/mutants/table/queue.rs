@@ -4,7 +4,7 @@ use std::sync::atomic::{AtomicUsize, Ordering};
 use std::sync::{Arc, Mutex};
 use std::time::Duration;
 
-use locking_core::{AcquireRequest, HoldKind, LockKey};
+use locking_core::{AcquireRequest, FencingToken, HoldKind, KeySet, LeasedKey, LockKey};
 use tokio::sync::Notify;
 use tokio::time::Instant;
 
@@ -26,6 +26,10 @@ impl Table {
         if self.has(Fault::DrawsLeasesTokensWhenAsked) {
             self.draw_token();
         }
+        let reentered = match self.fault {
+            Fault::RemembersWhatItReentered => self.reentered(&request, client),
+            _ => Vec::new(),
+        };
         let waiter = Arc::new(Waiter {
             request,
             client,
@@ -34,6 +38,7 @@ impl Table {
             changed: Notify::new(),
             outcome: Mutex::new(None),
             first_look: Mutex::new(None),
+            reentered,
         });
         self.queue.push(Arc::clone(&waiter));
         waiter
@@ -87,7 +92,8 @@ impl Table {
             let wide = waiter.request.keys.len() > 1;
             let later = (self.has(Fault::ServesNarrowCallsFirst) && wide && asked_lately)
                 || (self.has(Fault::ForgetsTheOwnersOtherRequests) && self.would_reenter(waiter));
-            if later || self.look(&waiter.request, waiter.client).is_err() {
+            let wanted = self.wanted(waiter);
+            if later || self.look(&wanted, waiter.client).is_err() {
                 self.queue.push(Arc::clone(waiter));
                 self.keep_free_keys(waiter);
             } else {
@@ -95,7 +101,8 @@ impl Table {
                     (Fault::DrawsLeasesTokensWhenAsked, HoldKind::Lease) => waiter.since,
                     _ => self.draw_token(),
                 };
-                let keys = self.take_with(token, &waiter.request, waiter.client);
+                let mut keys = self.take_with(token, &wanted, waiter.client);
+                keys.extend(waiter.reentered.iter().cloned());
                 self.end(waiter, Ok(keys));
             }
         }
@@ -105,6 +112,28 @@ impl Table {
         if self.queue.len() < before {
             self.tell_waiters();
         }
+    }
+
+    /// What is asked of the table for a waiter, after its wait.
+    fn wanted(&self, waiter: &Waiter) -> AcquireRequest {
+        let mut wanted = waiter.request.clone();
+        if self.has(Fault::ForgetsTheExpiryOfReenteredKeysInTheQueue) && self.would_reenter(waiter)
+        {
+            wanted.expiry = None;
+        }
+        let is_had = |key: &&LockKey| waiter.reentered.iter().any(|had| had.key == **key);
+        let keys = waiter.request.keys.iter().filter(|key| !is_had(key)).cloned();
+        wanted.keys = KeySet::new(keys).unwrap_or(wanted.keys);
+        wanted
+    }
+
+    /// The keys of a request that its owner has.
+    pub(crate) fn reentered(&self, request: &AcquireRequest, client: usize) -> Vec<LeasedKey> {
+        let own = |key: &LockKey| {
+            let hold = self.hold(key).filter(|hold| self.reenters(request, client, hold))?;
+            Some(LeasedKey::reentered(key.clone(), FencingToken::new(hold.token)))
+        };
+        request.keys.iter().filter_map(own).collect()
     }
 
     /// Keeps the free keys of a waiter that was overtaken too often from those who came later.
