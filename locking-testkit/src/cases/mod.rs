@@ -19,6 +19,7 @@ pub(crate) mod lost_replies;
 pub(crate) mod names;
 pub(crate) mod notifications;
 pub(crate) mod processes;
+pub(crate) mod races;
 pub(crate) mod recovery;
 pub(crate) mod reentry;
 pub(crate) mod release;

@@ -59,7 +59,11 @@ pub(crate) enum Fault {
     ListsExpiredHolds,
     ListsInAnyOrder,
     LocksTheWholeTable,
+    LooksBeforeItExtends,
     LooksBeforeItFrees,
+    LooksBeforeItGivesBack,
+    LooksBeforeItReenters,
+    LooksBeforeItReleases,
     LooksBeforeItTakes,
     LosesWakeUps,
     LosesWakeUpsAtRegistration,
@@ -133,6 +137,22 @@ pub(crate) const MUTANTS: &[(Fault, &[&str])] = &[
         &["several::an_own_key_is_reentered_and_extended_after_a_wait"],
     ),
     (Fault::KnowsKeysByAHash, &["names::different_keys_never_meet"]),
+    (
+        Fault::LooksBeforeItExtends,
+        &["races::a_lease_extended_as_it_ends_is_lost_or_keeps_its_keys"],
+    ),
+    (
+        Fault::LooksBeforeItGivesBack,
+        &["races::a_lease_given_back_as_it_ends_does_not_free_the_next_holder"],
+    ),
+    (
+        Fault::LooksBeforeItReenters,
+        &["races::a_lease_reentered_as_it_ends_is_lost_or_keeps_its_keys"],
+    ),
+    (
+        Fault::LooksBeforeItReleases,
+        &["races::a_release_as_the_lease_ends_does_not_free_the_next_holder"],
+    ),
     (
         Fault::RemembersWhatItReentered,
         &[

@@ -1,5 +1,7 @@
 //! A provider that is easy to believe in, because it is slow and simple, and its faults.
 
+mod looks_first;
+
 use std::collections::HashMap;
 use std::fmt;
 use std::sync::atomic::{AtomicBool, AtomicUsize, Ordering};
@@ -135,6 +137,9 @@ impl Model {
 
     /// Takes the keys at once, or says which one is in the way.
     async fn try_take(&self, request: &AcquireRequest) -> Result<Vec<LeasedKey>, LockKey> {
+        if let Some(reentered) = self.looks_and_reenters(request).await {
+            return Ok(reentered);
+        }
         if self.has(Fault::LooksBeforeItTakes) {
             let looked = self.table().look(request, self.client);
             yield_now().await;
@@ -280,6 +285,9 @@ impl LockingProvider for Model {
             yield_now().await;
             self.table().put_back(held);
         }
+        if let Some(answer) = self.looks_and_extends(lease, expiry).await {
+            return answer;
+        }
         let expiry = match self.fault {
             Fault::ExpiresEarly => Expiry::new(expiry.get() / 2).expect("valid"),
             _ => expiry,
@@ -289,11 +297,17 @@ impl LockingProvider for Model {
 
     async fn release(&self, keys: KeySet, owner: Option<OwnerId>) -> Result<bool> {
         self.check_open()?;
+        if let Some(answer) = self.looks_and_releases(&keys, owner.as_ref()).await {
+            return Ok(answer);
+        }
         Ok(self.table().release(&keys, owner.as_ref()))
     }
 
     async fn release_lease(&self, lease: &Lease) -> Result<()> {
         self.check_open()?;
+        if let Some(answer) = self.looks_and_gives_back(lease).await {
+            return answer;
+        }
         self.table().release_lease(lease, self.client).map_err(|key| self.lost(key))
     }
 

@@ -27,6 +27,33 @@ impl Table {
         self.settle();
     }
 
+    /// Whether leases of this owner hold all of these keys.
+    pub(crate) fn are_leased_by(&self, keys: &KeySet, owner: Option<&OwnerId>) -> bool {
+        let is_leased = |hold: &Hold| hold.guard.is_none() && hold.owner.as_ref() == owner;
+        keys.iter().all(|key| self.hold(key).is_some_and(is_leased))
+    }
+
+    pub(crate) fn is_held(&self, lease: &Lease) -> bool {
+        let is_held = |leased: &LeasedKey| {
+            self.hold(&leased.key).is_some_and(|hold| hold.token == leased.token.get())
+        };
+        lease.keys().iter().all(is_held)
+    }
+
+    /// Sets the time of whoever holds these keys.
+    pub(crate) fn set_expiry(
+        &mut self,
+        keys: &KeySet,
+        expires: impl Fn(Option<Instant>) -> Option<Instant>,
+    ) {
+        for key in keys {
+            if let Some(hold) = self.holds.get_mut(key.as_str()) {
+                hold.expires = expires(hold.expires);
+            }
+        }
+        self.tell_waiters();
+    }
+
     pub(crate) fn take_out(&mut self, lease: &Lease) -> Vec<(String, Hold)> {
         let keys = lease.keys().iter();
         keys.flat_map(|leased| self.take_out_key(leased.key.as_str())).collect()
