@@ -190,6 +190,7 @@ pub const CASES: &[Case] = cases! {
     waiting::a_wait_ends_at_its_deadline [4];
     waiting::no_wait_and_a_wait_of_zero_try_once [4];
     waiting::an_unlimited_wait_lasts_until_the_key_is_free [4];
+    waiting::a_waiter_gets_its_key_within_a_second_however_long_it_has_waited [15, 17];
     waiting::no_wake_up_is_lost_in_any_window [17];
     waiting::an_error_means_not_held_when_a_release_races_the_deadline [20];
     waiting::waiters_are_served_in_the_order_in_which_they_came [18] Fair;

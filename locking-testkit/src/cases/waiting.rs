@@ -259,6 +259,28 @@ pub(crate) async fn a_waiter_is_told_at_once_however_long_it_has_waited(f: Fixtu
     assert!(late.len() <= 1, "told after so long, and so long allowed: {late:?}");
 }
 
+pub(crate) async fn a_waiter_gets_its_key_within_a_second_however_long_it_has_waited(f: Fixture) {
+    // One that asks less and less often may be lucky with a key or two.
+    let mut holding = JoinSet::new();
+    for n in 0..8 {
+        let (holder, waiter, key) = (f.a.clone(), f.b.clone(), f.key(&n.to_string()));
+        let (time, expires) = (ms(3_000 + 130 * n), n % 2 == 0);
+        holding.spawn(async move {
+            let expiry = if expires { time } else { LONG };
+            let held = holder.acquire(&key).expire(expiry).await.expect("free");
+            let end = Instant::now() + time;
+            let waiting = tokio::spawn(async move { waiter.acquire(key).wait(LONG).await });
+            sleep_until(end).await;
+            if !expires {
+                assert!(!waiting.is_finished(), "it waits");
+                assert!(holder.release_lease(&held).await.expect("answered"));
+            }
+            soon("the waiter", waiting).await.expect("no panic").expect("granted");
+        });
+    }
+    holding.join_all().await;
+}
+
 pub(crate) async fn an_occasional_waiter_waits_for_one_turn_of_a_busy_client(f: Fixture) {
     const ROUNDS: u64 = 40;
     let (key, begun) = (f.key("k"), Arc::new(AtomicU64::new(0)));

@@ -5,6 +5,7 @@
 pub(crate) enum Fault {
     None,
     AnswersUnsupported,
+    AsksSeldomAfterAWhile,
     CancelledExtendLosesTheLease,
     CancelledWaitFreesReenteredKeys,
     ClaimsWhatItsHarnessDoesNot,
@@ -114,6 +115,10 @@ pub(crate) enum Fault {
 /// Each fault with its cases: all of them must fail.
 pub(crate) const MUTANTS: &[(Fault, &[&str])] = &[
     (Fault::AnswersUnsupported, &["claims::what_is_not_claimed_is_answered_as_unsupported"]),
+    (
+        Fault::AsksSeldomAfterAWhile,
+        &["waiting::a_waiter_gets_its_key_within_a_second_however_long_it_has_waited"],
+    ),
     (
         Fault::CancelledExtendLosesTheLease,
         &["cancellation::a_dropped_extension_leaves_the_lease_held"],

@@ -17,7 +17,7 @@ use libtest_mimic::{Arguments, Completion, Failed, Trial};
 use locking_testkit::{CASES, Case, Facility, Harness, Outcome, Scale, run_case};
 
 use crate::fault::{Fault, MUTANTS};
-use crate::model::{CLAIMS, ModelHarness};
+use crate::model::{CLAIMS, ModelHarness, claims};
 
 fn main() -> ExitCode {
     if let Some(code) = between_processes::suite() {
@@ -111,5 +111,5 @@ fn every_case_is_named() -> Result<(), Failed> {
 fn outcome(fault: Fault, case: &'static Case) -> Outcome {
     let runtime = tokio::runtime::Builder::new_current_thread().build().expect("a runtime");
     let harness: Arc<dyn Harness> = Arc::new(ModelHarness::new(fault));
-    runtime.block_on(run_case(case, harness, CLAIMS, Scale::Hundredth)).outcome
+    runtime.block_on(run_case(case, harness, claims(fault), Scale::Hundredth)).outcome
 }

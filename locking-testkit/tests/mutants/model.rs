@@ -15,7 +15,7 @@ use locking_core::{
 };
 use locking_testkit::Harness;
 use tokio::task::yield_now;
-use tokio::time::{Instant, sleep, timeout_at};
+use tokio::time::{Instant, sleep, sleep_until, timeout_at};
 
 use crate::fault::Fault;
 use crate::table::{Hold, Table, Waiter};
@@ -26,6 +26,17 @@ pub(crate) const CLAIMS: Capabilities = Capabilities::none()
     .with(Capability::Fair)
     .with(Capability::AtomicMultiKey)
     .with(Capability::Lists);
+
+/// What a model with this fault claims.
+pub(crate) fn claims(fault: Fault) -> Capabilities {
+    match fault {
+        Fault::AsksSeldomAfterAWhile => Capabilities::none()
+            .with(Capability::Fencing)
+            .with(Capability::AtomicMultiKey)
+            .with(Capability::Lists),
+        _ => CLAIMS,
+    }
+}
 
 /// One table per space.
 pub(crate) struct ModelHarness {
@@ -173,19 +184,21 @@ impl Model {
 
     async fn wait(&self, queued: Queued<'_>) -> Result<Vec<LeasedKey>> {
         let waiter = Arc::clone(&queued.waiter);
+        let (began, deadline) = (Instant::now(), waiter.request.wait.instant());
         let mut backoff = Backoff::new(Duration::from_millis(5), Duration::from_millis(500));
         loop {
-            if self.has(Fault::Polls) {
-                sleep(backoff.next_delay()).await;
+            let pause = self.pause(began, &mut backoff);
+            if let Some(pause) = pause {
+                let next = Instant::now() + pause;
+                sleep_until(deadline.map_or(next, |deadline| deadline.min(next))).await;
             }
             let outcome = self.table().outcome(&waiter);
             if let Some(outcome) = outcome {
                 queued.forget();
                 return outcome.map_err(|()| Error::closed(&self.id));
             }
-            let deadline = waiter.request.wait.instant();
             let expiry = self.table().next_look(&waiter);
-            let polls = self.has(Fault::Polls).then(Instant::now);
+            let polls = pause.map(|_| Instant::now());
             let wakes_at = [deadline, expiry, polls].into_iter().flatten().min();
             let told = waiter.changed.notified();
             let is_told = match wakes_at {
@@ -210,6 +223,18 @@ impl Model {
                 }
                 return self.give_up(queued);
             }
+        }
+    }
+
+    /// Until a waiter asks again, where it isn't told.
+    fn pause(&self, began: Instant, backoff: &mut Backoff) -> Option<Duration> {
+        match self.fault {
+            Fault::Polls => Some(backoff.next_delay()),
+            Fault::AsksSeldomAfterAWhile if began.elapsed() > Duration::from_secs(2) => {
+                Some(Duration::from_secs(5))
+            }
+            Fault::AsksSeldomAfterAWhile => Some(Duration::from_millis(5)),
+            _ => None,
         }
     }
 
@@ -241,7 +266,7 @@ impl LockingProvider for Model {
     fn capabilities(&self) -> Capabilities {
         match self.fault {
             Fault::ClaimsWhatItsHarnessDoesNot => CLAIMS.with_takeover(Duration::from_secs(1)),
-            _ => CLAIMS,
+            fault => claims(fault),
         }
     }
 
