@@ -178,6 +178,7 @@ pub const CASES: &[Case] = cases! {
     expiry::a_fraction_of_a_second_counts [16];
     expiry::each_acquisition_has_its_own_expiry [2];
     expiry::the_longest_times_are_accepted [4, 6];
+    expiry::leases_last_when_their_client_is_closed_or_gone [24];
     expiry::an_expired_hold_is_nobodys [15];
 
     races::a_release_as_the_lease_ends_does_not_free_the_next_holder [11, 15];
@@ -245,6 +246,7 @@ pub const CASES: &[Case] = cases! {
     processes::processes_exclude_each_other [10] SharedBetweenProcesses + Processes;
     processes::a_killed_processs_guard_is_free_at_its_leases_end [24] SharedBetweenProcesses + Processes;
     processes::a_killed_processs_lease_stays [24] SharedBetweenProcesses + Processes;
+    processes::a_killed_processs_leases_last [24] SharedBetweenProcesses + Processes;
     processes::a_stopped_processs_guard_is_free_and_it_finds_that_out [14, 22] SharedBetweenProcesses + Processes;
     processes::processes_share_a_key_fairly [18] SharedBetweenProcesses, Fair + Processes;
     processes::a_killed_waiter_costs_the_queue_less_than_a_second [18] SharedBetweenProcesses, Fair + Processes;

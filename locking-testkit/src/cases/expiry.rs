@@ -112,6 +112,37 @@ pub(crate) async fn the_longest_times_are_accepted(f: Fixture) {
     }
 }
 
+pub(crate) async fn leases_last_when_their_client_is_closed_or_gone(f: Fixture) {
+    let mut held = Vec::new();
+    for end in ["closed", "gone"] {
+        let client = f.module().await;
+        for (name, expiry) in [("endless", None), ("long", Some(20 * LONG))] {
+            let key = f.key(&format!("{end}/{name}"));
+            let acquire = client.acquire(&key).owner("o");
+            let acquire = match expiry {
+                None => acquire,
+                Some(expiry) => acquire.expire(expiry),
+            };
+            held.push((key, acquire.await.expect("free")));
+        }
+        if end == "closed" {
+            assert_eq!(client.close(LONG).await.expect("closed"), 0);
+        }
+    }
+    a_long_while(&f).await;
+    for (key, lease) in held {
+        assert_answer!(f.b.acquire(&key).await, Err(Error::Held { .. }), "{key}");
+        let again = f.b.acquire(&key).owner("o").await.expect("its owner re-enters it anywhere");
+        assert_eq!(again.token(), lease.token(), "the same hold");
+        assert!(f.a.release_lease(&lease).await.expect("answered"), "given back anywhere");
+    }
+}
+
+/// Longer than a lease would live by being prolonged in secret, at full scale also once a minute.
+pub(super) async fn a_long_while(f: &Fixture) {
+    tokio::time::sleep(ms(f.scaled(65_000) as u64).max(ms(2_500))).await;
+}
+
 pub(crate) async fn an_expired_hold_is_nobodys(f: Fixture) {
     let (key, other) = (f.key("1"), f.key("2"));
     let lease = f.a.acquire([&key, &other]).owner("o").expire(ms(80)).await.expect("free");

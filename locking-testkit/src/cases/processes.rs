@@ -6,6 +6,7 @@ use locking_core::{Error, FencingToken};
 use tokio::time::{Instant, sleep};
 
 use super::count_file::CountFile;
+use super::expiry::a_long_while;
 use crate::fixture::Fixture;
 use crate::process::Process;
 use crate::support::{
@@ -63,6 +64,22 @@ pub(crate) async fn a_killed_processs_lease_stays(f: Fixture) {
     let again = f.a.acquire(&endless).owner("o").await.expect("its owner re-enters it anywhere");
     assert_eq!(again.token(), lease.token());
     assert!(f.b.release_lease(&lease).await.expect("answered"), "and gives it back anywhere");
+}
+
+pub(crate) async fn a_killed_processs_leases_last(f: Fixture) {
+    let (process, mut held) = (f.process().await, Vec::new());
+    for (name, expiry) in [("endless", None), ("long", Some(20 * LONG))] {
+        let key = f.key(name);
+        let lease = process.acquire(&key, Some("o"), expiry, Duration::ZERO).await;
+        held.push((key, lease.expect("free")));
+    }
+    process.kill().await;
+    a_long_while(&f).await;
+    for (key, lease) in held {
+        assert_answer!(f.a.acquire(&key).await, Err(Error::Held { .. }), "{key}");
+        let again = f.a.acquire(&key).owner("o").await.expect("its owner re-enters it anywhere");
+        assert_eq!(again.token(), lease.token(), "the same hold");
+    }
 }
 
 pub(crate) async fn a_stopped_processs_guard_is_free_and_it_finds_that_out(f: Fixture) {

@@ -50,6 +50,8 @@ pub(crate) enum Fault {
     HoldsFreeKeysWhileItWaits,
     IgnoresItsClose,
     KeepsGuardsAndLeasesApart,
+    KeepsLeasesWhileItsClientIsOpen,
+    KeepsLeasesWhileItsClientLives,
     KeepsWhatARefusedCallTook,
     KeepsWhatATimedOutCallWasGranted,
     KnowsKeysByAHash,
@@ -140,6 +142,14 @@ pub(crate) const MUTANTS: &[(Fault, &[&str])] = &[
     (
         Fault::ForgetsTheExpiryOfReenteredKeysInTheQueue,
         &["several::an_own_key_is_reentered_and_extended_after_a_wait"],
+    ),
+    (
+        Fault::KeepsLeasesWhileItsClientIsOpen,
+        &["expiry::leases_last_when_their_client_is_closed_or_gone"],
+    ),
+    (
+        Fault::KeepsLeasesWhileItsClientLives,
+        &["expiry::leases_last_when_their_client_is_closed_or_gone"],
     ),
     (Fault::KnowsKeysByAHash, &["names::different_keys_never_meet"]),
     (

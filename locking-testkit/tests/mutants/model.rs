@@ -386,6 +386,14 @@ impl LockingProvider for Model {
     }
 }
 
+impl Drop for Model {
+    fn drop(&mut self) {
+        if self.has(Fault::KeepsLeasesWhileItsClientLives) {
+            self.table().end_soon(self.client);
+        }
+    }
+}
+
 impl fmt::Debug for Model {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
         f.debug_struct("Model").field("fault", &self.fault).finish_non_exhaustive()

@@ -120,6 +120,14 @@ impl Server {
                 break;
             }
         }
+        if self.fault == Fault::EndsWhatTheDeadHeld {
+            let end = self.began.elapsed() + Duration::from_secs(2);
+            let mut tables = self.tables.lock().expect("not poisoned");
+            let holds = tables.values_mut().flat_map(|table| table.holds.values_mut());
+            for hold in holds.filter(|hold| Some(hold.process) == last) {
+                hold.ends = Some(hold.ends.map_or(end, |ends| ends.min(end)));
+            }
+        }
         if self.fault == Fault::FreesWhatTheDeadHeld {
             let mut tables = self.tables.lock().expect("not poisoned");
             tables.values_mut().for_each(|table| {

@@ -54,6 +54,15 @@ impl Table {
         self.tell_waiters();
     }
 
+    /// Ends a client's leases before anybody else notices that it is gone.
+    pub(crate) fn end_soon(&mut self, client: usize) {
+        let end = Instant::now() + Duration::from_secs(2);
+        let own = |hold: &&mut Hold| hold.client == client && hold.guard.is_none();
+        for hold in self.holds.values_mut().filter(own) {
+            hold.expires = Some(hold.expires.map_or(end, |at| at.min(end)));
+        }
+    }
+
     pub(crate) fn take_out(&mut self, lease: &Lease) -> Vec<(String, Hold)> {
         let keys = lease.keys().iter();
         keys.flat_map(|leased| self.take_out_key(leased.key.as_str())).collect()
@@ -264,6 +273,9 @@ impl Table {
         let leaving: Vec<Arc<Waiter>> = leaving;
         for waiter in &leaving {
             self.end(waiter, Err(()));
+        }
+        if self.has(Fault::KeepsLeasesWhileItsClientIsOpen) {
+            self.end_soon(client);
         }
         if self.has(Fault::CloseFreesLeases) {
             self.holds.retain(|_, hold| hold.client != client);
