@@ -239,6 +239,7 @@ pub const CASES: &[Case] = cases! {
     resources::many_keys_are_held_at_once [28];
     resources::an_owner_with_few_keys_among_many_frees_just_those [12];
     resources::nothing_is_left_behind [27] + Entries;
+    resources::tokens_go_on_after_the_clean_up [2, 27] + Entries;
     resources::many_waiters_of_one_key_leave_nothing_when_they_go [25, 27] + Entries;
     resources::mixed_work_of_many_clients_leaves_nothing [25, 27] + Entries;
     resources::connections_do_not_grow_with_holds_and_waiters [28] + OwnServer;

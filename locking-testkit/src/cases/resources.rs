@@ -6,7 +6,9 @@ use locking_core::{Error, LockingModule};
 use tokio::task::JoinSet;
 
 use crate::fixture::Fixture;
-use crate::support::{LONG, SOON, a_moment, holds_within, ms, until_free, until_within};
+use crate::support::{
+    LONG, SHORT, SOON, a_moment, always, holds_within, let_expire, ms, until_free, until_within,
+};
 
 pub(crate) async fn many_keys_are_held_at_once(f: Fixture) {
     let count = f.scaled(100_000);
@@ -58,6 +60,25 @@ pub(crate) async fn nothing_is_left_behind(f: Fixture) {
     }
     let limit = Duration::from_secs(20);
     back_at(&f, baseline, limit).await;
+}
+
+pub(crate) async fn tokens_go_on_after_the_clean_up(f: Fixture) {
+    let (baseline, mut before) = (f.entries().await, Vec::new());
+    for n in 0..10 {
+        let acquire = |end: &str| f.a.acquire(f.key(&format!("{end}{n}"))).owner(end);
+        before.push(acquire("released").expire(LONG).await.expect("free"));
+        assert!(f.b.release_lease(&before[before.len() - 1]).await.expect("answered"));
+        before.push(acquire("expired").expire(SHORT).await.expect("free"));
+        before.push(acquire("freed").await.expect("free"));
+    }
+    assert_eq!(f.b.release_all().owner("freed").await.expect("answered"), 10);
+    // The store forgets the keys, and nobody asks for them until it has.
+    let_expire(SHORT).await;
+    back_at(&f, baseline, Duration::from_secs(20)).await;
+    for lease in before {
+        let again = f.b.acquire(lease.key_set()).await.expect("free");
+        always!(again.token() > lease.token(), "{again:?} after {lease:?}");
+    }
 }
 
 pub(crate) async fn many_waiters_of_one_key_leave_nothing_when_they_go(f: Fixture) {

@@ -36,6 +36,7 @@ pub(crate) enum Fault {
     ForgetsTheOwnersOtherRequests,
     ForgetsToExtend,
     ForgetsToRelease,
+    ForgetsTokensWhenIdle,
     ForgetsWaitersOnReleaseAll,
     FreesEverybodysForAnOwner,
     FreesGuardsByName,
@@ -143,6 +144,7 @@ pub(crate) const MUTANTS: &[(Fault, &[&str])] = &[
         Fault::ForgetsTheExpiryOfReenteredKeysInTheQueue,
         &["several::an_own_key_is_reentered_and_extended_after_a_wait"],
     ),
+    (Fault::ForgetsTokensWhenIdle, &["resources::tokens_go_on_after_the_clean_up"]),
     (
         Fault::KeepsLeasesWhileItsClientIsOpen,
         &["expiry::leases_last_when_their_client_is_closed_or_gone"],

@@ -6,6 +6,7 @@ mod queue;
 use std::collections::{BTreeMap, HashMap};
 use std::sync::atomic::{AtomicBool, AtomicUsize};
 use std::sync::{Arc, Mutex};
+use std::time::Duration;
 
 use locking_core::{
     AcquireRequest, Expiry, FencingToken, Hold as HoldOf, HoldKind, KeySet, LeasedKey, LockKey,
@@ -188,8 +189,16 @@ impl Table {
         request: &AcquireRequest,
         client: usize,
     ) -> Result<Vec<LeasedKey>, LockKey> {
-        self.last_asked = Instant::now();
         self.expire();
+        let is_idle = self.holds.is_empty() && self.queue.is_empty();
+        let idle_for = self.last_asked.elapsed();
+        if self.has(Fault::ForgetsTokensWhenIdle)
+            && is_idle
+            && idle_for > Duration::from_millis(500)
+        {
+            self.begin_tokens_anew();
+        }
+        self.last_asked = Instant::now();
         self.settle();
         if let Err(blocking) = self.look(request, client) {
             self.misuse_refused(request, client);
