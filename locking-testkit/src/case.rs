@@ -80,6 +80,7 @@ pub const CASES: &[Case] = cases! {
     several::a_refused_call_takes_none_of_its_keys [1];
     several::a_call_that_times_out_takes_none_of_its_keys [1];
     several::the_first_blocking_key_in_byte_order_is_named [4];
+    several::the_blocking_key_is_named_by_its_bytes_not_by_its_letters [4];
     several::a_key_named_twice_counts_once [1];
     several::reentered_keys_stay_as_they_were_when_the_call_is_refused [1];
     several::reentered_keys_stay_as_they_were_when_the_call_times_out [1];
@@ -132,6 +133,7 @@ pub const CASES: &[Case] = cases! {
     release_all::an_owners_leases_are_freed_and_counted [12];
     release_all::an_owners_leases_that_were_waited_for_are_freed_too [12];
     release_all::without_an_owner_every_lease_is_freed_and_no_guard [12];
+    release_all::hundreds_of_leases_are_freed_and_counted [12];
     release_all::what_runs_is_freed_when_asked_for_and_learns_it [12, 22];
     release_all::a_job_that_is_freed_by_force_is_cancelled [9, 22];
     release_all::its_waiters_get_the_freed_keys [17];
@@ -140,9 +142,11 @@ pub const CASES: &[Case] = cases! {
     release_all::waiters_of_freed_keys_are_not_freed_with_them [12];
 
     inspection::a_hold_is_told_with_owner_token_kind_and_time [12] Lists;
+    inspection::the_time_of_the_longest_leases_is_told [12] Lists;
     inspection::an_anonymous_hold_has_no_owner_and_no_end [12] Lists;
     inspection::a_key_that_nobody_holds_is_not_told [15] Lists;
     inspection::the_list_has_every_hold_in_byte_order [12] Lists;
+    inspection::a_long_list_is_complete_and_in_byte_order [12] Lists;
     inspection::those_who_wait_are_counted [25] Lists + WaiterCounts;
 
     guard::a_guard_outlives_its_lease_while_it_is_in_use [7];

@@ -1,6 +1,8 @@
 //! Who holds what.
 
-use locking_core::{HoldKind, OwnerId};
+use std::time::Duration;
+
+use locking_core::{Expiry, HoldKind, OwnerId};
 
 use crate::fixture::Fixture;
 use crate::support::{LONG, let_expire, ms, until};
@@ -21,6 +23,18 @@ pub(crate) async fn a_hold_is_told_with_owner_token_kind_and_time(f: Fixture) {
     assert_eq!((info.kind, info.token), (HoldKind::Guard, guard.token()));
     assert_eq!(info.owner, guard.lease().owner);
     guard.release().await.expect("held to the end");
+}
+
+pub(crate) async fn the_time_of_the_longest_leases_is_told(f: Fixture) {
+    let month = Duration::from_secs(31 * 86_400);
+    for (name, time) in [("month", month), ("century", Expiry::MAX)] {
+        let key = f.key(name);
+        f.a.acquire(&key).expire(time).await.expect("free");
+        let info = f.b.inspect(&key).await.expect("answered").expect("held");
+        let left = info.expires_in.expect("it expires");
+        assert!(left <= time, "no more than was asked, {time:?}: {left:?}");
+        assert!(left > time.mul_f64(0.95), "at most 5 % less than was asked, {time:?}: {left:?}");
+    }
 }
 
 pub(crate) async fn an_anonymous_hold_has_no_owner_and_no_end(f: Fixture) {
@@ -57,6 +71,23 @@ pub(crate) async fn the_list_has_every_hold_in_byte_order(f: Fixture) {
         );
     }
     guard.release().await.expect("held to the end");
+}
+
+pub(crate) async fn a_long_list_is_complete_and_in_byte_order(f: Fixture) {
+    // Orders of letters and of numbers differ from that of bytes.
+    let starts = ["1", "10", "2", "B", "Z", "_", "a", "\u{e4}"];
+    let mut keys: Vec<String> = (0..38)
+        .flat_map(|n| starts.map(|start| f.key(&format!("{start}{n}"))))
+        .chain(starts.map(|start| f.key(start)))
+        .collect();
+    keys.sort_unstable();
+    keys.dedup();
+    for some in keys.chunks(7).rev() {
+        f.a.acquire(some).owner("o").expire(LONG).await.expect("free");
+    }
+    let list = f.b.list().await.expect("answered");
+    let listed: Vec<&str> = list.iter().map(|info| info.key.as_str()).collect();
+    assert_eq!(listed, keys);
 }
 
 pub(crate) async fn those_who_wait_are_counted(f: Fixture) {

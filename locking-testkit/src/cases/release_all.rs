@@ -55,6 +55,19 @@ pub(crate) async fn without_an_owner_every_lease_is_freed_and_no_guard(f: Fixtur
     guard.release().await.expect("held to the end");
 }
 
+pub(crate) async fn hundreds_of_leases_are_freed_and_counted(f: Fixture) {
+    let keys: Vec<String> = (0..310).map(|n| f.key(&n.to_string())).collect();
+    for (n, some) in keys.chunks(5).enumerate() {
+        let acquire = f.a.acquire(some).expire(LONG);
+        match n % 2 {
+            0 => acquire.owner(format!("owner{n}")).await.expect("free"),
+            _ => acquire.await.expect("free"),
+        };
+    }
+    assert_eq!(f.b.release_all().await.expect("answered"), keys.len() as u64);
+    f.b.acquire(&keys).await.expect("all are free");
+}
+
 pub(crate) async fn what_runs_is_freed_when_asked_for_and_learns_it(f: Fixture) {
     let key = f.key("k");
     let guard = f.b.lock(&key).lease(ms(900)).await.expect("free");

@@ -47,6 +47,21 @@ pub(crate) async fn the_first_blocking_key_in_byte_order_is_named(f: Fixture) {
     assert_answer!(refused, Err(Error::TimedOut { key, .. }) if key.as_str() == all[1], "timed out");
 }
 
+pub(crate) async fn the_blocking_key_is_named_by_its_bytes_not_by_its_letters(f: Fixture) {
+    let all = keys(&f, &["1", "10", "2", "B", "Z", "_", "a", "\u{e4}"]);
+    let mut asked = all.clone();
+    asked.reverse();
+    for (n, key) in all.iter().enumerate().rev() {
+        f.b.acquire(key).await.expect("free");
+        let refused = f.a.acquire(&asked).await;
+        let first = |named: &str| named == all[n];
+        assert_answer!(refused, Err(Error::Held { key, .. }) if first(key.as_str()), "{key}");
+        let refused = f.a.acquire(&asked).wait(ms(20)).await;
+        assert_answer!(refused, Err(Error::TimedOut { key, .. }) if first(key.as_str()), "{key}");
+        asked.rotate_left(3);
+    }
+}
+
 pub(crate) async fn a_key_named_twice_counts_once(f: Fixture) {
     let key = f.key("k");
     let lease = f.a.acquire([&key, &key]).await.expect("not in its own way");

@@ -27,6 +27,9 @@ pub(crate) const CLAIMS: Capabilities = Capabilities::none()
     .with(Capability::AtomicMultiKey)
     .with(Capability::Lists);
 
+/// How much a fault looks at in one go.
+pub(crate) const PAGE: usize = 250;
+
 /// What a model with this fault claims.
 pub(crate) fn claims(fault: Fault) -> Capabilities {
     match fault {
@@ -363,6 +366,12 @@ impl LockingProvider for Model {
             return Err(Error::unsupported(&self.id, Capability::Lists));
         }
         let mut list = self.table().list();
+        if self.has(Fault::ListsOnePage) {
+            list.truncate(PAGE);
+        }
+        if self.has(Fault::ListsByLetters) {
+            list.sort_by_cached_key(|info| info.key.as_str().to_lowercase());
+        }
         if self.has(Fault::ListsInAnyOrder) {
             list.reverse();
         }

@@ -175,6 +175,10 @@ impl Table {
         }
         let first = match self.fault {
             Fault::NamesTheLastBlockingKey => request.keys.iter().rev().find(blocks),
+            Fault::NamesTheFirstByItsLetters => {
+                let blocking = request.keys.iter().filter(blocks);
+                blocking.min_by_key(|key| key.as_str().to_lowercase())
+            }
             _ => request.keys.iter().find(blocks),
         };
         first.map_or(Ok(()), |key| Err(key.clone()))

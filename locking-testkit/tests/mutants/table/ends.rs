@@ -12,6 +12,7 @@ use tokio::time::Instant;
 
 use super::{Hold, Table, Waiter};
 use crate::fault::Fault;
+use crate::model::PAGE;
 
 impl Table {
     /// The keys in a scope, whatever becomes of them.
@@ -219,8 +220,13 @@ impl Table {
         };
         let over = |hold: &Hold| hold.is_over() && fault != Fault::CountsExpiredHolds;
         let before = self.holds.len();
+        let mut page = PAGE;
         self.holds.retain(|_, hold| {
-            let frees = covers(hold) && !over(hold);
+            let mut frees = covers(hold) && !over(hold);
+            if fault == Fault::ReleaseAllFreesOnePage && scope.owner.is_none() && frees {
+                frees = page > 0;
+                page = page.saturating_sub(1);
+            }
             if let Some(loss) = hold.guard.as_ref().filter(|_| frees) {
                 loss.signal(LossReason::Revoked);
             }
@@ -246,6 +252,10 @@ impl Table {
             let left = hold.expires.map(|at| at.saturating_duration_since(Instant::now()));
             let left = match fault {
                 Fault::TellsAnEndOfEndlessHolds => left.or(Some(Duration::ZERO)),
+                // Milliseconds in 31 bits.
+                Fault::TellsNoLongTimes => {
+                    left.map(|left| left.min(Duration::from_secs(2_147_483)))
+                }
                 _ => left,
             };
             let owner = hold.owner.clone().filter(|_| fault != Fault::TellsNoOwners);
