@@ -81,16 +81,17 @@ where
     let backend = Arc::new(Backend::new(start));
     match own.report {
         Some(form) => report(&backend, claims, &own, form, &arguments),
-        None => test(&backend, claims, own.scale, &arguments),
+        None => test(&backend, claims, &own, &arguments),
     }
 }
 
 fn test(
     backend: &Arc<Backend>,
     claims: Capabilities,
-    scale: Scale,
+    own: &OwnArguments,
     arguments: &Arguments,
 ) -> ExitCode {
+    let scale = own.scale;
     let ran: Arc<Mutex<Vec<Capability>>> = Arc::default();
     let trials = CASES.iter().map(|case| {
         let (backend, ran) = (Arc::clone(backend), Arc::clone(&ran));
@@ -115,11 +116,16 @@ fn test(
     });
     let conclusion = libtest_mimic::run(arguments, trials.collect());
     // Of some cases alone, or of a list of them, nothing follows.
-    if arguments.filter.is_none() && arguments.skip.is_empty() && !arguments.list {
-        let ran = ran.lock().unwrap_or_else(PoisonError::into_inner);
-        for claim in runner::untested(claims, &ran) {
-            println!("`{claim}` is claimed, and no case of it ran");
-        }
+    if arguments.filter.is_some() || !arguments.skip.is_empty() || arguments.list {
+        return conclusion.exit_code();
+    }
+    let ran = ran.lock().unwrap_or_else(PoisonError::into_inner);
+    let untested: Vec<Capability> = runner::untested(claims, &ran).collect();
+    for claim in &untested {
+        println!("`{claim}` is claimed, and no case of it ran");
+    }
+    if own.every_claim && !untested.is_empty() {
+        return ExitCode::FAILURE;
     }
     conclusion.exit_code()
 }
@@ -139,18 +145,23 @@ fn report(
         Form::Table => println!("{report}"),
         Form::Json => println!("{}", report.to_json()),
     }
-    if report.is_conformant() { ExitCode::SUCCESS } else { ExitCode::FAILURE }
+    let takes_on_trust = filter.is_empty() && !report.untested_claims.is_empty();
+    let fails = !report.is_conformant() || (own.every_claim && takes_on_trust);
+    if fails { ExitCode::FAILURE } else { ExitCode::SUCCESS }
 }
 
 const OWN_HELP: &str = "\
 The contract suite's own options:
       --full                 heavy cases at full scale, else a hundredth
+      --every-claim          a claim of which no case ran is a failure, unless only some cases were asked for
       --report table|json    one report instead of test results; takes a filter too
 ";
 
 /// The arguments that a Rust test doesn't have.
 struct OwnArguments {
     scale: Scale,
+    /// Whether nothing is to be taken on trust.
+    every_claim: bool,
     report: Option<Form>,
 }
 
@@ -162,11 +173,13 @@ enum Form {
 
 impl OwnArguments {
     fn split(all: impl Iterator<Item = String>) -> Result<(Self, Vec<String>), String> {
-        let (mut own, mut rest) = (Self { scale: Scale::Hundredth, report: None }, Vec::new());
+        let mut own = Self { scale: Scale::Hundredth, every_claim: false, report: None };
+        let mut rest = Vec::new();
         let mut all = all.peekable();
         while let Some(argument) = all.next() {
             match argument.as_str() {
                 "--full" => own.scale = Scale::Full,
+                "--every-claim" => own.every_claim = true,
                 "--report" => own.report = Some(Form::parse(all.next().as_deref())?),
                 "--report=table" => own.report = Some(Form::Table),
                 "--report=json" => own.report = Some(Form::Json),

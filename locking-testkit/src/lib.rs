@@ -46,6 +46,7 @@
 //! the reason. Behind `--`, it takes the arguments of a Rust test, and:
 //!
 //! - `--full`: heavy cases at full scale (else a hundredth),
+//! - `--every-claim`: a claim of which no case ran is a failure, unless only some cases were asked for,
 //! - `--report table` or `--report json`: one report at the end instead of test results.
 //!
 //! A case that fails while the machine stood still for 50 ms or longer is run again, up to twice, and the

@@ -76,7 +76,8 @@ impl Outcome {
 }
 
 impl Report {
-    /// Whether no case failed.
+    /// Whether no case failed. [`untested_claims`](Self::untested_claims) had none that could: where nothing is
+    /// to be taken on trust, they have to be empty, too.
     #[must_use]
     pub fn is_conformant(&self) -> bool {
         self.count(|outcome| matches!(outcome, Outcome::Failed(_))) == 0
