@@ -189,6 +189,7 @@ pub const CASES: &[Case] = cases! {
     races::a_lease_given_back_as_it_ends_does_not_free_the_next_holder [12, 15];
     races::a_lease_extended_as_it_ends_is_lost_or_keeps_its_keys [12, 15];
     races::a_lease_reentered_as_it_ends_is_lost_or_keeps_its_keys [3, 15];
+    races::what_comes_slowly_as_the_lease_ends_is_in_time_or_late [3, 11, 12, 15] + OwnServer;
 
     waiting::a_waiter_gets_a_released_key [4, 17];
     waiting::a_waiter_for_several_keys_gets_them_when_the_last_is_released [1, 17];
