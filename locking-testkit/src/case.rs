@@ -90,6 +90,8 @@ pub const CASES: &[Case] = cases! {
     several::a_call_for_several_keys_gets_its_turn_among_calls_for_one [18] Fair;
     several::a_call_for_several_keys_gets_its_turn_among_long_holds [18] Fair;
     several::a_call_for_several_keys_gets_its_turn_beside_two_busy_clients [18] Fair;
+    several::a_call_for_one_key_gets_its_turn_among_calls_for_several [18] Fair;
+    several::calls_for_several_keys_are_served_in_their_order [18] Fair;
 
     reentry::the_same_owner_reenters_with_the_same_token [3];
     reentry::a_longer_expiry_extends_the_hold [3];
