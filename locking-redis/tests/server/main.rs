@@ -81,6 +81,28 @@ async fn a_server_that_became_a_replica_is_asked_under_its_name_anew() {
 }
 
 #[tokio::test]
+async fn where_a_name_moves_the_client_listens_to_the_server_that_it_asks() {
+    let (one, other) = (server().await, server().await);
+    let proxy = Proxy::to(one.address()).await.expect("a port");
+    let url = format!("redis://{}", proxy.address());
+    let module = configured(&url, &[]).await.expect("the server can be reached");
+    proxy.lead_to(other.address());
+    // That of commands alone: the first one. The other goes on, to a server that lives.
+    proxy.connections()[0].cut(Cut::Reset);
+    let begun = Instant::now();
+    let moved =
+        async || module.acquire("k").await.is_ok() && asked(&other, &["DBSIZE"]).await != "0";
+    while !moved().await {
+        assert!(begun.elapsed() < SOON * 5, "commands stay where they are");
+        tokio::time::sleep(Duration::from_millis(20)).await;
+    }
+    while asked(&other, &["CLIENT", "LIST", "TYPE", "pubsub"]).await.is_empty() {
+        assert!(begun.elapsed() < SOON * 10, "it listens to the other server");
+        tokio::time::sleep(Duration::from_millis(20)).await;
+    }
+}
+
+#[tokio::test]
 async fn a_lock_is_freed_by_force_although_the_counter_is_lost() {
     let server = server().await;
     let module = module(&server).await;
