@@ -81,6 +81,43 @@ async fn a_server_that_became_a_replica_is_asked_under_its_name_anew() {
 }
 
 #[tokio::test]
+async fn each_call_is_one_call_of_the_script_however_many_keys_it_has() {
+    let server = server().await;
+    let module = module(&server).await;
+    let calls = async || {
+        let stats = asked(&server, &["INFO", "commandstats"]).await;
+        let count = |line: &str| -> Option<u64> {
+            let calls = line.split_once(":calls=")?.1;
+            calls.split(',').next()?.parse().ok()
+        };
+        let scripts = stats.lines().filter(|line| line.starts_with("cmdstat_eval"));
+        scripts.filter_map(count).sum::<u64>()
+    };
+    let long = Duration::from_secs(60);
+    for count in [1, 10] {
+        let keys: Vec<_> = (0..count).map(|n| format!("{count}-{n}")).collect();
+        let mut before = calls().await;
+        let mut one_more = async |what: &str| {
+            let now = calls().await;
+            assert_eq!(now, before + 1, "{what} of {count}");
+            before = now;
+        };
+        let lease = module.acquire(&keys).owner("o").expire(long).await.expect("free");
+        one_more("acquire").await;
+        module.acquire(&keys).owner("x").await.expect_err("held");
+        one_more("a refused acquire").await;
+        module.extend(&lease, long).await.expect("held");
+        one_more("extend").await;
+        assert!(module.release_lease(&lease).await.expect("answered"));
+        one_more("release as a lease").await;
+        module.acquire(&keys).owner("o").await.expect("free");
+        one_more("acquire").await;
+        assert!(module.release(&keys).owner("o").await.expect("answered"));
+        one_more("release").await;
+    }
+}
+
+#[tokio::test]
 async fn where_a_name_moves_the_client_listens_to_the_server_that_it_asks() {
     let (one, other) = (server().await, server().await);
     let proxy = Proxy::to(one.address()).await.expect("a port");
