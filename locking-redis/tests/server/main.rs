@@ -11,7 +11,8 @@ use std::future::IntoFuture;
 use std::time::{Duration, Instant};
 
 use locking_core::{
-    Capability, Error, LockingConfig, LockingModule, LockingProvider, ProviderConfig, ProviderId,
+    Capability, Error, LockingConfig, LockingModule, LockingProvider, LossReason, ProviderConfig,
+    ProviderId,
 };
 use locking_redis::{IDENTIFIER, RedisOptions, RedisProvider};
 use locking_testkit::faults::{Cut, Direction, Fault, Proxy};
@@ -115,6 +116,25 @@ async fn each_call_is_one_call_of_the_script_however_many_keys_it_has() {
         assert!(module.release(&keys).owner("o").await.expect("answered"));
         one_more("release").await;
     }
+}
+
+#[tokio::test]
+async fn a_guard_that_is_freed_by_force_learns_it_at_once() {
+    let server = server().await;
+    let (holder, other) = (module(&server).await, module(&server).await);
+    let mut took = Vec::new();
+    for _ in 0..5 {
+        // Its next renewal is 10 s away.
+        let guard = holder.lock("k").await.expect("free");
+        let asked = Instant::now();
+        assert_eq!(other.release_all().including_running().await.expect("answered"), 1);
+        let reason = tokio::time::timeout(SOON, guard.lost()).await.expect("it hears of it");
+        took.push(asked.elapsed());
+        assert_eq!(reason, LossReason::Revoked);
+    }
+    // From before the server was asked; the machine may stand still now and then.
+    took.sort_unstable();
+    assert!(took[2] < Duration::from_millis(50), "{took:?}");
 }
 
 #[tokio::test]
