@@ -131,6 +131,9 @@ pub const CASES: &[Case] = cases! {
     release_all::an_owners_leases_are_freed_and_counted [12];
     release_all::an_owners_leases_that_were_waited_for_are_freed_too [12];
     release_all::without_an_owner_every_lease_is_freed_and_no_guard [12];
+    release_all::with_an_owner_nothing_that_runs_for_others_is_freed [12];
+    release_all::leases_are_freed_together_with_what_runs [12];
+    release_all::a_guard_is_freed_by_its_owners_name_when_asked_for_what_runs [12];
     release_all::what_runs_is_freed_when_asked_for_and_learns_it [12, 22];
     release_all::a_job_that_is_freed_by_force_is_cancelled [9, 22];
     release_all::its_waiters_get_the_freed_keys [17];

@@ -55,6 +55,47 @@ pub(crate) async fn without_an_owner_every_lease_is_freed_and_no_guard(f: Fixtur
     guard.release().await.expect("held to the end");
 }
 
+pub(crate) async fn with_an_owner_nothing_that_runs_for_others_is_freed(f: Fixture) {
+    let [mine, theirs, anonymous, guarded, running] = ["1", "2", "3", "4", "5"].map(|n| f.key(n));
+    f.a.acquire(&mine).owner("me").await.expect("free");
+    f.a.acquire(&theirs).owner("them").await.expect("free");
+    f.b.acquire(&anonymous).await.expect("free");
+    let guard = f.b.lock(&guarded).await.expect("free");
+    let other = f.b.clone();
+    let job = |_| async move { other.release_all().owner("me").including_running().await };
+    let freed = f.a.execute(&running, job).await.expect("the job's key is not freed");
+    assert_eq!(freed.expect("answered"), 1);
+    assert!(is_free(&f.b, &mine).await);
+    for key in [&theirs, &anonymous, &guarded] {
+        assert_answer!(f.a.acquire(key).await, Err(Error::Held { .. }), "{key} is another's");
+    }
+    guard.release().await.expect("held to the end");
+}
+
+pub(crate) async fn leases_are_freed_together_with_what_runs(f: Fixture) {
+    let [owned, anonymous, guarded] = ["1", "2", "3"].map(|name| f.key(name));
+    f.a.acquire(&owned).owner("o").await.expect("free");
+    f.b.acquire(&anonymous).await.expect("free");
+    let guard = f.b.lock(&guarded).await.expect("free");
+    assert_eq!(f.a.release_all().including_running().await.expect("answered"), 3);
+    for key in [&owned, &anonymous, &guarded] {
+        assert!(is_free(&f.a, key).await, "{key}");
+    }
+    assert_answer!(guard.release().await, Err(Error::Lost { .. }), "it was freed by force");
+}
+
+pub(crate) async fn a_guard_is_freed_by_its_owners_name_when_asked_for_what_runs(f: Fixture) {
+    let key = f.key("k");
+    let guard = f.a.lock(&key).await.expect("free");
+    let owner = guard.lease().owner.clone().expect("a guard has an owner");
+    assert_eq!(f.b.release_all().owner(&owner).await.expect("answered"), 0, "not asked for");
+    assert_answer!(f.b.acquire(&key).await, Err(Error::Held { .. }), "what runs goes on");
+    let freed = f.b.release_all().owner(&owner).including_running().await;
+    assert_eq!(freed.expect("answered"), 1, "asked for");
+    assert!(is_free(&f.b, &key).await);
+    assert_answer!(guard.release().await, Err(Error::Lost { .. }), "it was freed by force");
+}
+
 pub(crate) async fn what_runs_is_freed_when_asked_for_and_learns_it(f: Fixture) {
     let key = f.key("k");
     let guard = f.b.lock(&key).lease(ms(900)).await.expect("free");

@@ -35,9 +35,12 @@ pub(crate) enum Fault {
     ForgetsToExtend,
     ForgetsToRelease,
     ForgetsWaitersOnReleaseAll,
+    FreesAnOwnersGuardsUnasked,
     FreesEverybodysForAnOwner,
+    FreesEverybodysGuardsForAnOwner,
     FreesGuardsByName,
     FreesNoAnonymousLeases,
+    FreesNoLeasesWithWhatRuns,
     FreesOwnedKeysWithoutAnOwner,
     FreesSuccessorsToo,
     FreesWhatItLooksAt,
@@ -64,6 +67,7 @@ pub(crate) enum Fault {
     LosesWakeUpsAtRegistration,
     MatchesOwnersByPrefix,
     MigratesOnce,
+    MissesAnOwnersGuards,
     MissesAnOwnersLeasesThatWaited,
     NamesAnotherProvider,
     NamesTheLastBlockingKey,
@@ -229,18 +233,31 @@ pub(crate) const MUTANTS: &[(Fault, &[&str])] = &[
     ),
     (Fault::ForgetsWaitersOnReleaseAll, &["release_all::its_waiters_get_the_freed_keys"]),
     (
+        Fault::FreesAnOwnersGuardsUnasked,
+        &["release_all::a_guard_is_freed_by_its_owners_name_when_asked_for_what_runs"],
+    ),
+    (
         Fault::FreesEverybodysForAnOwner,
         &[
             "release_all::an_owners_leases_are_freed_and_counted",
             "resources::an_owner_with_few_keys_among_many_frees_just_those",
         ],
     ),
+    (
+        Fault::FreesEverybodysGuardsForAnOwner,
+        &["release_all::with_an_owner_nothing_that_runs_for_others_is_freed"],
+    ),
     (Fault::FreesGuardsByName, &["release::a_guard_is_freed_by_nobody_elses_release"]),
     (
         Fault::FreesNoAnonymousLeases,
         &["release::without_an_owner_anybodys_anonymous_lease_is_freed"],
     ),
+    (Fault::FreesNoLeasesWithWhatRuns, &["release_all::leases_are_freed_together_with_what_runs"]),
     (Fault::FreesOwnedKeysWithoutAnOwner, &["release::without_an_owner_no_owned_key_is_freed"]),
+    (
+        Fault::MissesAnOwnersGuards,
+        &["release_all::a_guard_is_freed_by_its_owners_name_when_asked_for_what_runs"],
+    ),
     (
         Fault::MissesAnOwnersLeasesThatWaited,
         &["release_all::an_owners_leases_that_were_waited_for_are_freed_too"],

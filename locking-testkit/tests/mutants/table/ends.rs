@@ -162,6 +162,9 @@ impl Table {
         let fault = self.fault;
         let covers = |hold: &Hold| {
             let owner = match (&scope.owner, &hold.owner) {
+                (Some(_), _) if fault == Fault::FreesEverybodysGuardsForAnOwner => {
+                    (hold.guard.is_some() && scope.including_running) || scope.owner == hold.owner
+                }
                 (Some(wanted), Some(owner)) if fault == Fault::MatchesOwnersByPrefix => {
                     owner.as_str().starts_with(wanted.as_str())
                 }
@@ -172,6 +175,9 @@ impl Table {
             let running = match fault {
                 Fault::NeverFreesWhatRuns => hold.guard.is_none(),
                 Fault::ReleaseAllFreesGuards => true,
+                Fault::FreesAnOwnersGuardsUnasked if scope.owner.is_some() => true,
+                Fault::MissesAnOwnersGuards if scope.owner.is_some() => hold.guard.is_none(),
+                Fault::FreesNoLeasesWithWhatRuns => scope.including_running == hold.guard.is_some(),
                 _ => scope.including_running || hold.guard.is_none(),
             };
             let missed = match fault {
