@@ -138,6 +138,8 @@ pub const CASES: &[Case] = cases! {
     release_all::a_job_that_is_freed_by_force_is_cancelled [9, 22];
     release_all::its_waiters_get_the_freed_keys [17];
     release_all::an_expired_lease_is_not_counted [12];
+    release_all::an_expired_lease_is_not_freed_with_its_successor [12, 15];
+    release_all::a_lease_that_was_extended_is_freed_after_its_first_expiry [12];
     release_all::a_key_that_changes_hands_meanwhile_stays_held [12];
     release_all::waiters_of_freed_keys_are_not_freed_with_them [12];
 

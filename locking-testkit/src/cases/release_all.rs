@@ -7,7 +7,9 @@ use locking_core::{Error, LossReason};
 use tokio::sync::Notify;
 
 use crate::fixture::Fixture;
-use crate::support::{LONG, a_moment, assert_answer, is_free, let_expire, ms, soon, within, work};
+use crate::support::{
+    LONG, SHORT, a_moment, assert_answer, is_free, let_expire, ms, soon, within, work,
+};
 
 pub(crate) async fn an_owners_leases_are_freed_and_counted(f: Fixture) {
     let mine: Vec<String> = (0..10).map(|n| f.key(&format!("m{n}"))).collect();
@@ -140,6 +142,32 @@ pub(crate) async fn an_expired_lease_is_not_counted(f: Fixture) {
     f.a.acquire(&key).owner("o").expire(ms(60)).await.expect("free");
     let_expire(ms(60)).await;
     assert_eq!(f.a.release_all().owner("o").await.expect("answered"), 0);
+}
+
+pub(crate) async fn an_expired_lease_is_not_freed_with_its_successor(f: Fixture) {
+    let (waited_for, asked_for) = (f.key("1"), f.key("2"));
+    for key in [&waited_for, &asked_for] {
+        f.a.acquire(key).owner("old").expire(ms(60)).await.expect("free");
+    }
+    let first = f.b.acquire(&waited_for).owner("new").wait(LONG).await.expect("expired");
+    let_expire(ms(60)).await;
+    let second = f.b.acquire(&asked_for).owner("new").await.expect("expired");
+    assert_eq!(f.a.release_all().owner("old").await.expect("answered"), 0, "it holds nothing");
+    for next in [first, second] {
+        f.b.extend(&next, LONG).await.expect("the next holder holds on");
+    }
+    assert_eq!(f.a.release_all().owner("new").await.expect("answered"), 2);
+}
+
+pub(crate) async fn a_lease_that_was_extended_is_freed_after_its_first_expiry(f: Fixture) {
+    let (extended, reentered) = (f.key("1"), f.key("2"));
+    let lease = f.a.acquire(&extended).owner("o").expire(SHORT).await.expect("free");
+    f.a.acquire(&reentered).owner("o").expire(SHORT).await.expect("free");
+    f.a.extend(&lease, LONG).await.expect("held");
+    f.a.acquire(&reentered).owner("o").expire(LONG).await.expect("its own");
+    let_expire(SHORT).await;
+    assert_eq!(f.b.release_all().owner("o").await.expect("answered"), 2);
+    assert!(is_free(&f.b, &extended).await && is_free(&f.b, &reentered).await);
 }
 
 pub(crate) async fn a_key_that_changes_hands_meanwhile_stays_held(f: Fixture) {

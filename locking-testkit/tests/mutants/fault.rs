@@ -43,6 +43,7 @@ pub(crate) enum Fault {
     FreesNoLeasesWithWhatRuns,
     FreesOwnedKeysWithoutAnOwner,
     FreesSuccessorsToo,
+    FreesWhatAnOwnerOnceHeld,
     FreesWhatItLooksAt,
     FreesWithoutTheOwnerCheck,
     GrantsAtTheDeadline,
@@ -68,6 +69,7 @@ pub(crate) enum Fault {
     MatchesOwnersByPrefix,
     MigratesOnce,
     MissesAnOwnersGuards,
+    MissesAnOwnersLeasesAfterTheirFirstExpiry,
     MissesAnOwnersLeasesThatWaited,
     NamesAnotherProvider,
     NamesTheLastBlockingKey,
@@ -259,11 +261,19 @@ pub(crate) const MUTANTS: &[(Fault, &[&str])] = &[
         &["release_all::a_guard_is_freed_by_its_owners_name_when_asked_for_what_runs"],
     ),
     (
+        Fault::MissesAnOwnersLeasesAfterTheirFirstExpiry,
+        &["release_all::a_lease_that_was_extended_is_freed_after_its_first_expiry"],
+    ),
+    (
         Fault::MissesAnOwnersLeasesThatWaited,
         &["release_all::an_owners_leases_that_were_waited_for_are_freed_too"],
     ),
     (Fault::FreesSuccessorsToo, &["release_all::waiters_of_freed_keys_are_not_freed_with_them"]),
     (Fault::LooksBeforeItFrees, &["release_all::a_key_that_changes_hands_meanwhile_stays_held"]),
+    (
+        Fault::FreesWhatAnOwnerOnceHeld,
+        &["release_all::an_expired_lease_is_not_freed_with_its_successor"],
+    ),
     (Fault::FreesWhatItLooksAt, &["cancellation::a_dropped_question_changes_nothing"]),
     (
         Fault::FreesWithoutTheOwnerCheck,

@@ -30,6 +30,7 @@ pub(crate) struct Table {
     litter: u64,
     last_expiry: Option<Expiry>,
     last_asked: Instant,
+    expired: Vec<(String, Option<OwnerId>)>,
 }
 
 #[derive(Clone, Debug)]
@@ -43,6 +44,8 @@ pub(crate) struct Hold {
     count: usize,
     /// Whether its request would have waited.
     may_wait: bool,
+    /// When it would have been over, had nobody extended it.
+    first_expires: Option<Instant>,
 }
 
 #[derive(Debug)]
@@ -83,6 +86,7 @@ impl Table {
             litter: 0,
             last_expiry: None,
             last_asked: Instant::now(),
+            expired: Vec::new(),
         }
     }
 
@@ -134,6 +138,10 @@ impl Table {
                 | Fault::ListsExpiredHolds
                 | Fault::CountsExpiredHolds
         );
+        if self.has(Fault::FreesWhatAnOwnerOnceHeld) {
+            let over = self.holds.iter().filter(|(_, hold)| hold.is_over());
+            self.expired.extend(over.map(|(place, hold)| (place.clone(), hold.owner.clone())));
+        }
         if !keeps_them {
             self.holds.retain(|_, hold| !hold.is_over());
         }
@@ -265,8 +273,17 @@ impl Table {
         };
         let owner = request.owner.clone();
         let may_wait = request.wait != WaitUntil::Now;
-        let key_held = key.clone();
-        let hold = Hold { key: key_held, owner, token, expires, guard, client, count: 1, may_wait };
+        let hold = Hold {
+            key: key.clone(),
+            owner,
+            token,
+            expires,
+            guard,
+            client,
+            count: 1,
+            may_wait,
+            first_expires: expires,
+        };
         self.holds.insert(place, hold);
         LeasedKey::taken(key.clone(), FencingToken::new(token))
     }

@@ -160,8 +160,11 @@ impl Table {
     fn release_all_once(&mut self, scope: &ReleaseScope) -> u64 {
         self.expire();
         let fault = self.fault;
-        let covers = |hold: &Hold| {
+        let expired = std::mem::take(&mut self.expired);
+        let covers = |place: &String, hold: &Hold| {
+            let once = || expired.contains(&(place.clone(), scope.owner.clone()));
             let owner = match (&scope.owner, &hold.owner) {
+                (Some(_), _) if once() => true,
                 (Some(_), _) if fault == Fault::FreesEverybodysGuardsForAnOwner => {
                     (hold.guard.is_some() && scope.including_running) || scope.owner == hold.owner
                 }
@@ -183,14 +186,18 @@ impl Table {
             let missed = match fault {
                 Fault::ReleaseAllFreesNothing => true,
                 Fault::MissesAnOwnersLeasesThatWaited => scope.owner.is_some() && hold.may_wait,
+                Fault::MissesAnOwnersLeasesAfterTheirFirstExpiry => {
+                    scope.owner.is_some()
+                        && hold.first_expires.is_some_and(|at| at <= Instant::now())
+                }
                 _ => false,
             };
             owner && running && !missed
         };
         let over = |hold: &Hold| hold.is_over() && fault != Fault::CountsExpiredHolds;
         let before = self.holds.len();
-        self.holds.retain(|_, hold| {
-            let frees = covers(hold) && !over(hold);
+        self.holds.retain(|place, hold| {
+            let frees = covers(place, hold) && !over(hold);
             if let Some(loss) = hold.guard.as_ref().filter(|_| frees) {
                 loss.signal(LossReason::Revoked);
             }
