@@ -123,6 +123,9 @@ pub const CASES: &[Case] = cases! {
     extend::a_lease_is_shortened_too [12];
     extend::a_lease_without_an_expiry_gets_one [12];
     extend::a_lease_that_ended_is_lost [12, 21];
+    extend::a_reentered_key_is_extended [12];
+    extend::taken_and_reentered_keys_are_extended_together [12];
+    extend::a_reentered_key_that_was_released_is_lost [12, 21];
     extend::a_lease_does_not_extend_the_next_holders [12];
     extend::of_several_keys_all_are_extended_or_none [12];
     extend::a_waiter_gets_a_shortened_key_at_its_new_expiry [15];

@@ -7,6 +7,7 @@ pub(crate) enum Fault {
     AnswersUnsupported,
     CancelledExtendLosesTheLease,
     CancelledWaitFreesReenteredKeys,
+    ChecksOnlyTheKeysThatALeaseTook,
     ClaimsWhatItsHarnessDoesNot,
     CloseFreesLeases,
     ClosesTheWholeStore,
@@ -24,6 +25,7 @@ pub(crate) enum Fault {
     ExtendsByOwnerAlone,
     ExtendsKeysOneByOne,
     ExtendsOnlyTheFirstKey,
+    ExtendsOnlyWhatALeaseTook,
     ExtendsWhatIsGone,
     FoldsCaseOfKeys,
     FoldsCaseOfOwners,
@@ -122,6 +124,10 @@ pub(crate) const MUTANTS: &[(Fault, &[&str])] = &[
         Fault::CancelledWaitFreesReenteredKeys,
         &["cancellation::a_dropped_reentry_leaves_the_lease_as_it_was"],
     ),
+    (
+        Fault::ChecksOnlyTheKeysThatALeaseTook,
+        &["extend::a_reentered_key_that_was_released_is_lost"],
+    ),
     (Fault::ClaimsWhatItsHarnessDoesNot, &["claims::the_provider_claims_what_its_harness_says"]),
     (Fault::CloseFreesLeases, &["closing::what_does_not_end_in_time_is_broken_and_counted"]),
     (
@@ -175,6 +181,13 @@ pub(crate) const MUTANTS: &[(Fault, &[&str])] = &[
     (Fault::ExtendsByOwnerAlone, &["extend::a_lease_does_not_extend_the_next_holders"]),
     (Fault::ExtendsKeysOneByOne, &["extend::of_several_keys_all_are_extended_or_none"]),
     (Fault::ExtendsOnlyTheFirstKey, &["guard::a_guard_of_several_keys_has_a_token_for_each"]),
+    (
+        Fault::ExtendsOnlyWhatALeaseTook,
+        &[
+            "extend::a_reentered_key_is_extended",
+            "extend::taken_and_reentered_keys_are_extended_together",
+        ],
+    ),
     (Fault::ExtendsWhatIsGone, &["extend::a_lease_that_ended_is_lost"]),
     (Fault::FoldsCaseOfKeys, &["names::different_keys_never_meet"]),
     (Fault::FoldsCaseOfOwners, &["names::owners_are_any_text_and_compared_byte_by_byte"]),

@@ -48,7 +48,9 @@ impl Table {
                     && hold.owner == lease.owner
             })
         };
-        let lost = lease.keys().iter().find(|leased| !held(self, leased));
+        let unchecked =
+            |leased: &LeasedKey| self.has(Fault::ChecksOnlyTheKeysThatALeaseTook) && !leased.taken;
+        let lost = lease.keys().iter().find(|leased| !held(self, leased) && !unchecked(leased));
         let lost = lost.map(|leased| leased.key.clone());
         if let Some(key) = &lost {
             match self.fault {
@@ -62,7 +64,9 @@ impl Table {
         }
         let wanted = Instant::now() + expiry.get();
         for (at, leased) in lease.keys().iter().enumerate() {
-            if (at > 0 && self.has(Fault::ExtendsOnlyTheFirstKey)) || !held(self, leased) {
+            let skips = (at > 0 && self.has(Fault::ExtendsOnlyTheFirstKey))
+                || (!leased.taken && self.has(Fault::ExtendsOnlyWhatALeaseTook));
+            if skips || !held(self, leased) {
                 continue;
             }
             let (place, never_shortens) =
