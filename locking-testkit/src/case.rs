@@ -111,6 +111,7 @@ pub const CASES: &[Case] = cases! {
     release::an_owner_does_not_free_an_anonymous_lease [11];
     release::a_guard_is_freed_by_nobody_elses_release [11];
     release::an_expired_lease_is_not_released_any_more [11, 12];
+    release::an_expired_lease_that_nobody_asked_for_is_not_given_back [11, 12];
     release::a_late_release_does_not_free_the_next_holder [11, 12];
     release::a_late_lease_does_not_free_a_later_hold_of_its_own_owner [12];
     release::a_late_anonymous_lease_does_not_free_the_next_one [12];
@@ -123,6 +124,7 @@ pub const CASES: &[Case] = cases! {
     extend::a_lease_is_shortened_too [12];
     extend::a_lease_without_an_expiry_gets_one [12];
     extend::a_lease_that_ended_is_lost [12, 21];
+    extend::an_expired_lease_that_nobody_asked_for_is_not_revived [12, 15];
     extend::a_reentered_key_is_extended [12];
     extend::taken_and_reentered_keys_are_extended_together [12];
     extend::a_reentered_key_that_was_released_is_lost [12, 21];
@@ -149,6 +151,7 @@ pub const CASES: &[Case] = cases! {
     inspection::a_hold_is_told_with_owner_token_kind_and_time [12] Lists;
     inspection::an_anonymous_hold_has_no_owner_and_no_end [12] Lists;
     inspection::a_key_that_nobody_holds_is_not_told [15] Lists;
+    inspection::an_expired_hold_that_nobody_asked_for_is_not_listed [12, 15] Lists;
     inspection::the_list_has_every_hold_in_byte_order [12] Lists;
     inspection::those_who_wait_are_counted [25] Lists + WaiterCounts;
 

@@ -44,6 +44,19 @@ pub(crate) async fn a_lease_that_ended_is_lost(f: Fixture) {
     assert_answer!(f.a.extend(&released, LONG).await, Err(Error::Lost { .. }), "released");
 }
 
+pub(crate) async fn an_expired_lease_that_nobody_asked_for_is_not_revived(f: Fixture) {
+    // Who looked at a key meanwhile could have cleared it away.
+    for owner in [None, Some("o")] {
+        let key = f.key(owner.unwrap_or("anonymous"));
+        let acquire = f.a.acquire(&key).expire(ms(60));
+        let acquire = if let Some(owner) = owner { acquire.owner(owner) } else { acquire };
+        let expired = acquire.await.expect("free");
+        let_expire(ms(60)).await;
+        assert_answer!(f.a.extend(&expired, LONG).await, Err(Error::Lost { .. }), "{key}");
+        assert!(is_free(&f.b, &key).await, "{key} stays free");
+    }
+}
+
 pub(crate) async fn a_reentered_key_is_extended(f: Fixture) {
     let key = f.key("k");
     f.a.acquire(&key).owner("o").expire(SHORT).await.expect("free");

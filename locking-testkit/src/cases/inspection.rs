@@ -42,6 +42,17 @@ pub(crate) async fn a_key_that_nobody_holds_is_not_told(f: Fixture) {
     assert_eq!(f.b.list().await.expect("answered"), []);
 }
 
+pub(crate) async fn an_expired_hold_that_nobody_asked_for_is_not_listed(f: Fixture) {
+    // Who looked at a key meanwhile could have cleared it away.
+    let (expired, held) = (f.key("1"), f.key("2"));
+    f.a.acquire(&held).await.expect("free");
+    f.a.acquire(&expired).owner("o").expire(ms(60)).await.expect("free");
+    let_expire(ms(60)).await;
+    let list = f.b.list().await.expect("answered");
+    let listed: Vec<&str> = list.iter().map(|info| info.key.as_str()).collect();
+    assert_eq!(listed, [&held]);
+}
+
 pub(crate) async fn the_list_has_every_hold_in_byte_order(f: Fixture) {
     let keys = [f.key("c"), f.key("a"), f.key("b")];
     f.a.acquire(&keys[0]).owner("o").await.expect("free");

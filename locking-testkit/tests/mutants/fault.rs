@@ -62,6 +62,7 @@ pub(crate) enum Fault {
     LeavesEntriesBehind,
     LeavesGhostsInTheQueue,
     ListsExpiredHolds,
+    ListsExpiredHoldsUntilSomebodyAsks,
     ListsInAnyOrder,
     LocksTheWholeTable,
     LooksBeforeItFrees,
@@ -88,11 +89,13 @@ pub(crate) enum Fault {
     ReleaseAllFreesNothing,
     ReleaseStopsAtTheFirstMiss,
     ReleasesExpiredHolds,
+    ReleasesExpiredLeasesUntilSomebodyAsks,
     ReleasesLeasesByKeyAlone,
     ReleasesLeasesWithoutTheToken,
     ReleasesWhatALeaseReentered,
     RemembersTheLastExpiry,
     ReusesTokens,
+    RevivesExpiredLeasesUntilSomebodyAsks,
     SaysReenteredOfTakenKeys,
     SaysTrueToAnyRelease,
     ServesNarrowCallsFirst,
@@ -374,6 +377,10 @@ pub(crate) const MUTANTS: &[(Fault, &[&str])] = &[
         ],
     ),
     (Fault::ListsExpiredHolds, &["inspection::a_key_that_nobody_holds_is_not_told"]),
+    (
+        Fault::ListsExpiredHoldsUntilSomebodyAsks,
+        &["inspection::an_expired_hold_that_nobody_asked_for_is_not_listed"],
+    ),
     (Fault::ListsInAnyOrder, &["inspection::the_list_has_every_hold_in_byte_order"]),
     (
         Fault::LocksTheWholeTable,
@@ -462,6 +469,10 @@ pub(crate) const MUTANTS: &[(Fault, &[&str])] = &[
         ],
     ),
     (
+        Fault::ReleasesExpiredLeasesUntilSomebodyAsks,
+        &["release::an_expired_lease_that_nobody_asked_for_is_not_given_back"],
+    ),
+    (
         Fault::ReleasesLeasesByKeyAlone,
         &[
             "release::a_late_release_does_not_free_the_next_holder",
@@ -488,6 +499,10 @@ pub(crate) const MUTANTS: &[(Fault, &[&str])] = &[
             "fencing::a_guard_reports_its_own_token_after_its_end",
             "histories::random_work_by_many_clients_breaks_no_promise",
         ],
+    ),
+    (
+        Fault::RevivesExpiredLeasesUntilSomebodyAsks,
+        &["extend::an_expired_lease_that_nobody_asked_for_is_not_revived"],
     ),
     (
         Fault::SaysReenteredOfTakenKeys,

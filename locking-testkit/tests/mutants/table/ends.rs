@@ -41,9 +41,13 @@ impl Table {
     }
 
     pub(crate) fn extend(&mut self, lease: &Lease, expiry: Expiry) -> Result<(), LockKey> {
-        self.expire();
+        let revives = self.has(Fault::RevivesExpiredLeasesUntilSomebodyAsks);
+        if !revives {
+            self.expire();
+        }
         let held = |table: &Self, leased: &LeasedKey| {
-            table.hold(&leased.key).is_some_and(|hold| {
+            let hold = table.holds.get(&table.place(leased.key.as_str()));
+            hold.filter(|hold| revives || !hold.is_over()).is_some_and(|hold| {
                 (hold.token == leased.token.get() || table.has(Fault::ExtendsByOwnerAlone))
                     && hold.owner == lease.owner
             })
@@ -118,8 +122,11 @@ impl Table {
     }
 
     pub(crate) fn release_lease(&mut self, lease: &Lease, client: usize) -> Result<(), LockKey> {
-        self.expire();
         let fault = self.fault;
+        let late = fault == Fault::ReleasesExpiredLeasesUntilSomebodyAsks;
+        if !late {
+            self.expire();
+        }
         if fault == Fault::ForgetsToRelease {
             return Ok(());
         }
@@ -132,7 +139,7 @@ impl Table {
                 let by_owner =
                     fault == Fault::ReleasesLeasesWithoutTheToken && hold.owner == lease.owner;
                 let by_client = fault != Fault::KnowsLeasesByTheirClient || hold.client == client;
-                let over = hold.is_over() && fault != Fault::ReleasesExpiredHolds;
+                let over = hold.is_over() && fault != Fault::ReleasesExpiredHolds && !late;
                 (by_token || by_owner || fault == Fault::ReleasesLeasesByKeyAlone)
                     && by_client
                     && !over
@@ -214,11 +221,19 @@ impl Table {
         freed as u64
     }
 
-    pub(crate) fn list(&mut self) -> Vec<LockInfo> {
+    pub(crate) fn inspect(&mut self, key: &LockKey) -> Option<LockInfo> {
         self.expire();
+        self.list().into_iter().find(|info| info.key == *key)
+    }
+
+    pub(crate) fn list(&mut self) -> Vec<LockInfo> {
         let fault = self.fault;
-        let holds = self.holds.values();
-        let told = holds.filter(|hold| !hold.is_over() || fault == Fault::ListsExpiredHolds);
+        let late = fault == Fault::ListsExpiredHoldsUntilSomebodyAsks;
+        if !late {
+            self.expire();
+        }
+        let late = late || fault == Fault::ListsExpiredHolds;
+        let told = self.holds.values().filter(|hold| late || !hold.is_over());
         told.map(|hold| {
             let token = match fault {
                 Fault::TellsTheCountersToken => self.next_token + 1,
