@@ -152,6 +152,7 @@ pub const CASES: &[Case] = cases! {
     inspection::an_anonymous_hold_has_no_owner_and_no_end [12] Lists;
     inspection::a_key_that_nobody_holds_is_not_told [15] Lists;
     inspection::an_expired_hold_that_nobody_asked_for_is_not_listed [12, 15] Lists;
+    inspection::a_guard_that_waited_is_told_as_a_guard [12] Lists;
     inspection::the_list_has_every_hold_in_byte_order [12] Lists;
     inspection::those_who_wait_are_counted [25] Lists + WaiterCounts;
 
@@ -165,6 +166,7 @@ pub const CASES: &[Case] = cases! {
     guard::a_paused_process_finds_its_guard_lost_without_asking [14, 22];
     guard::a_guard_that_ended_twice_frees_nobody_else [12];
     guard::a_guard_that_another_client_ends_late_ends_nobody_else [12, 31];
+    guard::a_guard_that_waited_is_freed_by_nobody_elses_release [11, 12];
     guard::a_guard_of_several_keys_has_a_token_for_each [7];
     guard::many_guards_dropped_together_are_all_given_back [8];
 
@@ -174,6 +176,7 @@ pub const CASES: &[Case] = cases! {
     execute::a_cancelled_job_gives_its_keys_back [8, 25];
     execute::a_timed_out_acquisition_never_starts_the_job [7];
     execute::execute_inside_execute_on_one_key_times_out [7];
+    execute::a_job_that_waited_is_freed_by_nobody_elses_release [11, 12];
     execute::a_long_job_keeps_its_lock [7];
     execute::a_lost_job_is_cancelled_and_the_loss_is_the_answer [9];
     execute::a_job_that_ends_as_its_lock_is_lost_is_lost [9];

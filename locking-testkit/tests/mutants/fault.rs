@@ -69,6 +69,7 @@ pub(crate) enum Fault {
     LooksBeforeItTakes,
     LosesWakeUps,
     LosesWakeUpsAtRegistration,
+    MakesLeasesOfGuardsThatWaited,
     MatchesOwnersByPrefix,
     MigratesOnce,
     MissesAnOwnersGuards,
@@ -108,6 +109,7 @@ pub(crate) enum Fault {
     StopsAtTheFirstLostKey,
     TakesTheClientForTheOwner,
     TellsAnEndOfEndlessHolds,
+    TellsLeasesOfGuardsThatWaited,
     TellsNoOwners,
     TellsTheCountersToken,
     TokensGoDown,
@@ -405,6 +407,13 @@ pub(crate) const MUTANTS: &[(Fault, &[&str])] = &[
         ],
     ),
     (Fault::LosesWakeUpsAtRegistration, &["waiting::no_wake_up_is_lost_in_any_window"]),
+    (
+        Fault::MakesLeasesOfGuardsThatWaited,
+        &[
+            "guard::a_guard_that_waited_is_freed_by_nobody_elses_release",
+            "execute::a_job_that_waited_is_freed_by_nobody_elses_release",
+        ],
+    ),
     (Fault::MatchesOwnersByPrefix, &["names::an_owner_is_found_by_its_whole_name"]),
     (
         Fault::MigratesOnce,
@@ -555,6 +564,7 @@ pub(crate) const MUTANTS: &[(Fault, &[&str])] = &[
         ],
     ),
     (Fault::TellsAnEndOfEndlessHolds, &["inspection::an_anonymous_hold_has_no_owner_and_no_end"]),
+    (Fault::TellsLeasesOfGuardsThatWaited, &["inspection::a_guard_that_waited_is_told_as_a_guard"]),
     (Fault::TellsNoOwners, &["inspection::a_hold_is_told_with_owner_token_kind_and_time"]),
     (Fault::TellsTheCountersToken, &["fencing::the_store_tells_the_token_that_was_granted"]),
     (Fault::TokensGoDown, &["fencing::a_resource_refuses_a_holder_that_was_overtaken"]),

@@ -44,6 +44,8 @@ pub(crate) struct Hold {
     count: usize,
     /// Whether its request would have waited.
     may_wait: bool,
+    /// Whether it did.
+    waited: bool,
     /// When it would have been over, had nobody extended it.
     first_expires: Option<Instant>,
 }
@@ -282,6 +284,7 @@ impl Table {
             client,
             count: 1,
             may_wait,
+            waited: false,
             first_expires: expires,
         };
         self.holds.insert(place, hold);
@@ -385,6 +388,7 @@ impl Table {
                     _ => self.draw_token(),
                 };
                 let keys = self.take_with(token, &waiter.request, waiter.client);
+                self.note_that_it_waited(&waiter.request.keys);
                 self.end(waiter, Ok(keys));
             }
         }
@@ -393,6 +397,18 @@ impl Table {
         }
         if self.queue.len() < before {
             self.tell_waiters();
+        }
+    }
+
+    fn note_that_it_waited(&mut self, keys: &KeySet) {
+        for key in keys {
+            let place = self.place(key.as_str());
+            if let Some(hold) = self.holds.get_mut(&place) {
+                hold.waited = true;
+                if self.fault == Fault::MakesLeasesOfGuardsThatWaited {
+                    hold.guard = None;
+                }
+            }
         }
     }
 

@@ -5,8 +5,8 @@ use std::sync::atomic::Ordering;
 use std::time::Duration;
 
 use locking_core::{
-    Expiry, FencingToken, KeySet, Lease, LeasedKey, LockInfo, LockKey, LossReason, OwnerId,
-    ReleaseScope,
+    Expiry, FencingToken, HoldKind, KeySet, Lease, LeasedKey, LockInfo, LockKey, LossReason,
+    OwnerId, ReleaseScope,
 };
 use tokio::time::Instant;
 
@@ -248,7 +248,11 @@ impl Table {
             let waits = |waiter: &&Arc<Waiter>| waiter.request.keys.contains(&hold.key);
             let gone = usize::try_from(self.litter).expect("few");
             let waiters = self.queue.iter().filter(waits).count() + gone;
-            LockInfo::new(hold.key.clone(), FencingToken::new(token), hold.kind())
+            let kind = match fault {
+                Fault::TellsLeasesOfGuardsThatWaited if hold.waited => HoldKind::Lease,
+                _ => hold.kind(),
+            };
+            LockInfo::new(hold.key.clone(), FencingToken::new(token), kind)
                 .with_owner(owner)
                 .with_expires_in(left)
                 .with_waiters(waiters)
