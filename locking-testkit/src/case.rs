@@ -99,6 +99,8 @@ pub const CASES: &[Case] = cases! {
     reentry::an_absent_expiry_changes_nothing [3];
     reentry::there_is_no_hold_count [3];
     reentry::an_owners_queued_requests_are_granted_together [3];
+    reentry::an_owners_queued_requests_are_granted_past_others [3];
+    reentry::an_owner_does_not_queue_behind_those_who_wait [3];
     reentry::a_lease_says_what_it_took_and_what_it_reentered [1, 3];
     reentry::an_expired_hold_is_taken_anew_not_reentered [2, 15];
     reentry::a_waiter_does_not_reenter_its_own_grant [2, 3];

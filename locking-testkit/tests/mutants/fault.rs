@@ -34,6 +34,7 @@ pub(crate) enum Fault {
     ForgetsOldKeys,
     ForgetsTheExpiryOnReentry,
     ForgetsTheOwnersOtherRequests,
+    ForgetsTheOwnersRequestsBehindOthers,
     ForgetsToExtend,
     ForgetsToRelease,
     ForgetsWaitersOnReleaseAll,
@@ -83,6 +84,7 @@ pub(crate) enum Fault {
     NeverWakesAtExpiry,
     OverflowsLongTimes,
     Polls,
+    QueuesReentriesBehindOthers,
     ReentersAnonymousHolds,
     ReentersExpiredHolds,
     ReentersGuards,
@@ -219,6 +221,10 @@ pub(crate) const MUTANTS: &[(Fault, &[&str])] = &[
     (
         Fault::ForgetsTheOwnersOtherRequests,
         &["reentry::an_owners_queued_requests_are_granted_together"],
+    ),
+    (
+        Fault::ForgetsTheOwnersRequestsBehindOthers,
+        &["reentry::an_owners_queued_requests_are_granted_past_others"],
     ),
     (
         Fault::ForgetsToExtend,
@@ -449,6 +455,10 @@ pub(crate) const MUTANTS: &[(Fault, &[&str])] = &[
         ],
     ),
     (Fault::OverflowsLongTimes, &["expiry::the_longest_times_are_accepted"]),
+    (
+        Fault::QueuesReentriesBehindOthers,
+        &["reentry::an_owner_does_not_queue_behind_those_who_wait"],
+    ),
     (
         Fault::ReentersAnonymousHolds,
         &[

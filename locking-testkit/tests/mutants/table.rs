@@ -199,6 +199,9 @@ impl Table {
         self.last_asked = Instant::now();
         self.expire();
         self.settle();
+        if self.has(Fault::QueuesReentriesBehindOthers) && self.is_behind(request, client) {
+            return Err(request.keys.first().clone());
+        }
         if let Err(blocking) = self.look(request, client) {
             self.misuse_refused(request, client);
             return Err(blocking);
@@ -291,6 +294,15 @@ impl Table {
         LeasedKey::taken(key.clone(), FencingToken::new(token))
     }
 
+    /// Whether it enters a hold again that somebody in the queue waits for.
+    fn is_behind(&self, request: &AcquireRequest, client: usize) -> bool {
+        let mine = |key: &&LockKey| {
+            self.hold(key).is_some_and(|hold| self.reenters(request, client, hold))
+        };
+        let waits = |key: &LockKey| self.queue.iter().any(|w| w.request.keys.contains(key));
+        request.keys.iter().filter(mine).any(waits)
+    }
+
     pub(crate) fn begin_tokens_anew(&mut self) {
         self.next_token = 1_000_000;
     }
@@ -378,7 +390,9 @@ impl Table {
         for waiter in &waiting {
             let wide = waiter.request.keys.len() > 1;
             let later = (self.has(Fault::ServesNarrowCallsFirst) && wide && asked_lately)
-                || (self.has(Fault::ForgetsTheOwnersOtherRequests) && self.would_reenter(waiter));
+                || (self.has(Fault::ForgetsTheOwnersOtherRequests) && self.would_reenter(waiter))
+                || (self.has(Fault::ForgetsTheOwnersRequestsBehindOthers)
+                    && self.is_behind(&waiter.request, waiter.client));
             if later || self.look(&waiter.request, waiter.client).is_err() {
                 self.queue.push(Arc::clone(waiter));
                 self.keep_free_keys(waiter);
