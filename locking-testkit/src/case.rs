@@ -275,6 +275,8 @@ pub const CASES: &[Case] = cases! {
     names::keys_of_every_length_are_kept_apart [6];
     names::owners_are_any_text_and_compared_byte_by_byte [6];
     names::an_owner_is_found_by_its_whole_name [12];
+    names::owners_with_like_names_exclude_each_other [4, 6];
+    names::owners_with_like_names_free_only_their_own [12];
 
     claims::the_provider_claims_what_its_harness_says [21];
     claims::every_client_and_lease_has_the_providers_id [21];

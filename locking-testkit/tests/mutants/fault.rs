@@ -16,6 +16,7 @@ pub(crate) enum Fault {
     CountsHolds,
     CountsTheDeadlinePerKey,
     CutsLongKeys,
+    CutsLongOwners,
     CutsToWholeSeconds,
     DrawsANewTokenOnReentry,
     DrawsLeasesTokensWhenAsked,
@@ -71,6 +72,7 @@ pub(crate) enum Fault {
     LosesWakeUps,
     LosesWakeUpsAtRegistration,
     MakesLeasesOfGuardsThatWaited,
+    MatchesOwnersAsPatterns,
     MatchesOwnersByPrefix,
     MigratesOnce,
     MissesAnOwnersGuards,
@@ -116,6 +118,7 @@ pub(crate) enum Fault {
     TellsTheCountersToken,
     TokensGoDown,
     BeginsTokensAnewAtEachConnect,
+    TrimsOwners,
     WaitsOnZero,
     WaitsTooLong,
 }
@@ -152,6 +155,7 @@ pub(crate) const MUTANTS: &[(Fault, &[&str])] = &[
     ),
     (Fault::Polls, &["waiting::a_waiter_is_told_at_once_however_long_it_has_waited"]),
     (Fault::CutsLongKeys, &["names::keys_of_every_length_are_kept_apart"]),
+    (Fault::CutsLongOwners, &["names::owners_with_like_names_exclude_each_other"]),
     (
         Fault::CutsToWholeSeconds,
         &["expiry::a_fraction_of_a_second_counts", "expiry::an_expired_key_is_free_at_once"],
@@ -420,6 +424,7 @@ pub(crate) const MUTANTS: &[(Fault, &[&str])] = &[
             "execute::a_job_that_waited_is_freed_by_nobody_elses_release",
         ],
     ),
+    (Fault::MatchesOwnersAsPatterns, &["names::owners_with_like_names_free_only_their_own"]),
     (Fault::MatchesOwnersByPrefix, &["names::an_owner_is_found_by_its_whole_name"]),
     (
         Fault::MigratesOnce,
@@ -578,6 +583,7 @@ pub(crate) const MUTANTS: &[(Fault, &[&str])] = &[
     (Fault::TellsNoOwners, &["inspection::a_hold_is_told_with_owner_token_kind_and_time"]),
     (Fault::TellsTheCountersToken, &["fencing::the_store_tells_the_token_that_was_granted"]),
     (Fault::TokensGoDown, &["fencing::a_resource_refuses_a_holder_that_was_overtaken"]),
+    (Fault::TrimsOwners, &["names::owners_with_like_names_free_only_their_own"]),
     (Fault::WaitsOnZero, &["waiting::no_wait_and_a_wait_of_zero_try_once"]),
     (Fault::WaitsTooLong, &["waiting::a_wait_ends_at_its_deadline"]),
 ];

@@ -128,6 +128,9 @@ impl Table {
             (Some(one), Some(other)) if self.has(Fault::FoldsCaseOfOwners) => {
                 one.as_str().eq_ignore_ascii_case(other.as_str())
             }
+            (Some(one), Some(other)) if self.has(Fault::CutsLongOwners) => {
+                one.as_str().chars().take(255).eq(other.as_str().chars().take(255))
+            }
             _ => one == other,
         }
     }

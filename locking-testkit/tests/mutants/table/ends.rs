@@ -179,6 +179,12 @@ impl Table {
                 (Some(_), _) if fault == Fault::FreesEverybodysGuardsForAnOwner => {
                     (hold.guard.is_some() && scope.including_running) || scope.owner == hold.owner
                 }
+                (Some(wanted), Some(owner)) if fault == Fault::MatchesOwnersAsPatterns => {
+                    is_like(wanted.as_str().as_bytes(), owner.as_str().as_bytes())
+                }
+                (Some(wanted), Some(owner)) if fault == Fault::TrimsOwners => {
+                    wanted.as_str().trim() == owner.as_str().trim()
+                }
                 (Some(wanted), Some(owner)) if fault == Fault::MatchesOwnersByPrefix => {
                     owner.as_str().starts_with(wanted.as_str())
                 }
@@ -278,5 +284,17 @@ impl Table {
             self.holds.retain(|_, hold| hold.client != client);
         }
         self.settle();
+    }
+}
+
+/// As patterns of SQL and of shells are matched.
+fn is_like(pattern: &[u8], text: &[u8]) -> bool {
+    match (pattern, text) {
+        ([], []) => true,
+        ([b'%' | b'*', rest @ ..], _) => (0..=text.len()).any(|at| is_like(rest, &text[at..])),
+        ([wanted, rest @ ..], [byte, others @ ..]) => {
+            (*wanted == b'_' || wanted == byte) && is_like(rest, others)
+        }
+        _ => false,
     }
 }
