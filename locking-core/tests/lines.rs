@@ -514,6 +514,22 @@ async fn an_ask_that_was_ever_left_unanswered_is_withdrawn_as_one_that_may_still
 }
 
 #[tokio::test(start_paused = true)]
+async fn an_ask_that_may_still_come_is_taken_back_however_long_the_store_is_away() {
+    let (lines, mut store) = lines();
+    let waiting = acquire(&lines, guard(&["k"], within(SECOND)));
+    let (ask, ..) = store.asked().await;
+    waiting.abort();
+    let begun = Instant::now();
+    // Longer than the guard would last: the ask lies before the store for as long as that is away.
+    while begun.elapsed() < 100 * SECOND {
+        let (withdrawn, unsure, done) = store.withdrawn().await;
+        assert!(withdrawn.id == ask.id && unsure, "it may still come");
+        done.send(unavailable()).expect("heard");
+    }
+    store.withdrawn().await.2.send(Ok(())).expect("heard");
+}
+
+#[tokio::test(start_paused = true)]
 async fn a_close_does_not_wait_for_what_could_not_be_given_back() {
     let (lines, mut store) = lines();
     let (one, first) = held_by_ask(&lines, &mut store, "k", 100).await;

@@ -8,7 +8,8 @@
 -- as none, and is removed before another is written.
 --
 -- kind: 'o' a lease of an owner, 'a' an anonymous lease, 'g' a guard, 'r' a key that is kept for a moment
--- for a request for several keys. request: the 16 characters of the client that asked, and a count.
+-- for a request for several keys; then token is how often that was moved, and owner the seat that it had, if it stands
+-- in no queue meanwhile. request: the 16 characters of the client that asked, and a count.
 -- owner: '' for none. expires: by the server's clock; 'infinity' for a lease without expiry.
 
 -- unconfirmed: granted from the queue, for a moment; its client hasn't said yet that it heard of it.

@@ -46,7 +46,8 @@ BEGIN
     v_ms := CASE WHEN v_first.request = p_asking THEN v_first.ms ELSE least(v_first.ms, 300) END;
     IF v_first.keys IS NOT NULL THEN
         INSERT INTO locking_guard
-            VALUES (p_key, v_first.moves, 'r', v_first.request, '', locking_expiry(300), v_first.client);
+            VALUES (p_key, v_first.moves, 'r', v_first.request, v_first.seat::text, locking_expiry(300),
+                    v_first.client);
     ELSE
         v_token := locking_draw(p_least);
         IF v_first.logged THEN
@@ -236,6 +237,7 @@ BEGIN
             WHEN 'kept' THEN
                 v_kept := v_kept || p_keys[i];
                 v_moves := greatest(v_moves, v_held.token);
+                v_seat := coalesce(v_seat, nullif(v_held.owner, '')::bigint);
             ELSE NULL;
         END CASE;
         IF blocked = 0 AND (v_is IN ('blocks', 'unknown') OR p_manner = 'reenter' AND v_is <> 'own') THEN

@@ -27,6 +27,8 @@ pub(crate) async fn listen(connection: Connection, channel: Value, lines: Weak<L
     // Nothing is sent on this connection: without this, nobody notices that it is dead.
     let mut alive = interval(connection.command_timeout);
     alive.set_missed_tick_behavior(MissedTickBehavior::Delay);
+    // Whether one of the two connections may have come to another server than the other, as where a name moves.
+    let mut are_apart = false;
     loop {
         tokio::select! {
             biased;
@@ -36,6 +38,8 @@ pub(crate) async fn listen(connection: Connection, channel: Value, lines: Weak<L
                 {
                     tracing::debug!("the server tells nothing any more, connecting anew");
                     let _ = notices.force_reconnection().await;
+                } else if are_apart {
+                    are_apart = !is_heard(&connection, &channel).await;
                 }
             }
             again = reconnected.recv() => {
@@ -43,11 +47,13 @@ pub(crate) async fn listen(connection: Connection, channel: Value, lines: Weak<L
                     return;
                 }
                 subscribe_again(notices, &channel).await;
+                are_apart = true;
                 let Some(lines) = lines.upgrade() else { return };
                 lines.look();
             }
             _ = commands_reconnected.recv() => {
                 // Closed, it is so with the other one, too.
+                are_apart = true;
                 let Some(lines) = lines.upgrade() else { return };
                 lines.look();
                 sleep(Duration::from_millis(1)).await;
@@ -78,6 +84,22 @@ pub(crate) async fn begin(connection: &Connection, channel: &Value) -> Result<()
             return Err(Failure::unheard());
         }
         sleep(Duration::from_millis(5)).await;
+    }
+}
+
+/// Whether this client hears what is told where its commands go; if not, the connection on which it listens is
+/// made anew. Else every grant from a queue would find nobody, and be undone.
+async fn is_heard(connection: &Connection, channel: &Value) -> bool {
+    match connection.send("PUBLISH", vec![channel.clone(), "".into()]).await {
+        Ok(told) if told.as_i64() == Some(0) => {
+            tracing::debug!(
+                "commands go to a server that doesn't tell this client, connecting anew"
+            );
+            let _ = connection.notices.force_reconnection().await;
+            false
+        }
+        // Without an answer it is asked again.
+        answer => answer.is_ok(),
     }
 }
 

@@ -176,7 +176,7 @@ async fn a_key_that_is_given_back_goes_to_the_first_whose_client_hears_of_it() {
     assert_eq!(script.give_back("s:a", &held, 1).await, 0);
     let value = script.value("s:a").await;
     assert!(value.ends_with(&format!("|g|{CLIENT}2|owner")), "{value:?}");
-    let left = script.server.command(&["LLEN", "s:\0qs:a"]).await.expect("answered");
+    let left = script.server.command(&["ZCARD", "s:\0qs:a"]).await.expect("answered");
     assert_eq!(left, "1", "the third one waits");
 }
 
@@ -280,6 +280,56 @@ async fn a_client_for_which_keys_are_kept_hears_of_it_by_its_first_key() {
     };
     let words: Vec<_> = text.split('\0').collect();
     assert_eq!((words[0], words[2]), ("look", "s:a"), "{text:?}");
+}
+
+#[tokio::test]
+async fn a_release_refuses_a_key_to_few_and_the_next_ones_client_goes_on() {
+    let script = Script::start().await;
+    script.listen().await;
+    let first = script.guard("once", 1, &["s:a"]).await.expect("free");
+    let second = script.guard("once", 2, &["s:b"]).await.expect("free");
+    for number in 10..30 {
+        assert_eq!(script.guard("queue", number, &["s:a", "s:b"]).await, None, "it waits for a");
+    }
+    assert_eq!(script.guard("queue", 30, &["s:a"]).await, None, "it waits behind them");
+    let waiting = async |key| {
+        let queue = format!("s:\0q{key}");
+        script.server.command(&["ZRANGE", &queue, "0", "-1"]).await.expect("answered")
+    };
+    let numbers = |queue: String| -> Vec<u8> {
+        let requests = queue.split(CLIENT).skip(1);
+        requests
+            .map(|text| text.split('\0').next().unwrap_or(text).parse().expect("a number"))
+            .collect()
+    };
+
+    assert_eq!(script.release("s:a", &first).await, 0);
+    assert_eq!(numbers(waiting("s:b").await), [10, 11, 12, 13]);
+    assert!(script.value("s:a").await.contains(&format!("|r|{CLIENT}14|")), "kept for the next");
+    assert_eq!(script.guard("once", 40, &["s:a"]).await, None, "nobody passes those who wait");
+    for number in [14, 18, 22, 26] {
+        assert_eq!(script.guard("again", number, &["s:a", "s:b"]).await, None, "b is held");
+    }
+    assert_eq!(numbers(waiting("s:b").await), (10..30).collect::<Vec<_>>(), "in their order");
+    let value = script.value("s:a").await;
+    assert!(value.contains(&format!("|g|{CLIENT}30|")), "who waits for it alone: {value}");
+
+    assert_eq!(script.release("s:b", &second).await, 0);
+    assert_eq!(numbers(waiting("s:a").await), [10, 11, 12, 13], "still in their order");
+}
+
+#[tokio::test]
+async fn who_came_first_for_one_of_several_free_keys_is_served_first() {
+    let script = Script::start().await;
+    script.listen().await;
+    let both = script.guard("once", 1, &["s:a", "s:b"]).await.expect("free");
+    assert_eq!(script.guard("queue", 2, &["s:b"]).await, None, "it waits for b");
+    assert_eq!(script.guard("queue", 3, &["s:a", "s:b"]).await, None, "it waits for a");
+    let given_back = script.call("release_lease", &["s:a", "s:b"], &[&both, "", &both, ""]).await;
+    assert_eq!(given_back.expect("done").integer().expect("a number"), 0);
+    let value = script.value("s:b").await;
+    assert!(value.contains(&format!("|g|{CLIENT}2|")), "{value}");
+    assert_eq!(script.value("s:a").await, "");
 }
 
 #[tokio::test]
@@ -515,6 +565,7 @@ async fn the_index_of_an_owners_one_lease_is_its_name_and_becomes_a_list_with_th
     assert!(ends("s:\0oowner").await > 80_000, "it ends with the last of them");
     release("s:a").await;
     assert_eq!(listed().await, ["s:b"]);
+    assert!((15_000..=20_001).contains(&ends("s:\0oowner").await), "with what is left");
     release("s:b").await;
     assert_eq!(ends("s:\0oowner").await, -2, "nothing is left");
 

@@ -94,6 +94,8 @@ pub const CASES: &[Case] = cases! {
     several::a_call_for_several_keys_gets_its_turn_among_calls_for_one [18] Fair;
     several::a_call_for_several_keys_gets_its_turn_among_long_holds [18] Fair;
     several::a_call_for_several_keys_gets_its_turn_beside_two_busy_clients [18] Fair;
+    several::a_call_for_one_key_gets_its_turn_among_calls_for_several [18] Fair;
+    several::calls_for_several_keys_are_served_in_their_order [18] Fair;
 
     reentry::the_same_owner_reenters_with_the_same_token [3];
     reentry::a_longer_expiry_extends_the_hold [3];
@@ -101,6 +103,8 @@ pub const CASES: &[Case] = cases! {
     reentry::an_absent_expiry_changes_nothing [3];
     reentry::there_is_no_hold_count [3];
     reentry::an_owners_queued_requests_are_granted_together [3];
+    reentry::an_owners_queued_requests_are_granted_past_others [3];
+    reentry::an_owner_does_not_queue_behind_those_who_wait [3];
     reentry::a_lease_says_what_it_took_and_what_it_reentered [1, 3];
     reentry::an_expired_hold_is_taken_anew_not_reentered [2, 15];
     reentry::a_waiter_does_not_reenter_its_own_grant [2, 3];
@@ -113,6 +117,7 @@ pub const CASES: &[Case] = cases! {
     release::an_owner_does_not_free_an_anonymous_lease [11];
     release::a_guard_is_freed_by_nobody_elses_release [11];
     release::an_expired_lease_is_not_released_any_more [11, 12];
+    release::an_expired_lease_that_nobody_asked_for_is_not_given_back [11, 12];
     release::a_late_release_does_not_free_the_next_holder [11, 12];
     release::a_late_lease_does_not_free_a_later_hold_of_its_own_owner [12];
     release::a_late_anonymous_lease_does_not_free_the_next_one [12];
@@ -125,6 +130,10 @@ pub const CASES: &[Case] = cases! {
     extend::a_lease_is_shortened_too [12];
     extend::a_lease_without_an_expiry_gets_one [12];
     extend::a_lease_that_ended_is_lost [12, 21];
+    extend::an_expired_lease_that_nobody_asked_for_is_not_revived [12, 15];
+    extend::a_reentered_key_is_extended [12];
+    extend::taken_and_reentered_keys_are_extended_together [12];
+    extend::a_reentered_key_that_was_released_is_lost [12, 21];
     extend::a_lease_does_not_extend_the_next_holders [12];
     extend::of_several_keys_all_are_extended_or_none [12];
     extend::a_waiter_gets_a_shortened_key_at_its_new_expiry [15];
@@ -134,10 +143,15 @@ pub const CASES: &[Case] = cases! {
     release_all::an_owners_leases_that_were_waited_for_are_freed_too [12];
     release_all::without_an_owner_every_lease_is_freed_and_no_guard [12];
     release_all::hundreds_of_leases_are_freed_and_counted [12];
+    release_all::with_an_owner_nothing_that_runs_for_others_is_freed [12];
+    release_all::leases_are_freed_together_with_what_runs [12];
+    release_all::a_guard_is_freed_by_its_owners_name_when_asked_for_what_runs [12];
     release_all::what_runs_is_freed_when_asked_for_and_learns_it [12, 22];
     release_all::a_job_that_is_freed_by_force_is_cancelled [9, 22];
     release_all::its_waiters_get_the_freed_keys [17];
     release_all::an_expired_lease_is_not_counted [12];
+    release_all::an_expired_lease_is_not_freed_with_its_successor [12, 15];
+    release_all::a_lease_that_was_extended_is_freed_after_its_first_expiry [12];
     release_all::a_key_that_changes_hands_meanwhile_stays_held [12];
     release_all::waiters_of_freed_keys_are_not_freed_with_them [12];
 
@@ -145,6 +159,8 @@ pub const CASES: &[Case] = cases! {
     inspection::the_time_of_the_longest_leases_is_told [12] Lists;
     inspection::an_anonymous_hold_has_no_owner_and_no_end [12] Lists;
     inspection::a_key_that_nobody_holds_is_not_told [15] Lists;
+    inspection::an_expired_hold_that_nobody_asked_for_is_not_listed [12, 15] Lists;
+    inspection::a_guard_that_waited_is_told_as_a_guard [12] Lists;
     inspection::the_list_has_every_hold_in_byte_order [12] Lists;
     inspection::a_long_list_is_complete_and_in_byte_order [12] Lists;
     inspection::those_who_wait_are_counted [25] Lists + WaiterCounts;
@@ -159,6 +175,7 @@ pub const CASES: &[Case] = cases! {
     guard::a_paused_process_finds_its_guard_lost_without_asking [14, 22];
     guard::a_guard_that_ended_twice_frees_nobody_else [12];
     guard::a_guard_that_another_client_ends_late_ends_nobody_else [12, 31];
+    guard::a_guard_that_waited_is_freed_by_nobody_elses_release [11, 12];
     guard::a_guard_of_several_keys_has_a_token_for_each [7];
     guard::many_guards_dropped_together_are_all_given_back [8];
 
@@ -168,6 +185,7 @@ pub const CASES: &[Case] = cases! {
     execute::a_cancelled_job_gives_its_keys_back [8, 25];
     execute::a_timed_out_acquisition_never_starts_the_job [7];
     execute::execute_inside_execute_on_one_key_times_out [7];
+    execute::a_job_that_waited_is_freed_by_nobody_elses_release [11, 12];
     execute::a_long_job_keeps_its_lock [7];
     execute::a_lost_job_is_cancelled_and_the_loss_is_the_answer [9];
     execute::a_job_that_ends_as_its_lock_is_lost_is_lost [9];
@@ -274,6 +292,8 @@ pub const CASES: &[Case] = cases! {
     names::keys_of_every_length_are_kept_apart [6];
     names::owners_are_any_text_and_compared_byte_by_byte [6];
     names::an_owner_is_found_by_its_whole_name [12];
+    names::owners_with_like_names_exclude_each_other [4, 6];
+    names::owners_with_like_names_free_only_their_own [12];
 
     claims::the_provider_claims_what_its_harness_says [21];
     claims::every_client_and_lease_has_the_providers_id [21];

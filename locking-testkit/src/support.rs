@@ -5,7 +5,7 @@ use std::sync::{Arc, Mutex, PoisonError};
 use std::task::{Context, Poll};
 use std::time::Duration;
 
-use locking_core::{Error, LockingModule};
+use locking_core::{Error, LockGuard, LockingModule};
 use tokio::runtime::{Handle, Id};
 use tokio::sync::Notify;
 use tokio::time::{Instant, sleep, timeout};
@@ -85,6 +85,21 @@ pub(crate) async fn is_free(module: &LockingModule, key: &str) -> bool {
 /// Waits until a key is free, at most [`SOON`].
 pub(crate) async fn until_free(module: &LockingModule, key: &str) {
     until(&format!("`{key}` is free"), || is_free(module, key)).await;
+}
+
+/// A guard of a key that was held when it was asked for.
+pub(crate) async fn guard_that_waited(
+    holder: &LockingModule,
+    waiter: &LockingModule,
+    key: &str,
+) -> LockGuard {
+    let first = holder.acquire(key).await.expect("free");
+    let (module, wanted) = (waiter.clone(), key.to_owned());
+    let waiting = tokio::spawn(async move { module.lock(wanted).timeout(LONG).await });
+    a_moment().await;
+    assert!(!waiting.is_finished(), "it waits");
+    assert!(holder.release_lease(&first).await.expect("answered"));
+    within(LONG, "the guard", waiting).await.expect("no panic").expect("granted")
 }
 
 /// Lets a lease end, by the store's own clock, without anybody asking for its keys.

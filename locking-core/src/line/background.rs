@@ -55,9 +55,9 @@ impl Drop for Task {
     }
 }
 
-/// Takes an ask back, trying until the store answered or what it was granted has ended by itself: it may be
-/// carried out for as long as the store's [patience](LineStore::patience) after it was sent. What has no end of
-/// its own is tried for a day.
+/// Takes an ask back, trying until the store answered or what it was granted has ended by itself. What has no end of
+/// its own is tried for a day; and so is one that may still come to the store (`unsure`): where that hangs, it lies
+/// before it for as long as that lasts.
 ///
 /// # Errors
 ///
@@ -67,7 +67,7 @@ pub(super) async fn withdraw<S: LineStore>(
     ask: &Ask,
     unsure: bool,
 ) -> Result<()> {
-    let lasts = ask.request.expiry.map_or(PATIENCE, Expiry::get);
+    let lasts = ask.request.expiry.filter(|_| !unsure).map_or(PATIENCE, Expiry::get);
     let keys = &ask.request.keys;
     let mut tries = Tries::within(lasts + lines.store().patience(), lines, keys);
     let mut unsure = unsure;

@@ -1,6 +1,6 @@
 //! Sessions that end without their client's knowing, and with it.
 
-use locking_core::LockingModule;
+use locking_core::{LockingModule, LossReason};
 use locking_testkit::faults::{Direction, Fault, Proxy};
 use locking_testkit::servers::Postgres;
 use tokio::time::{Instant, timeout};
@@ -53,6 +53,24 @@ async fn the_end_of_a_session_is_known_at_once() {
         took.push(ended.elapsed());
     }
     // From before the server was asked; the machine may stand still now and then.
+    took.sort_unstable();
+    assert!(took[2] < ms(50), "{took:?}");
+}
+
+#[tokio::test]
+async fn a_guard_that_is_freed_by_force_learns_it_at_once() {
+    let server = crate::server().await;
+    let (module, other) = (module(&server).await, module(&server).await);
+    let mut took = Vec::new();
+    for _ in 0..5 {
+        // Its next renewal is 10 s away.
+        let guard = module.lock("k").lease(LONG).timeout(LONG).await.expect("free");
+        let asked = Instant::now();
+        assert_eq!(other.release_all().including_running().await.expect("answered"), 1);
+        let reason = timeout(SOON, guard.lost()).await.expect("it hears of it");
+        took.push(asked.elapsed());
+        assert_eq!(reason, LossReason::Revoked);
+    }
     took.sort_unstable();
     assert!(took[2] < ms(50), "{took:?}");
 }

@@ -44,10 +44,14 @@ local function acquire(keys, args)
   local handed_on = false
   if manner ~= 'reenter' then
     for i = 1, count do
+      if is_kept_in_passing(values[i], e) then
+        call('DEL', keys[i])
+        values[i] = false
+      end
       if not values[i] and call('EXISTS', queue_of(keys[i])) == 1 then
         if manner == 'again' and not text then
           text = entry_text(e)
-          if not is_queued(e, text) then call('LPUSH', queue_of(keys[i]), text) end
+          if not queue_with(e, text) then queue_first(keys[i], text) end
         end
         hand_on(keys[i], manner == 'again' and e.request)
         handed_on = true
@@ -88,19 +92,21 @@ local function acquire(keys, args)
       free({ keys[mine[i]] }, e.kind == 'o' and e.owner or nil)
       hand_on(keys[mine[i]])
     end
-    local queue, head = queue_of(keys[blocking]), false
+    local head = false
     -- What was just freed may have been handed on; a key of another type was read as nothing.
     local value = #mine == 0 and values[blocking] or get(keys[blocking])
     local token, kind, _, owner = read(value)
     if manner == 'queue' or manner == 'again' then
       text = text or entry_text(e)
-      if manner == 'queue' then
-        call('RPUSH', queue, text)
-      elseif not is_queued(e, text) then
-        call('LPUSH', queue, text)
+      local queue = manner == 'again' and queue_with(e, text)
+      if queue then
+        call('PEXPIRE', queue, QUEUE_TERM)
+      elseif manner == 'queue' then
+        queue_up(keys[blocking], text)
+      else
+        queue_first(keys[blocking], text)
       end
-      call('PEXPIRE', queue, QUEUE_TERM)
-      head = value and not token and is_near_head(queue, text)
+      head = value and not token and is_near_head(queue_of(keys[blocking]), text)
     end
     -- Whoever hears that it isn't held may not come to hold it by the other copy.
     if manner == 'once' and args[7] == '1' then call('SET', withdrawn_of(e.request), '1', 'PX', args[8]) end
@@ -162,6 +168,6 @@ local function withdraw(keys, args)
     if is == 'mine' or is == 'kept' then freed[#freed + 1] = keys[i] end
   end
   free(freed, e.kind == 'o' and e.owner or nil)
-  for i = 1, #freed do hand_on(freed[i]) end
+  if #freed > 0 then hand_on_all(freed) end
   return { 'done' }
 end

@@ -17,6 +17,14 @@ local function lock_value(token, kind, request, owner)
   return 'lk1|' .. token .. '|' .. kind .. '|' .. request .. '|' .. owner
 end
 
+-- Lets a request wait for a key, after all who have come. Its seat is its own, so that it keeps its place among
+-- those who wait for another key, should it move there.
+local function queue_up(key, text)
+  local queue = queue_of(key)
+  call('ZADD', queue, 'NX', draw(1), text)
+  call('PEXPIRE', queue, QUEUE_TERM)
+end
+
 -- Tells the client of a request. Answers how many heard: 0 if the client is gone.
 local function tell(request, message)
   return call('PUBLISH', NS .. '\0c' .. string.sub(request, 1, 16), message)
@@ -79,6 +87,9 @@ local function forget_owner(owner, keys)
     local ended = call('ZREM', name, unpack(keys, from, to))
     if ended <= to - from then call('ZREM', NS .. '\0p' .. owner, unpack(keys, from, to)) end
   end
+  -- It ends with those that are left, which may be sooner: else one long lease would keep it.
+  local _, last = unpack(call('ZRANGE', name, -1, -1, 'WITHSCORES'))
+  if last then call('PEXPIRE', name, math.max(last - math.floor(now() / 1000), 0) + 1) end
 end
 
 -- Notes that leases of this owner hold these keys, for so long from now. ms '': without an end.

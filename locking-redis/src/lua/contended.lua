@@ -14,9 +14,7 @@ local function refuse(key, manner, request, ms, kind, spare, owner, repeated)
   if not token or holder == request or values[2] then return nil end
   if held_kind == 'o' and kind == 'o' and held_owner == owner then return nil end
   if manner == 'queue' then
-    local queue = queue_of(key)
-    call('RPUSH', queue, table.concat({ request, ms, kind, spare, owner, key }, '\0'))
-    call('PEXPIRE', queue, QUEUE_TERM)
+    queue_up(key, table.concat({ request, ms, kind, spare, owner, key }, '\0'))
   end
   local blocking_owner = held_kind == 'o' and held_owner or ''
   return { 'blocked', 1, call('PTTL', key), blocking_owner, 0, newest_of(values[3]) }
@@ -32,7 +30,7 @@ local ONE_KEY = '^(%Z*)%z(%Z*)%z(%a)%z(%d+)%z(%Z*)%z(%Z+)$'
 -- and all who wait come before the key alone, which it asked for meanwhile. What it asks for together with other
 -- keys keeps its place. `origin`: the request of that guard.
 local function first_two(key, origin)
-  local waiting = call('LRANGE', queue_of(key), 0, 1)
+  local waiting = call('ZRANGE', queue_of(key), 0, 1)
   local first, second = waiting[1], waiting[2]
   local is_last = origin and second and client_of(first) == client_of(origin) and string.match(first, ONE_KEY)
   return first, second, is_last
@@ -53,15 +51,12 @@ local function free_one(key, of, freed, origin)
   local request, ms, kind, spare, owner, wanted = string.match(is_last and second or first, ONE_KEY)
   if wanted ~= key then return nil end
   -- First, because it needs no memory: from there on a server that is full refuses none.
-  call('LPOP', queue, is_last and 2 or 1)
-  if is_last then
-    call('RPUSH', queue, first)
-    call('PEXPIRE', queue, QUEUE_TERM)
-  end
+  call('ZREM', queue, is_last and second or first)
   if of then forget_owner(of, { key }) end
   -- In place of who held it.
   ms = short(ms)
-  local token = draw(1 + spare)
+  local token = draw(1 + spare + (is_last and 1 or 0))
+  if is_last then call('ZADD', queue, 'XX', drawn, first) end
   set(key, lock_value(token, kind, request, owner), ms)
   if tell_grant(request, token, ms, key) then return reply end
   call('DEL', key)

@@ -3,7 +3,8 @@
 -- Keys of a namespace NS (no lock's key has a NUL in it, so none of the companions is a lock):
 --   NS .. key              the lock, a string: lk1|<token>|<kind>|<request>|<owner>
 --   NS .. '\0t'            the greatest token ever given, 16 digits: microseconds of the server's clock
---   NS .. '\0q' .. key     the requests that wait for a key, first come first (a list)
+--   NS .. '\0q' .. key     the requests that wait for a key, first come first: a sorted set, by their seats,
+--                          which are numbers of the tokens' counter
 --   NS .. '\0o' .. owner   the locks that an owner's leases hold until some moment: a sorted set, by that
 --                          moment, that ends no earlier than the last of them; or, of one alone, a string,
 --                          its name: an owner has rarely more, and a set takes two commands more

@@ -7,6 +7,10 @@
 -- first, and at most, as its client may be stopped, and costs the others less than a second.
 local MOVES, KEPT_TERM, LONGEST_KEPT_TERM = 16, 25, 800
 
+-- How many requests a free key is refused to, one after another, before it is kept for the next one and its client
+-- asked to go on from there: so a release costs the same however many wait. What it is kept with.
+local REFUSALS, IN_PASSING = 4, '0000000000000001'
+
 local function moves_of(request) return NS .. '\0m' .. request end
 
 -- A lock's value; '' for a key of another type, which is somebody else's too.
@@ -84,20 +88,57 @@ local function take_free(e, ms, values)
   return token, taken
 end
 
+-- Lets a request wait for a key, with this seat.
+local function queue_at(key, seat, text)
+  local queue = queue_of(key)
+  call('ZADD', queue, seat, text)
+  call('PEXPIRE', queue, QUEUE_TERM)
+end
+
+-- The seat of the first who waits for a key; nil where nobody does.
+local function first_seat(key)
+  local _, seat = unpack(call('ZRANGE', queue_of(key), 0, 0, 'WITHSCORES'))
+  return tonumber(seat)
+end
+
+-- Lets a request wait for a key before all others.
+local function queue_first(key, text)
+  local seat = first_seat(key)
+  queue_at(key, seat and seat - 1 or draw(1), text)
+end
+
+-- The queue of one of its keys in which a request stands.
+local function queue_with(e, text)
+  for i = 1, #e.keys do
+    local queue = queue_of(e.keys[i])
+    if call('ZSCORE', queue, text) then return queue end
+  end
+end
+
 local function unqueue(e, text)
-  for i = 1, #e.keys do call('LREM', queue_of(e.keys[i]), 0, text) end
+  for i = 1, #e.keys do call('ZREM', queue_of(e.keys[i]), text) end
   if #e.keys > 1 then call('DEL', moves_of(e.request)) end
 end
 
--- A request for several keys goes on to the head of the queue of another key that blocks it. If that
--- happens time and again, those that are free are kept for it for a moment: else requests for one key
--- would pass it for ever. For twice as long each time, so that it comes to be as long as the others hold
--- their keys; never for long where another such request is in its way, so that two can't block each other.
--- `value`: that of the key that blocks.
-local function move_on(text, e, blocking, value)
-  local queue, moves = queue_of(blocking), moves_of(e.request)
-  call('LPUSH', queue, text)
-  call('PEXPIRE', queue, QUEUE_TERM)
+-- Keeps those keys of a request that are free, for so many ms: nobody else takes them meanwhile.
+local function keep(e, keys, token, ms)
+  local keeping = { request = e.request, kind = 'r', owner = '' }
+  for i = 1, #keys do take(keys[i], token, keeping, ms) end
+end
+
+local function is_kept_in_passing(value, e)
+  local token, kind, request = read(value)
+  return kind == 'r' and token == IN_PASSING and request == e.request
+end
+
+-- A request for several keys goes on to the queue of another key that somebody else holds, and keeps its seat: it
+-- comes after those who came before it. If that happens time and again, those that are free are kept for it for
+-- a moment: else requests for one key would pass it for ever. For twice as long each time, so that it comes to be
+-- as long as the others hold their keys; never for long where another such request is in its way, so that two
+-- can't block each other. `value`: that of the key that blocks.
+local function move_on(text, seat, e, blocking, value)
+  local moves = moves_of(e.request)
+  queue_at(blocking, seat, text)
   local count = call('INCR', moves)
   call('PEXPIRE', moves, QUEUE_TERM)
   if count < MOVES then return end
@@ -108,80 +149,109 @@ local function move_on(text, e, blocking, value)
   if tell(e.request, 'look\0' .. (term + 1) .. '\0' .. e.keys[1]) == 0 then
     return unqueue(e, text)
   end
-  local keeping = { request = e.request, kind = 'r', owner = '' }
-  for i = 1, #e.keys do take(e.keys[i], '0000000000000000', keeping, term) end
+  keep(e, e.keys, '0000000000000000', term)
 end
 
--- Hands a key without a holder to the first in its queue who lives and can have all of its keys.
--- `asking`: the request on whose behalf this runs. It is told by the reply, and has its whole expiry.
-local function hand_on(key, asking)
+-- What keeps a request that is the first to wait for the free key `key` from having all of its keys: the number of
+-- one that somebody else holds; else of a free one for which somebody waits who came before it, and then true. In
+-- the middle the values of its keys.
+local function hindrance(e, seat, key)
+  local values, awaited = {}, nil
+  for i = 1, #e.keys do
+    local other = e.keys[i]
+    values[i] = other ~= key and get(other)
+    if values[i] then
+      if not standing(values[i], e) then return i, values, false end
+    elseif other ~= key and not awaited and (first_seat(other) or seat) < seat then
+      awaited = i
+    end
+  end
+  return awaited, values, true
+end
+
+-- Hands one key on. `left`: how many more requests it may be refused to; what is left of them then is the answer.
+-- `others`: gets the keys that are to be handed on, too.
+local function hand_on_one(key, asking, left, others)
   local queue = queue_of(key)
   while call('EXISTS', key) == 0 do
-    local text = call('LPOP', queue)
-    if not text then return end
+    local text, seat = unpack(call('ZPOPMIN', queue))
+    if not text then return left end
     local e = entry_of(text)
-    local blocking, values = nil, {}
-    for i = 1, #e.keys do
-      values[i] = e.keys[i] ~= key and get(e.keys[i])
-      if values[i] and not standing(values[i], e) then
-        blocking = i
-        break
+    local blocking, values, is_free = hindrance(e, tonumber(seat), key)
+    if blocking and left == 0 then
+      -- First again. Its key is kept: who comes now may not pass those behind it.
+      queue_at(key, seat, text)
+      keep(e, { key }, IN_PASSING, KEPT_TERM)
+      -- Of no token: it asks again.
+      if tell_grant(e.request, '0', KEPT_TERM, key) then return left end
+      call('DEL', key)
+      unqueue(e, text)
+    elseif blocking then
+      left = left - 1
+      if is_free then
+        queue_at(e.keys[blocking], seat, text)
+        others[#others + 1] = e.keys[blocking]
+      else
+        move_on(text, seat, e, e.keys[blocking], values[blocking])
       end
-    end
-    if blocking then
-      move_on(text, e, e.keys[blocking], values[blocking])
     elseif e.request == asking then
       local token, taken = take_free(e, e.ms, values)
       if token then
         if e.kind == 'o' then note_owner(e.owner, taken, e.ms) end
-        return
+        return left
       end
     else
       local ms = short(e.ms)
       local token, taken = take_free(e, ms, values)
       if token then
-        if tell_grant(e.request, token, ms, e.keys[1]) then return end
+        if tell_grant(e.request, token, ms, e.keys[1]) then return left end
         for i = 1, #taken do call('DEL', taken[i]) end
         if #e.keys > 1 then call('DEL', moves_of(e.request)) end
       end
     end
   end
+  return left
+end
+
+-- Hands a key without a holder to the first in its queue who lives and can have all of its keys. Who came before,
+-- and waits for another of those, which is free, is served first.
+-- `asking`: the request on whose behalf this runs. It is told by the reply, and has its whole expiry.
+local function hand_on(key, asking)
+  local keys, left = { key }, REFUSALS
+  while #keys > 0 do left = hand_on_one(table.remove(keys), asking, left, keys) end
+end
+
+-- Hands on keys that were just freed, all of them: who waits for several finds them free. Who came first is served
+-- first.
+local function hand_on_all(keys)
+  if #keys == 1 then return hand_on(keys[1]) end
+  local queues, awaited, seats = {}, {}, {}
+  for i = 1, #keys do queues[i] = queue_of(keys[i]) end
+  if count_all('EXISTS', queues) == 0 then return end
+  for i = 1, #keys do
+    local seat = first_seat(keys[i])
+    if seat then
+      awaited[#awaited + 1] = keys[i]
+      seats[keys[i]] = seat
+    end
+  end
+  table.sort(awaited, function(one, other) return seats[one] < seats[other] end)
+  for i = 1, #awaited do hand_on(awaited[i]) end
 end
 
 -- A client whose guard ended has had its turn: the key alone, which it asked for meanwhile, comes after all who
 -- wait, if it came first.
 local function step_back(key, origin)
   local first, _, is_last = first_two(key, origin)
-  if not is_last then return end
-  local queue = queue_of(key)
-  call('LPOP', queue)
-  call('RPUSH', queue, first)
-end
-
--- Hands on keys that were just freed, all of them: who waits for several finds them free.
-local function hand_on_all(keys)
-  if #keys > 1 then
-    local queues = {}
-    for i = 1, #keys do queues[i] = queue_of(keys[i]) end
-    if count_all('EXISTS', queues) == 0 then return end
-  end
-  for i = 1, #keys do hand_on(keys[i]) end
+  if is_last then call('ZADD', queue_of(key), 'XX', draw(1), first) end
 end
 
 -- Whether a request is among the first who wait. The very first may be gone: nobody finds that out before the key
 -- is free.
 local function is_near_head(queue, text)
-  local first = call('LRANGE', queue, 0, 3)
+  local first = call('ZRANGE', queue, 0, 3)
   for i = 1, #first do
     if first[i] == text then return true end
-  end
-  return false
-end
-
--- Whether a request stands in the queue of one of its keys.
-local function is_queued(e, text)
-  for i = 1, #e.keys do
-    if call('LPOS', queue_of(e.keys[i]), text) then return true end
   end
   return false
 end

@@ -11,7 +11,8 @@ use std::future::IntoFuture;
 use std::time::{Duration, Instant};
 
 use locking_core::{
-    Capability, Error, LockingConfig, LockingModule, LockingProvider, ProviderConfig, ProviderId,
+    Capability, Error, LockingConfig, LockingModule, LockingProvider, LossReason, ProviderConfig,
+    ProviderId,
 };
 use locking_redis::{IDENTIFIER, RedisOptions, RedisProvider};
 use locking_testkit::faults::{Cut, Direction, Fault, Proxy};
@@ -78,6 +79,84 @@ async fn a_server_that_became_a_replica_is_asked_under_its_name_anew() {
     }
     asked(&server, &["REPLICAOF", "NO", "ONE"]).await;
     module.acquire("l").wait(SOON * 10).await.expect("it can be written to again");
+}
+
+#[tokio::test]
+async fn each_call_is_one_call_of_the_script_however_many_keys_it_has() {
+    let server = server().await;
+    let module = module(&server).await;
+    let calls = async || {
+        let stats = asked(&server, &["INFO", "commandstats"]).await;
+        let count = |line: &str| -> Option<u64> {
+            let calls = line.split_once(":calls=")?.1;
+            calls.split(',').next()?.parse().ok()
+        };
+        let scripts = stats.lines().filter(|line| line.starts_with("cmdstat_eval"));
+        scripts.filter_map(count).sum::<u64>()
+    };
+    let long = Duration::from_secs(60);
+    for count in [1, 10] {
+        let keys: Vec<_> = (0..count).map(|n| format!("{count}-{n}")).collect();
+        let mut before = calls().await;
+        let mut one_more = async |what: &str| {
+            let now = calls().await;
+            assert_eq!(now, before + 1, "{what} of {count}");
+            before = now;
+        };
+        let lease = module.acquire(&keys).owner("o").expire(long).await.expect("free");
+        one_more("acquire").await;
+        module.acquire(&keys).owner("x").await.expect_err("held");
+        one_more("a refused acquire").await;
+        module.extend(&lease, long).await.expect("held");
+        one_more("extend").await;
+        assert!(module.release_lease(&lease).await.expect("answered"));
+        one_more("release as a lease").await;
+        module.acquire(&keys).owner("o").await.expect("free");
+        one_more("acquire").await;
+        assert!(module.release(&keys).owner("o").await.expect("answered"));
+        one_more("release").await;
+    }
+}
+
+#[tokio::test]
+async fn a_guard_that_is_freed_by_force_learns_it_at_once() {
+    let server = server().await;
+    let (holder, other) = (module(&server).await, module(&server).await);
+    let mut took = Vec::new();
+    for _ in 0..5 {
+        // Its next renewal is 10 s away.
+        let guard = holder.lock("k").await.expect("free");
+        let asked = Instant::now();
+        assert_eq!(other.release_all().including_running().await.expect("answered"), 1);
+        let reason = tokio::time::timeout(SOON, guard.lost()).await.expect("it hears of it");
+        took.push(asked.elapsed());
+        assert_eq!(reason, LossReason::Revoked);
+    }
+    // From before the server was asked; the machine may stand still now and then.
+    took.sort_unstable();
+    assert!(took[2] < Duration::from_millis(50), "{took:?}");
+}
+
+#[tokio::test]
+async fn where_a_name_moves_the_client_listens_to_the_server_that_it_asks() {
+    let (one, other) = (server().await, server().await);
+    let proxy = Proxy::to(one.address()).await.expect("a port");
+    let url = format!("redis://{}", proxy.address());
+    let module = configured(&url, &[]).await.expect("the server can be reached");
+    proxy.lead_to(other.address());
+    // That of commands alone: the first one. The other goes on, to a server that lives.
+    proxy.connections()[0].cut(Cut::Reset);
+    let begun = Instant::now();
+    let moved =
+        async || module.acquire("k").await.is_ok() && asked(&other, &["DBSIZE"]).await != "0";
+    while !moved().await {
+        assert!(begun.elapsed() < SOON * 5, "commands stay where they are");
+        tokio::time::sleep(Duration::from_millis(20)).await;
+    }
+    while asked(&other, &["CLIENT", "LIST", "TYPE", "pubsub"]).await.is_empty() {
+        assert!(begun.elapsed() < SOON * 10, "it listens to the other server");
+        tokio::time::sleep(Duration::from_millis(20)).await;
+    }
 }
 
 #[tokio::test]

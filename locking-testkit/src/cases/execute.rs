@@ -8,7 +8,7 @@ use tokio::sync::Notify;
 
 use crate::fixture::Fixture;
 use crate::support::{
-    LONG, SHORT, always, assert_answer, is_free, ms, soon, until_free, within, work,
+    LONG, SHORT, a_moment, always, assert_answer, is_free, ms, soon, until_free, within, work,
 };
 
 pub(crate) async fn a_jobs_output_is_the_answer(f: Fixture) {
@@ -78,6 +78,24 @@ pub(crate) async fn execute_inside_execute_on_one_key_times_out(f: Fixture) {
         );
     let answer = answer.await.expect("the outer job ran");
     assert_answer!(answer, Err(Error::TimedOut { .. }), "never re-entrant");
+}
+
+pub(crate) async fn a_job_that_waited_is_freed_by_nobody_elses_release(f: Fixture) {
+    let key = f.key("k");
+    let first = f.a.acquire(&key).await.expect("free");
+    let (module, other, wanted) = (f.b.clone(), f.a.clone(), key.clone());
+    let running = tokio::spawn(async move {
+        let asked = wanted.clone();
+        let job = |_| async move { (other.release_all().await, other.release(asked).await) };
+        module.execute(wanted, job).timeout(LONG).await
+    });
+    a_moment().await;
+    assert!(!running.is_finished(), "it waits");
+    assert!(f.a.release_lease(&first).await.expect("answered"));
+    let answer = within(LONG, "the job's end", running).await.expect("no panic");
+    let (freed, released) = answer.expect("held to the end");
+    assert_eq!(freed.expect("answered"), 0, "`release_all` freed a job unasked");
+    assert!(!released.expect("answered"), "`release` freed a job");
 }
 
 pub(crate) async fn a_long_job_keeps_its_lock(f: Fixture) {

@@ -9,8 +9,8 @@ use locking_core::{Error, LockingModule};
 use crate::fixture::Fixture;
 use crate::intercept::Intercept;
 use crate::support::{
-    LONG, SHORT, a_moment, always, assert_answer, is_free, ms, poll_once, soon, until, until_free,
-    within,
+    LONG, SHORT, a_moment, always, assert_answer, guard_that_waited, is_free, ms, poll_once, soon,
+    until, until_free, within,
 };
 
 pub(crate) async fn a_guard_outlives_its_lease_while_it_is_in_use(f: Fixture) {
@@ -167,6 +167,20 @@ pub(crate) async fn a_guard_that_another_client_ends_late_ends_nobody_else(f: Fi
     a_moment().await;
     next.check().expect("still held");
     always!(!is_free(&f.b, &key).await, "`{key}` is held");
+}
+
+pub(crate) async fn a_guard_that_waited_is_freed_by_nobody_elses_release(f: Fixture) {
+    let key = f.key("k");
+    let guard = guard_that_waited(&f.a, &f.b, &key).await;
+    let owner = guard.lease().owner.clone().expect("a guard has an owner");
+    let freed = f.a.release_all().await.expect("answered");
+    assert_eq!(freed, 0, "`release_all` freed a guard unasked");
+    assert!(!f.a.release(&key).await.expect("answered"), "`release` without an owner");
+    let released = f.a.release(&key).owner(&owner).await.expect("answered");
+    assert!(!released, "`release` by its owner's name");
+    assert_answer!(f.a.acquire(&key).owner(&owner).await, Err(Error::Held { .. }), "not entered");
+    guard.check().expect("held");
+    guard.release().await.expect("held to the end");
 }
 
 pub(crate) async fn a_guard_of_several_keys_has_a_token_for_each(f: Fixture) {

@@ -5,7 +5,7 @@ use std::time::Duration;
 use locking_core::{Expiry, HoldKind, OwnerId};
 
 use crate::fixture::Fixture;
-use crate::support::{LONG, let_expire, ms, until};
+use crate::support::{LONG, guard_that_waited, let_expire, ms, until};
 
 pub(crate) async fn a_hold_is_told_with_owner_token_kind_and_time(f: Fixture) {
     let (owned, guarded) = (f.key("1"), f.key("2"));
@@ -54,6 +54,26 @@ pub(crate) async fn a_key_that_nobody_holds_is_not_told(f: Fixture) {
         assert_eq!(f.b.inspect(key).await.expect("answered"), None, "{key}");
     }
     assert_eq!(f.b.list().await.expect("answered"), []);
+}
+
+pub(crate) async fn an_expired_hold_that_nobody_asked_for_is_not_listed(f: Fixture) {
+    // Who looked at a key meanwhile could have cleared it away.
+    let (expired, held) = (f.key("1"), f.key("2"));
+    f.a.acquire(&held).await.expect("free");
+    f.a.acquire(&expired).owner("o").expire(ms(60)).await.expect("free");
+    let_expire(ms(60)).await;
+    let list = f.b.list().await.expect("answered");
+    let listed: Vec<&str> = list.iter().map(|info| info.key.as_str()).collect();
+    assert_eq!(listed, [&held]);
+}
+
+pub(crate) async fn a_guard_that_waited_is_told_as_a_guard(f: Fixture) {
+    let key = f.key("k");
+    let guard = guard_that_waited(&f.a, &f.b, &key).await;
+    let info = f.a.inspect(&key).await.expect("answered").expect("held");
+    assert_eq!((info.kind, info.token), (HoldKind::Guard, guard.token()));
+    assert_eq!(info.owner, guard.lease().owner);
+    guard.release().await.expect("held to the end");
 }
 
 pub(crate) async fn the_list_has_every_hold_in_byte_order(f: Fixture) {

@@ -1,6 +1,6 @@
 //! Keys and owners are any text within their limits.
 
-use locking_core::{Error, LockKey};
+use locking_core::{Error, LockKey, OwnerId};
 
 use crate::fixture::Fixture;
 use crate::support::{assert_answer, is_free};
@@ -121,4 +121,39 @@ pub(crate) async fn an_owner_is_found_by_its_whole_name(f: Fixture) {
     f.a.acquire(&long).owner("user_1").await.expect("free");
     assert_eq!(f.b.release_all().owner("user").await.expect("answered"), 1);
     assert!(is_free(&f.b, &short).await && !is_free(&f.b, &long).await);
+}
+
+/// Owners that a prefix, a pattern, a separator or too short a column would take for one another:
+/// patterns before those that they match.
+fn like_owners() -> Vec<String> {
+    let longest = |end: &str| format!("{}{end}", "o".repeat(OwnerId::MAX_LEN - 1));
+    let short = ["w%", "w*", "w_1", "[ab]", "worker", "worker:1", "wX1", "a", "a ", " a"];
+    short.map(str::to_owned).into_iter().chain(["a", "b"].map(longest)).collect()
+}
+
+pub(crate) async fn owners_with_like_names_exclude_each_other(f: Fixture) {
+    let (key, owners) = (f.key("k"), like_owners());
+    for owner in &owners {
+        f.a.acquire(&key).owner(owner).await.expect("free");
+        for other in owners.iter().filter(|other| *other != owner) {
+            let refused = f.b.acquire(&key).owner(other).await;
+            assert_answer!(refused, Err(Error::Held { .. }), "{other:?} is not {owner:?}");
+        }
+        assert!(f.b.release(&key).owner(owner).await.expect("answered"), "{owner:?}");
+    }
+}
+
+pub(crate) async fn owners_with_like_names_free_only_their_own(f: Fixture) {
+    let key = |n: usize| f.key(&n.to_string());
+    let owners = like_owners();
+    for (n, owner) in owners.iter().enumerate() {
+        f.a.acquire(key(n)).owner(owner).await.expect("free");
+    }
+    for (n, owner) in owners.iter().enumerate() {
+        assert_eq!(f.b.release_all().owner(owner).await.expect("answered"), 1, "{owner:?}");
+        assert!(is_free(&f.b, &key(n)).await, "{owner:?} holds nothing");
+        for (n, other) in owners.iter().enumerate().skip(n + 1) {
+            assert!(!is_free(&f.b, &key(n)).await, "{other:?} is not {owner:?}");
+        }
+    }
 }

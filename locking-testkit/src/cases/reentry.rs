@@ -77,6 +77,48 @@ pub(crate) async fn an_owners_queued_requests_are_granted_together(f: Fixture) {
     assert!(tokens.windows(2).all(|pair| pair[0] == pair[1]), "one hold: {tokens:?}");
 }
 
+pub(crate) async fn an_owners_queued_requests_are_granted_past_others(f: Fixture) {
+    let key = f.key("k");
+    f.a.acquire(&key).owner("first").await.expect("free");
+    let mut waiting = Vec::new();
+    for owner in ["o", "x", "o"] {
+        let (module, key) = (f.b.clone(), key.clone());
+        waiting.push(tokio::spawn(async move {
+            let lease = module.acquire(&key).owner(owner).wait(LONG).await.expect("granted");
+            if owner == "x" {
+                // It may be the first where nobody keeps the order, and is in nobody's way then.
+                assert!(module.release_lease(&lease).await.expect("answered"), "held");
+            }
+            lease.token()
+        }));
+        a_moment().await;
+    }
+    assert!(f.a.release(&key).owner("first").await.expect("answered"));
+    let last = soon("the owner's last request", waiting.remove(2)).await.expect("no panic");
+    let first = soon("its first request", waiting.remove(0)).await.expect("no panic");
+    assert_eq!(first, last, "one hold");
+    assert!(f.a.release(&key).owner("o").await.expect("answered"));
+    let other = soon("the other owner", waiting.remove(0)).await.expect("no panic");
+    assert_ne!(other, first, "a hold of its own");
+}
+
+pub(crate) async fn an_owner_does_not_queue_behind_those_who_wait(f: Fixture) {
+    let key = f.key("k");
+    let first = f.a.acquire(&key).owner("o").await.expect("free");
+    let (module, wanted) = (f.b.clone(), key.clone());
+    let waiting = tokio::spawn(async move { module.acquire(wanted).owner("x").wait(LONG).await });
+    a_moment().await;
+    for module in [&f.a, &f.b] {
+        let again = soon("without a wait", module.acquire(&key).owner("o")).await;
+        assert_eq!(again.expect("its own").token(), first.token());
+        let again = soon("with a wait", module.acquire(&key).owner("o").wait(LONG)).await;
+        assert_eq!(again.expect("its own").token(), first.token());
+    }
+    assert!(!waiting.is_finished(), "it waits");
+    assert!(f.a.release(&key).owner("o").await.expect("answered"));
+    soon("the waiter", waiting).await.expect("no panic").expect("granted");
+}
+
 pub(crate) async fn a_lease_says_what_it_took_and_what_it_reentered(f: Fixture) {
     let (old, new) = (f.key("1"), f.key("2"));
     let first = f.a.acquire(&old).owner("o").await.expect("free");

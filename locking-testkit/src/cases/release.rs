@@ -75,6 +75,18 @@ pub(crate) async fn an_expired_lease_is_not_released_any_more(f: Fixture) {
     assert!(!f.a.release_lease(&lease).await.expect("answered"), "as a lease");
 }
 
+pub(crate) async fn an_expired_lease_that_nobody_asked_for_is_not_given_back(f: Fixture) {
+    // Who looked at a key meanwhile could have cleared it away.
+    let (by_name, as_a_lease) = (f.key("1"), f.key("2"));
+    f.a.acquire(&by_name).expire(ms(60)).await.expect("free");
+    let_expire(ms(60)).await;
+    assert!(!f.a.release(&by_name).await.expect("answered"), "by name");
+    let lease = f.a.acquire(&as_a_lease).owner("o").expire(ms(60)).await.expect("free");
+    let_expire(ms(60)).await;
+    assert!(!f.a.release_lease(&lease).await.expect("answered"), "as a lease");
+    assert!(is_free(&f.b, &by_name).await && is_free(&f.b, &as_a_lease).await);
+}
+
 pub(crate) async fn a_late_release_does_not_free_the_next_holder(f: Fixture) {
     let key = f.key("k");
     let late = f.a.acquire(&key).owner("first").expire(ms(60)).await.expect("free");

@@ -7,7 +7,9 @@ use locking_core::{Error, LossReason};
 use tokio::sync::Notify;
 
 use crate::fixture::Fixture;
-use crate::support::{LONG, a_moment, assert_answer, is_free, let_expire, ms, soon, within, work};
+use crate::support::{
+    LONG, SHORT, a_moment, assert_answer, is_free, let_expire, ms, soon, within, work,
+};
 
 pub(crate) async fn an_owners_leases_are_freed_and_counted(f: Fixture) {
     let mine: Vec<String> = (0..10).map(|n| f.key(&format!("m{n}"))).collect();
@@ -68,6 +70,47 @@ pub(crate) async fn hundreds_of_leases_are_freed_and_counted(f: Fixture) {
     f.b.acquire(&keys).await.expect("all are free");
 }
 
+pub(crate) async fn with_an_owner_nothing_that_runs_for_others_is_freed(f: Fixture) {
+    let [mine, theirs, anonymous, guarded, running] = ["1", "2", "3", "4", "5"].map(|n| f.key(n));
+    f.a.acquire(&mine).owner("me").await.expect("free");
+    f.a.acquire(&theirs).owner("them").await.expect("free");
+    f.b.acquire(&anonymous).await.expect("free");
+    let guard = f.b.lock(&guarded).await.expect("free");
+    let other = f.b.clone();
+    let job = |_| async move { other.release_all().owner("me").including_running().await };
+    let freed = f.a.execute(&running, job).await.expect("the job's key is not freed");
+    assert_eq!(freed.expect("answered"), 1);
+    assert!(is_free(&f.b, &mine).await);
+    for key in [&theirs, &anonymous, &guarded] {
+        assert_answer!(f.a.acquire(key).await, Err(Error::Held { .. }), "{key} is another's");
+    }
+    guard.release().await.expect("held to the end");
+}
+
+pub(crate) async fn leases_are_freed_together_with_what_runs(f: Fixture) {
+    let [owned, anonymous, guarded] = ["1", "2", "3"].map(|name| f.key(name));
+    f.a.acquire(&owned).owner("o").await.expect("free");
+    f.b.acquire(&anonymous).await.expect("free");
+    let guard = f.b.lock(&guarded).await.expect("free");
+    assert_eq!(f.a.release_all().including_running().await.expect("answered"), 3);
+    for key in [&owned, &anonymous, &guarded] {
+        assert!(is_free(&f.a, key).await, "{key}");
+    }
+    assert_answer!(guard.release().await, Err(Error::Lost { .. }), "it was freed by force");
+}
+
+pub(crate) async fn a_guard_is_freed_by_its_owners_name_when_asked_for_what_runs(f: Fixture) {
+    let key = f.key("k");
+    let guard = f.a.lock(&key).await.expect("free");
+    let owner = guard.lease().owner.clone().expect("a guard has an owner");
+    assert_eq!(f.b.release_all().owner(&owner).await.expect("answered"), 0, "not asked for");
+    assert_answer!(f.b.acquire(&key).await, Err(Error::Held { .. }), "what runs goes on");
+    let freed = f.b.release_all().owner(&owner).including_running().await;
+    assert_eq!(freed.expect("answered"), 1, "asked for");
+    assert!(is_free(&f.b, &key).await);
+    assert_answer!(guard.release().await, Err(Error::Lost { .. }), "it was freed by force");
+}
+
 pub(crate) async fn what_runs_is_freed_when_asked_for_and_learns_it(f: Fixture) {
     let key = f.key("k");
     let guard = f.b.lock(&key).lease(ms(900)).await.expect("free");
@@ -112,6 +155,32 @@ pub(crate) async fn an_expired_lease_is_not_counted(f: Fixture) {
     f.a.acquire(&key).owner("o").expire(ms(60)).await.expect("free");
     let_expire(ms(60)).await;
     assert_eq!(f.a.release_all().owner("o").await.expect("answered"), 0);
+}
+
+pub(crate) async fn an_expired_lease_is_not_freed_with_its_successor(f: Fixture) {
+    let (waited_for, asked_for) = (f.key("1"), f.key("2"));
+    for key in [&waited_for, &asked_for] {
+        f.a.acquire(key).owner("old").expire(ms(60)).await.expect("free");
+    }
+    let first = f.b.acquire(&waited_for).owner("new").wait(LONG).await.expect("expired");
+    let_expire(ms(60)).await;
+    let second = f.b.acquire(&asked_for).owner("new").await.expect("expired");
+    assert_eq!(f.a.release_all().owner("old").await.expect("answered"), 0, "it holds nothing");
+    for next in [first, second] {
+        f.b.extend(&next, LONG).await.expect("the next holder holds on");
+    }
+    assert_eq!(f.a.release_all().owner("new").await.expect("answered"), 2);
+}
+
+pub(crate) async fn a_lease_that_was_extended_is_freed_after_its_first_expiry(f: Fixture) {
+    let (extended, reentered) = (f.key("1"), f.key("2"));
+    let lease = f.a.acquire(&extended).owner("o").expire(SHORT).await.expect("free");
+    f.a.acquire(&reentered).owner("o").expire(SHORT).await.expect("free");
+    f.a.extend(&lease, LONG).await.expect("held");
+    f.a.acquire(&reentered).owner("o").expire(LONG).await.expect("its own");
+    let_expire(SHORT).await;
+    assert_eq!(f.b.release_all().owner("o").await.expect("answered"), 2);
+    assert!(is_free(&f.b, &extended).await && is_free(&f.b, &reentered).await);
 }
 
 pub(crate) async fn a_key_that_changes_hands_meanwhile_stays_held(f: Fixture) {

@@ -1,7 +1,7 @@
 //! Several keys in one call: all or nothing.
 
-use std::sync::Arc;
 use std::sync::atomic::{AtomicBool, AtomicUsize, Ordering};
+use std::sync::{Arc, Mutex};
 use std::time::Duration;
 
 use locking_core::{Error, Lease};
@@ -290,4 +290,57 @@ async fn gets_its_turn(f: &Fixture, busy_keys: &[String], hold: Duration, rounds
     }
     stop.store(true, Ordering::SeqCst);
     others.join_all().await;
+}
+
+pub(crate) async fn a_call_for_one_key_gets_its_turn_among_calls_for_several(f: Fixture) {
+    let all = keys(&f, &["1", "2"]);
+    let (stop, turns) = (Arc::new(AtomicBool::new(false)), Arc::new(AtomicUsize::new(0)));
+    let mut others = JoinSet::new();
+    for n in 0..4 {
+        let module = if n % 2 == 0 { f.a.clone() } else { f.b.clone() };
+        let (all, stop, turns) = (all.clone(), Arc::clone(&stop), Arc::clone(&turns));
+        others.spawn(async move {
+            while !stop.load(Ordering::SeqCst) {
+                let guard = module.lock(&all).timeout(LONG).await.expect("its turn comes");
+                turns.fetch_add(1, Ordering::SeqCst);
+                tokio::time::sleep(ms(5)).await;
+                guard.release().await.expect("held to the end");
+            }
+        });
+    }
+    let busy = || async { turns.load(Ordering::SeqCst) > 20 };
+    until_within(LONG, "the others are at work", busy).await;
+    for round in 0..6 {
+        let key = &all[round % 2];
+        let one = f.a.lock(key).timeout(Duration::from_secs(10)).await;
+        one.expect("its turn comes").release().await.expect("held to the end");
+    }
+    stop.store(true, Ordering::SeqCst);
+    others.join_all().await;
+}
+
+pub(crate) async fn calls_for_several_keys_are_served_in_their_order(f: Fixture) {
+    let all = keys(&f, &["1", "2"]);
+    let first = f.b.acquire(&all[0]).await.expect("free");
+    let second = f.b.acquire(&all[1]).await.expect("free");
+    let served = Arc::new(Mutex::new(Vec::new()));
+    let mut waiting = JoinSet::new();
+    for n in 0..20 {
+        // The first one wants but the key that is held for longer.
+        let wanted = if n == 0 { vec![all[1].clone()] } else { all.clone() };
+        let (module, served) = (f.a.clone(), Arc::clone(&served));
+        waiting.spawn(async move {
+            let lease = module.acquire(wanted).wait(LONG).await.expect("its turn comes");
+            served.lock().expect("no panic").push(n);
+            assert!(module.release_lease(&lease).await.expect("answered"));
+        });
+        a_moment().await;
+    }
+    // From here on all wait for the other key.
+    assert!(f.b.release_lease(&first).await.expect("answered"));
+    tokio::time::sleep(ms(500)).await;
+    assert!(f.b.release_lease(&second).await.expect("answered"));
+    waiting.join_all().await;
+    let served = served.lock().expect("no panic");
+    assert!(served.is_sorted(), "first come, first served: {served:?}");
 }

@@ -25,13 +25,13 @@ pub struct Proxy {
 
 #[derive(Debug)]
 struct Shared {
-    server: SocketAddr,
     counter: Arc<Counter>,
     state: Mutex<State>,
 }
 
-#[derive(Debug, Default)]
+#[derive(Debug)]
 struct State {
+    server: SocketAddr,
     /// For connections that are to come.
     faults: Vec<Injected>,
     refuses: bool,
@@ -52,8 +52,8 @@ impl Proxy {
     pub async fn to(server: SocketAddr) -> io::Result<Self> {
         let listener = TcpListener::bind((Ipv4Addr::LOCALHOST, 0)).await?;
         let address = listener.local_addr()?;
-        let (counter, state) = (Arc::default(), Mutex::default());
-        let shared = Arc::new(Shared { server, counter, state });
+        let state = State { server, faults: Vec::new(), refuses: false, open: Vec::new(), next: 0 };
+        let shared = Arc::new(Shared { counter: Arc::default(), state: Mutex::new(state) });
         let accepting = tokio::spawn(Arc::clone(&shared).accept(listener));
         Ok(Self { address, shared, accepting })
     }
@@ -67,7 +67,13 @@ impl Proxy {
     /// The server behind it.
     #[must_use]
     pub fn server(&self) -> SocketAddr {
-        self.shared.server
+        self.shared.state().server
+    }
+
+    /// Leads new connections to another server, as a name does after a fail-over; those that are open go on
+    /// to the one before.
+    pub fn lead_to(&self, server: SocketAddr) {
+        self.shared.state().server = server;
     }
 
     /// The connections that are open, in the order in which they came.
@@ -150,7 +156,8 @@ impl Shared {
     }
 
     async fn serve(self: Arc<Self>, client: TcpStream, connection: Connection) {
-        match TcpStream::connect(self.server).await {
+        let server = self.state().server;
+        match TcpStream::connect(server).await {
             Ok(server) => pump::carry(client, server, &connection).await,
             Err(_) => pump::refuse(client, &connection).await,
         }

@@ -8,6 +8,7 @@ pub(crate) enum Fault {
     AsksSeldomAfterAWhile,
     CancelledExtendLosesTheLease,
     CancelledWaitFreesReenteredKeys,
+    ChecksOnlyTheKeysThatALeaseTook,
     ClaimsWhatItsHarnessDoesNot,
     CloseFreesLeases,
     ClosesTheWholeStore,
@@ -16,6 +17,7 @@ pub(crate) enum Fault {
     CountsHolds,
     CountsTheDeadlinePerKey,
     CutsLongKeys,
+    CutsLongOwners,
     CutsToWholeSeconds,
     DrawsANewTokenOnReentry,
     DrawsLeasesTokensWhenAsked,
@@ -25,6 +27,7 @@ pub(crate) enum Fault {
     ExtendsByOwnerAlone,
     ExtendsKeysOneByOne,
     ExtendsOnlyTheFirstKey,
+    ExtendsOnlyWhatALeaseTook,
     ExtendsWhatIsGone,
     FoldsCaseOfKeys,
     FoldsCaseOfOwners,
@@ -34,15 +37,20 @@ pub(crate) enum Fault {
     ForgetsTheExpiryOfReenteredKeysInTheQueue,
     ForgetsTheExpiryOnReentry,
     ForgetsTheOwnersOtherRequests,
+    ForgetsTheOwnersRequestsBehindOthers,
     ForgetsToExtend,
     ForgetsToRelease,
     ForgetsTokensWhenIdle,
     ForgetsWaitersOnReleaseAll,
+    FreesAnOwnersGuardsUnasked,
     FreesEverybodysForAnOwner,
+    FreesEverybodysGuardsForAnOwner,
     FreesGuardsByName,
     FreesNoAnonymousLeases,
+    FreesNoLeasesWithWhatRuns,
     FreesOwnedKeysWithoutAnOwner,
     FreesSuccessorsToo,
+    FreesWhatAnOwnerOnceHeld,
     FreesWhatItLooksAt,
     FreesWithoutTheOwnerCheck,
     GrantsAtTheDeadline,
@@ -62,6 +70,7 @@ pub(crate) enum Fault {
     LeavesGhostsInTheQueue,
     ListsByLetters,
     ListsExpiredHolds,
+    ListsExpiredHoldsUntilSomebodyAsks,
     ListsInAnyOrder,
     ListsOnePage,
     LocksTheWholeTable,
@@ -73,8 +82,12 @@ pub(crate) enum Fault {
     LooksBeforeItTakes,
     LosesWakeUps,
     LosesWakeUpsAtRegistration,
+    MakesLeasesOfGuardsThatWaited,
+    MatchesOwnersAsPatterns,
     MatchesOwnersByPrefix,
     MigratesOnce,
+    MissesAnOwnersGuards,
+    MissesAnOwnersLeasesAfterTheirFirstExpiry,
     MissesAnOwnersLeasesThatWaited,
     NamesAnotherProvider,
     NamesTheFirstByItsLetters,
@@ -85,6 +98,7 @@ pub(crate) enum Fault {
     NeverWakesAtExpiry,
     OverflowsLongTimes,
     Polls,
+    QueuesReentriesBehindOthers,
     ReentersAnonymousHolds,
     ReentersExpiredHolds,
     ReentersGuards,
@@ -93,18 +107,21 @@ pub(crate) enum Fault {
     ReleaseAllFreesOnePage,
     ReleaseStopsAtTheFirstMiss,
     ReleasesExpiredHolds,
+    ReleasesExpiredLeasesUntilSomebodyAsks,
     ReleasesLeasesByKeyAlone,
     ReleasesLeasesWithoutTheToken,
     ReleasesWhatALeaseReentered,
     RemembersTheLastExpiry,
     RemembersWhatItReentered,
     ReusesTokens,
+    RevivesExpiredLeasesUntilSomebodyAsks,
     SaysReenteredOfTakenKeys,
     SaysTrueToAnyRelease,
     ServesNarrowCallsFirst,
     ServesOneClientFirst,
     ServesTheLastFirst,
     ServesWaitersWhenNobodyElseAsks,
+    ServesWideCallsFirst,
     ShortensOnReentry,
     ShowsHalfTakenCalls,
     SleepsToTheFirstExpiry,
@@ -112,10 +129,13 @@ pub(crate) enum Fault {
     TakesTheClientForTheOwner,
     TellsAnEndOfEndlessHolds,
     TellsNoLongTimes,
+    TellsLeasesOfGuardsThatWaited,
     TellsNoOwners,
     TellsTheCountersToken,
     TokensGoDown,
     BeginsTokensAnewAtEachConnect,
+    TrimsOwners,
+    TurnsWideCallsRound,
     WaitsOnZero,
     WaitsTooLong,
 }
@@ -134,6 +154,10 @@ pub(crate) const MUTANTS: &[(Fault, &[&str])] = &[
     (
         Fault::CancelledWaitFreesReenteredKeys,
         &["cancellation::a_dropped_reentry_leaves_the_lease_as_it_was"],
+    ),
+    (
+        Fault::ChecksOnlyTheKeysThatALeaseTook,
+        &["extend::a_reentered_key_that_was_released_is_lost"],
     ),
     (Fault::ClaimsWhatItsHarnessDoesNot, &["claims::the_provider_claims_what_its_harness_says"]),
     (Fault::CloseFreesLeases, &["closing::what_does_not_end_in_time_is_broken_and_counted"]),
@@ -195,6 +219,7 @@ pub(crate) const MUTANTS: &[(Fault, &[&str])] = &[
     ),
     (Fault::Polls, &["waiting::a_waiter_is_told_at_once_however_long_it_has_waited"]),
     (Fault::CutsLongKeys, &["names::keys_of_every_length_are_kept_apart"]),
+    (Fault::CutsLongOwners, &["names::owners_with_like_names_exclude_each_other"]),
     (
         Fault::CutsToWholeSeconds,
         &["expiry::a_fraction_of_a_second_counts", "expiry::an_expired_key_is_free_at_once"],
@@ -231,6 +256,13 @@ pub(crate) const MUTANTS: &[(Fault, &[&str])] = &[
     (Fault::ExtendsByOwnerAlone, &["extend::a_lease_does_not_extend_the_next_holders"]),
     (Fault::ExtendsKeysOneByOne, &["extend::of_several_keys_all_are_extended_or_none"]),
     (Fault::ExtendsOnlyTheFirstKey, &["guard::a_guard_of_several_keys_has_a_token_for_each"]),
+    (
+        Fault::ExtendsOnlyWhatALeaseTook,
+        &[
+            "extend::a_reentered_key_is_extended",
+            "extend::taken_and_reentered_keys_are_extended_together",
+        ],
+    ),
     (Fault::ExtendsWhatIsGone, &["extend::a_lease_that_ended_is_lost"]),
     (Fault::FoldsCaseOfKeys, &["names::different_keys_never_meet"]),
     (Fault::FoldsCaseOfOwners, &["names::owners_are_any_text_and_compared_byte_by_byte"]),
@@ -257,6 +289,10 @@ pub(crate) const MUTANTS: &[(Fault, &[&str])] = &[
     (
         Fault::ForgetsTheOwnersOtherRequests,
         &["reentry::an_owners_queued_requests_are_granted_together"],
+    ),
+    (
+        Fault::ForgetsTheOwnersRequestsBehindOthers,
+        &["reentry::an_owners_queued_requests_are_granted_past_others"],
     ),
     (
         Fault::ForgetsToExtend,
@@ -291,24 +327,45 @@ pub(crate) const MUTANTS: &[(Fault, &[&str])] = &[
     ),
     (Fault::ForgetsWaitersOnReleaseAll, &["release_all::its_waiters_get_the_freed_keys"]),
     (
+        Fault::FreesAnOwnersGuardsUnasked,
+        &["release_all::a_guard_is_freed_by_its_owners_name_when_asked_for_what_runs"],
+    ),
+    (
         Fault::FreesEverybodysForAnOwner,
         &[
             "release_all::an_owners_leases_are_freed_and_counted",
             "resources::an_owner_with_few_keys_among_many_frees_just_those",
         ],
     ),
+    (
+        Fault::FreesEverybodysGuardsForAnOwner,
+        &["release_all::with_an_owner_nothing_that_runs_for_others_is_freed"],
+    ),
     (Fault::FreesGuardsByName, &["release::a_guard_is_freed_by_nobody_elses_release"]),
     (
         Fault::FreesNoAnonymousLeases,
         &["release::without_an_owner_anybodys_anonymous_lease_is_freed"],
     ),
+    (Fault::FreesNoLeasesWithWhatRuns, &["release_all::leases_are_freed_together_with_what_runs"]),
     (Fault::FreesOwnedKeysWithoutAnOwner, &["release::without_an_owner_no_owned_key_is_freed"]),
+    (
+        Fault::MissesAnOwnersGuards,
+        &["release_all::a_guard_is_freed_by_its_owners_name_when_asked_for_what_runs"],
+    ),
+    (
+        Fault::MissesAnOwnersLeasesAfterTheirFirstExpiry,
+        &["release_all::a_lease_that_was_extended_is_freed_after_its_first_expiry"],
+    ),
     (
         Fault::MissesAnOwnersLeasesThatWaited,
         &["release_all::an_owners_leases_that_were_waited_for_are_freed_too"],
     ),
     (Fault::FreesSuccessorsToo, &["release_all::waiters_of_freed_keys_are_not_freed_with_them"]),
     (Fault::LooksBeforeItFrees, &["release_all::a_key_that_changes_hands_meanwhile_stays_held"]),
+    (
+        Fault::FreesWhatAnOwnerOnceHeld,
+        &["release_all::an_expired_lease_is_not_freed_with_its_successor"],
+    ),
     (Fault::FreesWhatItLooksAt, &["cancellation::a_dropped_question_changes_nothing"]),
     (
         Fault::FreesWithoutTheOwnerCheck,
@@ -396,6 +453,10 @@ pub(crate) const MUTANTS: &[(Fault, &[&str])] = &[
         ],
     ),
     (Fault::ListsExpiredHolds, &["inspection::a_key_that_nobody_holds_is_not_told"]),
+    (
+        Fault::ListsExpiredHoldsUntilSomebodyAsks,
+        &["inspection::an_expired_hold_that_nobody_asked_for_is_not_listed"],
+    ),
     (Fault::ListsInAnyOrder, &["inspection::the_list_has_every_hold_in_byte_order"]),
     (
         Fault::LocksTheWholeTable,
@@ -420,6 +481,14 @@ pub(crate) const MUTANTS: &[(Fault, &[&str])] = &[
         ],
     ),
     (Fault::LosesWakeUpsAtRegistration, &["waiting::no_wake_up_is_lost_in_any_window"]),
+    (
+        Fault::MakesLeasesOfGuardsThatWaited,
+        &[
+            "guard::a_guard_that_waited_is_freed_by_nobody_elses_release",
+            "execute::a_job_that_waited_is_freed_by_nobody_elses_release",
+        ],
+    ),
+    (Fault::MatchesOwnersAsPatterns, &["names::owners_with_like_names_free_only_their_own"]),
     (Fault::MatchesOwnersByPrefix, &["names::an_owner_is_found_by_its_whole_name"]),
     (
         Fault::MigratesOnce,
@@ -456,6 +525,10 @@ pub(crate) const MUTANTS: &[(Fault, &[&str])] = &[
     ),
     (Fault::OverflowsLongTimes, &["expiry::the_longest_times_are_accepted"]),
     (
+        Fault::QueuesReentriesBehindOthers,
+        &["reentry::an_owner_does_not_queue_behind_those_who_wait"],
+    ),
+    (
         Fault::ReentersAnonymousHolds,
         &[
             "exclusion::an_anonymous_lease_is_never_reentered",
@@ -484,6 +557,10 @@ pub(crate) const MUTANTS: &[(Fault, &[&str])] = &[
         ],
     ),
     (
+        Fault::ReleasesExpiredLeasesUntilSomebodyAsks,
+        &["release::an_expired_lease_that_nobody_asked_for_is_not_given_back"],
+    ),
+    (
         Fault::ReleasesLeasesByKeyAlone,
         &[
             "release::a_late_release_does_not_free_the_next_holder",
@@ -510,6 +587,10 @@ pub(crate) const MUTANTS: &[(Fault, &[&str])] = &[
             "fencing::a_guard_reports_its_own_token_after_its_end",
             "histories::random_work_by_many_clients_breaks_no_promise",
         ],
+    ),
+    (
+        Fault::RevivesExpiredLeasesUntilSomebodyAsks,
+        &["extend::an_expired_lease_that_nobody_asked_for_is_not_revived"],
     ),
     (
         Fault::SaysReenteredOfTakenKeys,
@@ -542,6 +623,10 @@ pub(crate) const MUTANTS: &[(Fault, &[&str])] = &[
         &["waiting::a_waiter_among_polling_clients_has_its_turn"],
     ),
     (
+        Fault::ServesWideCallsFirst,
+        &["several::a_call_for_one_key_gets_its_turn_among_calls_for_several"],
+    ),
+    (
         Fault::ShortensOnReentry,
         &["reentry::a_shorter_expiry_changes_nothing", "reentry::an_absent_expiry_changes_nothing"],
     ),
@@ -563,9 +648,12 @@ pub(crate) const MUTANTS: &[(Fault, &[&str])] = &[
     ),
     (Fault::TellsAnEndOfEndlessHolds, &["inspection::an_anonymous_hold_has_no_owner_and_no_end"]),
     (Fault::TellsNoLongTimes, &["inspection::the_time_of_the_longest_leases_is_told"]),
+    (Fault::TellsLeasesOfGuardsThatWaited, &["inspection::a_guard_that_waited_is_told_as_a_guard"]),
     (Fault::TellsNoOwners, &["inspection::a_hold_is_told_with_owner_token_kind_and_time"]),
     (Fault::TellsTheCountersToken, &["fencing::the_store_tells_the_token_that_was_granted"]),
     (Fault::TokensGoDown, &["fencing::a_resource_refuses_a_holder_that_was_overtaken"]),
+    (Fault::TrimsOwners, &["names::owners_with_like_names_free_only_their_own"]),
+    (Fault::TurnsWideCallsRound, &["several::calls_for_several_keys_are_served_in_their_order"]),
     (Fault::WaitsOnZero, &["waiting::no_wait_and_a_wait_of_zero_try_once"]),
     (Fault::WaitsTooLong, &["waiting::a_wait_ends_at_its_deadline"]),
 ];

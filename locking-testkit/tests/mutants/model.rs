@@ -289,7 +289,7 @@ impl LockingProvider for Model {
             yield_now().await;
             self.table().put_back(held);
         }
-        Ok(self.table().list().into_iter().find(|info| info.key == *key))
+        Ok(self.table().inspect(key))
     }
 
     async fn list(&self) -> Result<Vec<LockInfo>> {

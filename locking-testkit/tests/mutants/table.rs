@@ -31,6 +31,7 @@ pub(crate) struct Table {
     litter: u64,
     last_expiry: Option<Expiry>,
     last_asked: Instant,
+    expired: Vec<(String, Option<OwnerId>)>,
 }
 
 #[derive(Clone, Debug)]
@@ -44,6 +45,10 @@ pub(crate) struct Hold {
     count: usize,
     /// Whether its request would have waited.
     may_wait: bool,
+    /// Whether it did.
+    waited: bool,
+    /// When it would have been over, had nobody extended it.
+    first_expires: Option<Instant>,
 }
 
 #[derive(Debug)]
@@ -86,6 +91,7 @@ impl Table {
             litter: 0,
             last_expiry: None,
             last_asked: Instant::now(),
+            expired: Vec::new(),
         }
     }
 
@@ -125,6 +131,9 @@ impl Table {
             (Some(one), Some(other)) if self.has(Fault::FoldsCaseOfOwners) => {
                 one.as_str().eq_ignore_ascii_case(other.as_str())
             }
+            (Some(one), Some(other)) if self.has(Fault::CutsLongOwners) => {
+                one.as_str().chars().take(255).eq(other.as_str().chars().take(255))
+            }
             _ => one == other,
         }
     }
@@ -137,6 +146,10 @@ impl Table {
                 | Fault::ListsExpiredHolds
                 | Fault::CountsExpiredHolds
         );
+        if self.has(Fault::FreesWhatAnOwnerOnceHeld) {
+            let over = self.holds.iter().filter(|(_, hold)| hold.is_over());
+            self.expired.extend(over.map(|(place, hold)| (place.clone(), hold.owner.clone())));
+        }
         if !keeps_them {
             self.holds.retain(|_, hold| !hold.is_over());
         }
@@ -204,6 +217,9 @@ impl Table {
         }
         self.last_asked = Instant::now();
         self.settle();
+        if self.has(Fault::QueuesReentriesBehindOthers) && self.is_behind(request, client) {
+            return Err(request.keys.first().clone());
+        }
         if let Err(blocking) = self.look(request, client) {
             self.misuse_refused(request, client);
             return Err(blocking);
@@ -280,10 +296,29 @@ impl Table {
         };
         let owner = request.owner.clone();
         let may_wait = request.wait != WaitUntil::Now;
-        let key_held = key.clone();
-        let hold = Hold { key: key_held, owner, token, expires, guard, client, count: 1, may_wait };
+        let hold = Hold {
+            key: key.clone(),
+            owner,
+            token,
+            expires,
+            guard,
+            client,
+            count: 1,
+            may_wait,
+            waited: false,
+            first_expires: expires,
+        };
         self.holds.insert(place, hold);
         LeasedKey::taken(key.clone(), FencingToken::new(token))
+    }
+
+    /// Whether it enters a hold again that somebody in the queue waits for.
+    fn is_behind(&self, request: &AcquireRequest, client: usize) -> bool {
+        let mine = |key: &&LockKey| {
+            self.hold(key).is_some_and(|hold| self.reenters(request, client, hold))
+        };
+        let waits = |key: &LockKey| self.queue.iter().any(|w| w.request.keys.contains(key));
+        request.keys.iter().filter(mine).any(waits)
     }
 
     pub(crate) fn begin_tokens_anew(&mut self) {

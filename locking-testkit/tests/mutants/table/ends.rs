@@ -5,8 +5,8 @@ use std::sync::atomic::Ordering;
 use std::time::Duration;
 
 use locking_core::{
-    Expiry, FencingToken, KeySet, Lease, LeasedKey, LockInfo, LockKey, LossReason, OwnerId,
-    ReleaseScope,
+    Expiry, FencingToken, HoldKind, KeySet, Lease, LeasedKey, LockInfo, LockKey, LossReason,
+    OwnerId, ReleaseScope,
 };
 use tokio::time::Instant;
 
@@ -78,14 +78,20 @@ impl Table {
     }
 
     pub(crate) fn extend(&mut self, lease: &Lease, expiry: Expiry) -> Result<(), LockKey> {
-        self.expire();
+        let revives = self.has(Fault::RevivesExpiredLeasesUntilSomebodyAsks);
+        if !revives {
+            self.expire();
+        }
         let held = |table: &Self, leased: &LeasedKey| {
-            table.hold(&leased.key).is_some_and(|hold| {
+            let hold = table.holds.get(&table.place(leased.key.as_str()));
+            hold.filter(|hold| revives || !hold.is_over()).is_some_and(|hold| {
                 (hold.token == leased.token.get() || table.has(Fault::ExtendsByOwnerAlone))
                     && hold.owner == lease.owner
             })
         };
-        let lost = lease.keys().iter().find(|leased| !held(self, leased));
+        let unchecked =
+            |leased: &LeasedKey| self.has(Fault::ChecksOnlyTheKeysThatALeaseTook) && !leased.taken;
+        let lost = lease.keys().iter().find(|leased| !held(self, leased) && !unchecked(leased));
         let lost = lost.map(|leased| leased.key.clone());
         if let Some(key) = &lost {
             match self.fault {
@@ -99,7 +105,9 @@ impl Table {
         }
         let wanted = Instant::now() + expiry.get();
         for (at, leased) in lease.keys().iter().enumerate() {
-            if (at > 0 && self.has(Fault::ExtendsOnlyTheFirstKey)) || !held(self, leased) {
+            let skips = (at > 0 && self.has(Fault::ExtendsOnlyTheFirstKey))
+                || (!leased.taken && self.has(Fault::ExtendsOnlyWhatALeaseTook));
+            if skips || !held(self, leased) {
                 continue;
             }
             let (place, never_shortens) =
@@ -151,8 +159,11 @@ impl Table {
     }
 
     pub(crate) fn release_lease(&mut self, lease: &Lease, client: usize) -> Result<(), LockKey> {
-        self.expire();
         let fault = self.fault;
+        let late = fault == Fault::ReleasesExpiredLeasesUntilSomebodyAsks;
+        if !late {
+            self.expire();
+        }
         if fault == Fault::ForgetsToRelease {
             return Ok(());
         }
@@ -165,7 +176,7 @@ impl Table {
                 let by_owner =
                     fault == Fault::ReleasesLeasesWithoutTheToken && hold.owner == lease.owner;
                 let by_client = fault != Fault::KnowsLeasesByTheirClient || hold.client == client;
-                let over = hold.is_over() && fault != Fault::ReleasesExpiredHolds;
+                let over = hold.is_over() && fault != Fault::ReleasesExpiredHolds && !late;
                 (by_token || by_owner || fault == Fault::ReleasesLeasesByKeyAlone)
                     && by_client
                     && !over
@@ -197,8 +208,20 @@ impl Table {
     fn release_all_once(&mut self, scope: &ReleaseScope) -> u64 {
         self.expire();
         let fault = self.fault;
-        let covers = |hold: &Hold| {
+        let expired = std::mem::take(&mut self.expired);
+        let covers = |place: &String, hold: &Hold| {
+            let once = || expired.contains(&(place.clone(), scope.owner.clone()));
             let owner = match (&scope.owner, &hold.owner) {
+                (Some(_), _) if once() => true,
+                (Some(_), _) if fault == Fault::FreesEverybodysGuardsForAnOwner => {
+                    (hold.guard.is_some() && scope.including_running) || scope.owner == hold.owner
+                }
+                (Some(wanted), Some(owner)) if fault == Fault::MatchesOwnersAsPatterns => {
+                    is_like(wanted.as_str().as_bytes(), owner.as_str().as_bytes())
+                }
+                (Some(wanted), Some(owner)) if fault == Fault::TrimsOwners => {
+                    wanted.as_str().trim() == owner.as_str().trim()
+                }
                 (Some(wanted), Some(owner)) if fault == Fault::MatchesOwnersByPrefix => {
                     owner.as_str().starts_with(wanted.as_str())
                 }
@@ -209,11 +232,18 @@ impl Table {
             let running = match fault {
                 Fault::NeverFreesWhatRuns => hold.guard.is_none(),
                 Fault::ReleaseAllFreesGuards => true,
+                Fault::FreesAnOwnersGuardsUnasked if scope.owner.is_some() => true,
+                Fault::MissesAnOwnersGuards if scope.owner.is_some() => hold.guard.is_none(),
+                Fault::FreesNoLeasesWithWhatRuns => scope.including_running == hold.guard.is_some(),
                 _ => scope.including_running || hold.guard.is_none(),
             };
             let missed = match fault {
                 Fault::ReleaseAllFreesNothing => true,
                 Fault::MissesAnOwnersLeasesThatWaited => scope.owner.is_some() && hold.may_wait,
+                Fault::MissesAnOwnersLeasesAfterTheirFirstExpiry => {
+                    scope.owner.is_some()
+                        && hold.first_expires.is_some_and(|at| at <= Instant::now())
+                }
                 _ => false,
             };
             owner && running && !missed
@@ -221,8 +251,8 @@ impl Table {
         let over = |hold: &Hold| hold.is_over() && fault != Fault::CountsExpiredHolds;
         let before = self.holds.len();
         let mut page = PAGE;
-        self.holds.retain(|_, hold| {
-            let mut frees = covers(hold) && !over(hold);
+        self.holds.retain(|place, hold| {
+            let mut frees = covers(place, hold) && !over(hold);
             if fault == Fault::ReleaseAllFreesOnePage && scope.owner.is_none() && frees {
                 frees = page > 0;
                 page = page.saturating_sub(1);
@@ -239,11 +269,19 @@ impl Table {
         freed as u64
     }
 
-    pub(crate) fn list(&mut self) -> Vec<LockInfo> {
+    pub(crate) fn inspect(&mut self, key: &LockKey) -> Option<LockInfo> {
         self.expire();
+        self.list().into_iter().find(|info| info.key == *key)
+    }
+
+    pub(crate) fn list(&mut self) -> Vec<LockInfo> {
         let fault = self.fault;
-        let holds = self.holds.values();
-        let told = holds.filter(|hold| !hold.is_over() || fault == Fault::ListsExpiredHolds);
+        let late = fault == Fault::ListsExpiredHoldsUntilSomebodyAsks;
+        if !late {
+            self.expire();
+        }
+        let late = late || fault == Fault::ListsExpiredHolds;
+        let told = self.holds.values().filter(|hold| late || !hold.is_over());
         told.map(|hold| {
             let token = match fault {
                 Fault::TellsTheCountersToken => self.next_token + 1,
@@ -262,7 +300,11 @@ impl Table {
             let waits = |waiter: &&Arc<Waiter>| waiter.request.keys.contains(&hold.key);
             let gone = usize::try_from(self.litter).expect("few");
             let waiters = self.queue.iter().filter(waits).count() + gone;
-            LockInfo::new(hold.key.clone(), FencingToken::new(token), hold.kind())
+            let kind = match fault {
+                Fault::TellsLeasesOfGuardsThatWaited if hold.waited => HoldKind::Lease,
+                _ => hold.kind(),
+            };
+            LockInfo::new(hold.key.clone(), FencingToken::new(token), kind)
                 .with_owner(owner)
                 .with_expires_in(left)
                 .with_waiters(waiters)
@@ -291,5 +333,17 @@ impl Table {
             self.holds.retain(|_, hold| hold.client != client);
         }
         self.settle();
+    }
+}
+
+/// As patterns of SQL and of shells are matched.
+fn is_like(pattern: &[u8], text: &[u8]) -> bool {
+    match (pattern, text) {
+        ([], []) => true,
+        ([b'%' | b'*', rest @ ..], _) => (0..=text.len()).any(|at| is_like(rest, &text[at..])),
+        ([wanted, rest @ ..], [byte, others @ ..]) => {
+            (*wanted == b'_' || wanted == byte) && is_like(rest, others)
+        }
+        _ => false,
     }
 }

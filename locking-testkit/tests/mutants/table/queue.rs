@@ -40,7 +40,10 @@ impl Table {
             first_look: Mutex::new(None),
             reentered,
         });
-        self.queue.push(Arc::clone(&waiter));
+        let is_wide = |other: &Arc<Waiter>| other.request.keys.len() > 1;
+        let turned = self.has(Fault::TurnsWideCallsRound) && is_wide(&waiter);
+        let first_wide = self.queue.iter().position(is_wide).filter(|_| turned);
+        self.queue.insert(first_wide.unwrap_or(self.queue.len()), Arc::clone(&waiter));
         waiter
     }
 
@@ -88,10 +91,14 @@ impl Table {
         }
         let before = waiting.len();
         self.kept.clear();
+        let any_wide = asked_lately && waiting.iter().any(|other| other.request.keys.len() > 1);
         for waiter in &waiting {
             let wide = waiter.request.keys.len() > 1;
             let later = (self.has(Fault::ServesNarrowCallsFirst) && wide && asked_lately)
-                || (self.has(Fault::ForgetsTheOwnersOtherRequests) && self.would_reenter(waiter));
+                || (self.has(Fault::ServesWideCallsFirst) && !wide && any_wide)
+                || (self.has(Fault::ForgetsTheOwnersOtherRequests) && self.would_reenter(waiter))
+                || (self.has(Fault::ForgetsTheOwnersRequestsBehindOthers)
+                    && self.is_behind(&waiter.request, waiter.client));
             let wanted = self.wanted(waiter);
             if later || self.look(&wanted, waiter.client).is_err() {
                 self.queue.push(Arc::clone(waiter));
@@ -103,6 +110,7 @@ impl Table {
                 };
                 let mut keys = self.take_with(token, &wanted, waiter.client);
                 keys.extend(waiter.reentered.iter().cloned());
+                self.note_that_it_waited(&waiter.request.keys);
                 self.end(waiter, Ok(keys));
             }
         }
@@ -111,6 +119,18 @@ impl Table {
         }
         if self.queue.len() < before {
             self.tell_waiters();
+        }
+    }
+
+    fn note_that_it_waited(&mut self, keys: &KeySet) {
+        for key in keys {
+            let place = self.place(key.as_str());
+            if let Some(hold) = self.holds.get_mut(&place) {
+                hold.waited = true;
+                if self.fault == Fault::MakesLeasesOfGuardsThatWaited {
+                    hold.guard = None;
+                }
+            }
         }
     }
 
