@@ -32,16 +32,6 @@ pub(crate) async fn listen(connection: Connection, channel: Value, lines: Weak<L
     loop {
         tokio::select! {
             biased;
-            _ = alive.tick() => {
-                if let Err(error) = notices.ping::<Value>(None).await
-                    && *error.kind() == ErrorKind::Timeout
-                {
-                    tracing::debug!("the server tells nothing any more, connecting anew");
-                    let _ = notices.force_reconnection().await;
-                } else if are_apart {
-                    are_apart = !is_heard(&connection, &channel).await;
-                }
-            }
             again = reconnected.recv() => {
                 if matches!(again, Err(RecvError::Closed)) {
                     return;
@@ -57,6 +47,16 @@ pub(crate) async fn listen(connection: Connection, channel: Value, lines: Weak<L
                 let Some(lines) = lines.upgrade() else { return };
                 lines.look();
                 sleep(Duration::from_millis(1)).await;
+            }
+            _ = alive.tick() => {
+                if let Err(error) = notices.ping::<Value>(None).await
+                    && *error.kind() == ErrorKind::Timeout
+                {
+                    tracing::debug!("the server tells nothing any more, connecting anew");
+                    let _ = notices.force_reconnection().await;
+                } else if are_apart {
+                    are_apart = !is_heard(&connection, &channel).await;
+                }
             }
             message = messages.recv() => {
                 let Some(lines) = lines.upgrade() else { return };

@@ -333,6 +333,54 @@ async fn who_came_first_for_one_of_several_free_keys_is_served_first() {
 }
 
 #[tokio::test]
+async fn of_keys_that_become_free_together_the_first_come_has_its_own() {
+    let script = Script::start().await;
+    script.listen().await;
+    let first = script.guard("once", 1, &["s:a"]).await.expect("free");
+    let second = script.guard("once", 2, &["s:b"]).await.expect("free");
+    let third = script.guard("once", 3, &["s:d"]).await.expect("free");
+    assert_eq!(script.guard("queue", 10, &["s:a", "s:d"]).await, None, "it waits for a");
+    assert_eq!(script.guard("queue", 4, &["s:a", "s:b"]).await, None, "it waits for a");
+    assert_eq!(script.release("s:a", &first).await, 0, "they wait for d, and for b");
+    let first = script.guard("once", 5, &["s:a"]).await.expect("free");
+    assert_eq!(script.guard("queue", 6, &["s:a"]).await, None, "it waits for a");
+    assert_eq!(script.release("s:d", &third).await, 0, "its first waits for a again");
+    script.guard("once", 7, &["s:d"]).await.expect("free");
+
+    let args = [&*first, "", &*second, ""];
+    let given_back = script.call("release_lease", &["s:a", "s:b"], &args).await;
+    assert_eq!(given_back.expect("done").integer().expect("a number"), 0);
+    for key in ["s:a", "s:b"] {
+        let value = script.value(key).await;
+        assert!(value.contains(&format!("|g|{CLIENT}4|")), "{key}: {value}");
+    }
+}
+
+#[tokio::test]
+async fn a_key_that_is_kept_in_passing_is_in_nobodys_way_who_came_before() {
+    let script = Script::start().await;
+    script.listen().await;
+    let first = script.guard("once", 1, &["s:a"]).await.expect("free");
+    let second = script.guard("once", 2, &["s:b"]).await.expect("free");
+    script.guard("once", 3, &["s:c"]).await.expect("free");
+    let kept = async || script.value("s:a").await.contains(&format!("|r|{CLIENT}24|"));
+    let free = script.release("s:a", &first).await;
+    assert_eq!(free, 0);
+    assert_eq!(script.guard("queue", 10, &["s:a", "s:b"]).await, None, "it waits for b");
+    let first = script.guard("once", 11, &["s:a"]).await.expect("free");
+    for number in 20..25 {
+        assert_eq!(script.guard("queue", number, &["s:a", "s:c"]).await, None, "it waits for a");
+    }
+    assert_eq!(script.release("s:a", &first).await, 0);
+    assert!(kept().await, "for the fifth of those who wait for c");
+    assert_eq!(script.release("s:b", &second).await, 0);
+    for key in ["s:a", "s:b"] {
+        let value = script.value(key).await;
+        assert!(value.contains(&format!("|g|{CLIENT}10|")), "{key}: {value}");
+    }
+}
+
+#[tokio::test]
 async fn nothing_is_kept_for_a_client_that_is_gone() {
     let script = Script::start().await;
     let mut held = script.guard("once", 1, &["s:a"]).await.expect("free");

@@ -44,7 +44,8 @@ local function acquire(keys, args)
   local handed_on = false
   if manner ~= 'reenter' then
     for i = 1, count do
-      if is_kept_in_passing(values[i], e) then
+      -- Read anew: it may have been granted meanwhile, with the key before.
+      if is_kept_in_passing(values[i]) == e.request and is_kept_in_passing(get(keys[i])) == e.request then
         call('DEL', keys[i])
         values[i] = false
       end
@@ -98,7 +99,8 @@ local function acquire(keys, args)
     local token, kind, _, owner = read(value)
     if manner == 'queue' or manner == 'again' then
       text = text or entry_text(e)
-      local queue = manner == 'again' and queue_with(e, text)
+      -- A copy of what asked first may come late, when it waits for another key already.
+      local queue = (manner == 'again' or count > 1) and queue_with(e, text)
       if queue then
         call('PEXPIRE', queue, QUEUE_TERM)
       elseif manner == 'queue' then

@@ -126,9 +126,10 @@ local function keep(e, keys, token, ms)
   for i = 1, #keys do take(keys[i], token, keeping, ms) end
 end
 
-local function is_kept_in_passing(value, e)
+-- Whether a key with this value is kept so, and for which request.
+local function is_kept_in_passing(value)
   local token, kind, request = read(value)
-  return kind == 'r' and token == IN_PASSING and request == e.request
+  return kind == 'r' and token == IN_PASSING and request
 end
 
 -- A request for several keys goes on to the queue of another key that somebody else holds, and keeps its seat: it
@@ -153,91 +154,91 @@ local function move_on(text, seat, e, blocking, value)
 end
 
 -- What keeps a request that is the first to wait for the free key `key` from having all of its keys: the number of
--- one that somebody else holds; else of a free one for which somebody waits who came before it, and then true. In
--- the middle the values of its keys.
+-- one that somebody else holds; else of one for which somebody waits who came before it, and then true. In the
+-- middle the values of its keys. One that is kept in passing for a request that came after it is as good as free.
 local function hindrance(e, seat, key)
-  local values, awaited = {}, nil
+  local values, awaited, displaced = {}, nil, {}
   for i = 1, #e.keys do
     local other = e.keys[i]
-    values[i] = other ~= key and get(other)
-    if values[i] then
-      if not standing(values[i], e) then return i, values, false end
-    elseif other ~= key and not awaited and (first_seat(other) or seat) < seat then
-      awaited = i
+    local value = other ~= key and get(other)
+    local is_passed = is_kept_in_passing(value)
+    if value and not is_passed then
+      values[i] = value
+      if not standing(value, e) then return i, values, false end
+    elseif other ~= key and (first_seat(other) or seat) < seat then
+      awaited = awaited or i
+    elseif is_passed then
+      displaced[#displaced + 1] = other
     end
+  end
+  if not awaited then
+    for i = 1, #displaced do call('DEL', displaced[i]) end
   end
   return awaited, values, true
 end
 
--- Hands one key on. `left`: how many more requests it may be refused to; what is left of them then is the answer.
--- `others`: gets the keys that are to be handed on, too.
-local function hand_on_one(key, asking, left, others)
-  local queue = queue_of(key)
-  while call('EXISTS', key) == 0 do
-    local text, seat = unpack(call('ZPOPMIN', queue))
-    if not text then return left end
-    local e = entry_of(text)
-    local blocking, values, is_free = hindrance(e, tonumber(seat), key)
-    if blocking and left == 0 then
-      -- First again. Its key is kept: who comes now may not pass those behind it.
-      queue_at(key, seat, text)
-      keep(e, { key }, IN_PASSING, KEPT_TERM)
-      -- Of no token: it asks again.
-      if tell_grant(e.request, '0', KEPT_TERM, key) then return left end
-      call('DEL', key)
-      unqueue(e, text)
-    elseif blocking then
-      left = left - 1
-      if is_free then
-        queue_at(e.keys[blocking], seat, text)
-        others[#others + 1] = e.keys[blocking]
-      else
-        move_on(text, seat, e, e.keys[blocking], values[blocking])
-      end
-    elseif e.request == asking then
-      local token, taken = take_free(e, e.ms, values)
-      if token then
-        if e.kind == 'o' then note_owner(e.owner, taken, e.ms) end
-        return left
-      end
-    else
-      local ms = short(e.ms)
-      local token, taken = take_free(e, ms, values)
-      if token then
-        if tell_grant(e.request, token, ms, e.keys[1]) then return left end
-        for i = 1, #taken do call('DEL', taken[i]) end
-        if #e.keys > 1 then call('DEL', moves_of(e.request)) end
-      end
+-- Hands a free key to the first in its queue, if that lives and can have all of its keys. `left`: how many more
+-- requests may be refused one; what is left of them then is the answer, and the key that is to be handed on, too.
+local function hand_on_one(key, asking, left)
+  local text, seat = unpack(call('ZPOPMIN', queue_of(key)))
+  local e = entry_of(text)
+  local blocking, values, is_free = hindrance(e, tonumber(seat), key)
+  if blocking and left == 0 then
+    -- First again. Its key is kept: who comes now may not pass those behind it.
+    queue_at(key, seat, text)
+    keep(e, { key }, IN_PASSING, KEPT_TERM)
+    -- Of no token: it asks again.
+    if tell_grant(e.request, '0', KEPT_TERM, key) then return left end
+    call('DEL', key)
+    unqueue(e, text)
+  elseif blocking then
+    local other = e.keys[blocking]
+    if is_free then queue_at(other, seat, text) else move_on(text, seat, e, other, values[blocking]) end
+    return left - 1, is_free and other
+  elseif e.request == asking then
+    local token, taken = take_free(e, e.ms, values)
+    if token and e.kind == 'o' then note_owner(e.owner, taken, e.ms) end
+  else
+    local ms = short(e.ms)
+    local token, taken = take_free(e, ms, values)
+    if token and not tell_grant(e.request, token, ms, e.keys[1]) then
+      for i = 1, #taken do call('DEL', taken[i]) end
+      if #e.keys > 1 then call('DEL', moves_of(e.request)) end
     end
   end
   return left
 end
 
--- Hands a key without a holder to the first in its queue who lives and can have all of its keys. Who came before,
--- and waits for another of those, which is free, is served first.
+-- Hands keys without a holder to those who wait for them: who came first, and can have all of its keys, is served
+-- first, whichever of them it waits for.
 -- `asking`: the request on whose behalf this runs. It is told by the reply, and has its whole expiry.
-local function hand_on(key, asking)
-  local keys, left = { key }, REFUSALS
-  while #keys > 0 do left = hand_on_one(table.remove(keys), asking, left, keys) end
-end
-
--- Hands on keys that were just freed, all of them: who waits for several finds them free. Who came first is served
--- first.
-local function hand_on_all(keys)
-  if #keys == 1 then return hand_on(keys[1]) end
-  local queues, awaited, seats = {}, {}, {}
-  for i = 1, #keys do queues[i] = queue_of(keys[i]) end
-  if count_all('EXISTS', queues) == 0 then return end
-  for i = 1, #keys do
-    local seat = first_seat(keys[i])
-    if seat then
-      awaited[#awaited + 1] = keys[i]
-      seats[keys[i]] = seat
+local function hand_on_all(keys, asking)
+  if #keys > 1 then
+    local queues = {}
+    for i = 1, #keys do queues[i] = queue_of(keys[i]) end
+    if count_all('EXISTS', queues) == 0 then return end
+  end
+  -- Those that are free and awaited, by the seats of the first in their queues.
+  local awaited, left = {}, REFUSALS
+  local function add(key)
+    local seat = first_seat(key)
+    if not seat then return end
+    local at = 1
+    while awaited[at] and awaited[at].seat < seat do at = at + 1 end
+    table.insert(awaited, at, { key = key, seat = seat })
+  end
+  for i = 1, #keys do add(keys[i]) end
+  while #awaited > 0 do
+    local key, other = table.remove(awaited, 1).key, nil
+    if call('EXISTS', key) == 0 and first_seat(key) then
+      left, other = hand_on_one(key, asking, left)
+      if other then add(other) end
+      add(key)
     end
   end
-  table.sort(awaited, function(one, other) return seats[one] < seats[other] end)
-  for i = 1, #awaited do hand_on(awaited[i]) end
 end
+
+local function hand_on(key, asking) hand_on_all({ key }, asking) end
 
 -- A client whose guard ended has had its turn: the key alone, which it asked for meanwhile, comes after all who
 -- wait, if it came first.
