@@ -204,8 +204,11 @@ BEGIN
         v_moves := coalesce(v_told.moves, 0);
     END IF;
     IF v_count > 1 AND p_manner IN ('queue', 'again') THEN
-        -- Its place among all who wait, wherever it is to wait next.
-        v_seat := coalesce(v_told.seat, (SELECT q.seat FROM locking_queue q WHERE q.request = p_request));
+        -- Its place among all who wait, wherever it is to wait next; also where it stands in no queue, because a key
+        -- is kept for it.
+        v_seat := coalesce(v_told.seat, (SELECT q.seat FROM locking_queue q WHERE q.request = p_request),
+                           (SELECT min(nullif(g.owner, '')::bigint) FROM locking_guard g
+                                WHERE g.key = ANY (p_keys) AND g.request = p_request AND g.kind = 'r'));
     END IF;
     blocked := 0;
     FOR i IN 1..v_count LOOP
@@ -215,7 +218,7 @@ BEGIN
             -- Others wait for it: they come first, in their order.
             IF (p_manner = 'again' OR v_told.seat IS NOT NULL)
                AND NOT EXISTS (SELECT FROM locking_queue q WHERE q.request = p_request) THEN
-                PERFORM locking_wait(p_keys[i], true, v_told.seat, p_client, p_logged, p_request, p_kind, p_owner,
+                PERFORM locking_wait(p_keys[i], true, v_seat, p_client, p_logged, p_request, p_kind, p_owner,
                                      p_ms, p_keys, v_moves);
             END IF;
             PERFORM locking_hand_on(p_keys[i], p_request, p_grants_from, p_least);
@@ -237,7 +240,6 @@ BEGIN
             WHEN 'kept' THEN
                 v_kept := v_kept || p_keys[i];
                 v_moves := greatest(v_moves, v_held.token);
-                v_seat := coalesce(v_seat, nullif(v_held.owner, '')::bigint);
             ELSE NULL;
         END CASE;
         IF blocked = 0 AND (v_is IN ('blocks', 'unknown') OR p_manner = 'reenter' AND v_is <> 'own') THEN
