@@ -19,6 +19,10 @@ use crate::with_causes::WithCauses;
 /// For how long something is still taken back after a close: then the store may be out of reach for good.
 const AFTER_CLOSE: Duration = Duration::from_secs(300);
 
+/// For how long an ask that may still come to the store is taken back, at least: a server that hangs carries out
+/// what lies before it when it goes on. It has an end, because many such asks may be made while it is away.
+const HUNG: Duration = Duration::from_secs(600);
+
 /// The tasks that a [`Lines`] has started, and the calls that are under way: a close waits for them.
 #[derive(Debug, Default)]
 pub(super) struct Tasks {
@@ -55,9 +59,8 @@ impl Drop for Task {
     }
 }
 
-/// Takes an ask back, trying until the store answered or what it was granted has ended by itself. What has no end of
-/// its own is tried for a day; and so is one that may still come to the store (`unsure`): where that hangs, it lies
-/// before it for as long as that lasts.
+/// Takes an ask back, trying until the store answered or what it was granted has ended by itself; for ten minutes at
+/// least where it may still come to the store (`unsure`). What has no end of its own is tried for a day.
 ///
 /// # Errors
 ///
@@ -67,7 +70,8 @@ pub(super) async fn withdraw<S: LineStore>(
     ask: &Ask,
     unsure: bool,
 ) -> Result<()> {
-    let lasts = ask.request.expiry.filter(|_| !unsure).map_or(PATIENCE, Expiry::get);
+    let lasts = ask.request.expiry.map_or(PATIENCE, Expiry::get);
+    let lasts = if unsure { lasts.max(HUNG) } else { lasts };
     let keys = &ask.request.keys;
     let mut tries = Tries::within(lasts + lines.store().patience(), lines, keys);
     let mut unsure = unsure;
