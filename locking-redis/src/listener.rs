@@ -76,8 +76,7 @@ pub(crate) async fn begin(connection: &Connection, channel: &Value) -> Result<()
     let give_up = Instant::now() + connection.command_timeout;
     subscribe(&connection.notices, channel).await?;
     loop {
-        let told = connection.send("PUBLISH", vec![channel.clone(), "".into()]).await?;
-        if told.as_i64().is_some_and(|clients| clients > 0) {
+        if hears(connection, channel).await? {
             return Ok(());
         }
         if Instant::now() >= give_up {
@@ -87,11 +86,17 @@ pub(crate) async fn begin(connection: &Connection, channel: &Value) -> Result<()
     }
 }
 
+/// Whether anybody hears what is told on this client's channel where its commands go.
+async fn hears(connection: &Connection, channel: &Value) -> Result<bool, Failure> {
+    let told = connection.send("PUBLISH", vec![channel.clone(), "".into()]).await?;
+    Ok(told.as_i64().is_some_and(|clients| clients > 0))
+}
+
 /// Whether this client hears what is told where its commands go; if not, the connection on which it listens is
 /// made anew. Else every grant from a queue would find nobody, and be undone.
 async fn is_heard(connection: &Connection, channel: &Value) -> bool {
-    match connection.send("PUBLISH", vec![channel.clone(), "".into()]).await {
-        Ok(told) if told.as_i64() == Some(0) => {
+    match hears(connection, channel).await {
+        Ok(false) => {
             tracing::debug!(
                 "commands go to a server that doesn't tell this client, connecting anew"
             );

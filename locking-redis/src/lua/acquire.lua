@@ -104,7 +104,7 @@ local function acquire(keys, args)
       if queue then
         call('PEXPIRE', queue, QUEUE_TERM)
       elseif manner == 'queue' then
-        queue_up(keys[blocking], text)
+        queue_at(keys[blocking], draw(1), text)
       else
         queue_first(keys[blocking], text)
       end

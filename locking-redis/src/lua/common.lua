@@ -17,11 +17,11 @@ local function lock_value(token, kind, request, owner)
   return 'lk1|' .. token .. '|' .. kind .. '|' .. request .. '|' .. owner
 end
 
--- Lets a request wait for a key, after all who have come. Its seat is its own, so that it keeps its place among
--- those who wait for another key, should it move there.
-local function queue_up(key, text)
+-- Lets a request wait for a key, unless it does already: by a seat that was just drawn after all who have come, or
+-- by the one that it had among those who wait for another key.
+local function queue_at(key, seat, text)
   local queue = queue_of(key)
-  call('ZADD', queue, 'NX', draw(1), text)
+  call('ZADD', queue, 'NX', seat, text)
   call('PEXPIRE', queue, QUEUE_TERM)
 end
 

@@ -14,7 +14,7 @@ local function refuse(key, manner, request, ms, kind, spare, owner, repeated)
   if not token or holder == request or values[2] then return nil end
   if held_kind == 'o' and kind == 'o' and held_owner == owner then return nil end
   if manner == 'queue' then
-    queue_up(key, table.concat({ request, ms, kind, spare, owner, key }, '\0'))
+    queue_at(key, draw(1), table.concat({ request, ms, kind, spare, owner, key }, '\0'))
   end
   local blocking_owner = held_kind == 'o' and held_owner or ''
   return { 'blocked', 1, call('PTTL', key), blocking_owner, 0, newest_of(values[3]) }

@@ -88,13 +88,6 @@ local function take_free(e, ms, values)
   return token, taken
 end
 
--- Lets a request wait for a key, with this seat.
-local function queue_at(key, seat, text)
-  local queue = queue_of(key)
-  call('ZADD', queue, seat, text)
-  call('PEXPIRE', queue, QUEUE_TERM)
-end
-
 -- The seat of the first who waits for a key; nil where nobody does.
 local function first_seat(key)
   local _, seat = unpack(call('ZRANGE', queue_of(key), 0, 0, 'WITHSCORES'))
@@ -181,6 +174,8 @@ end
 -- requests may be refused one; what is left of them then is the answer, and the key that is to be handed on, too.
 local function hand_on_one(key, asking, left)
   local text, seat = unpack(call('ZPOPMIN', queue_of(key)))
+  -- Its first was served by another key meanwhile.
+  if not text then return left end
   local e = entry_of(text)
   local blocking, values, is_free = hindrance(e, tonumber(seat), key)
   if blocking and left == 0 then
@@ -230,7 +225,7 @@ local function hand_on_all(keys, asking)
   for i = 1, #keys do add(keys[i]) end
   while #awaited > 0 do
     local key, other = table.remove(awaited, 1).key, nil
-    if call('EXISTS', key) == 0 and first_seat(key) then
+    if call('EXISTS', key) == 0 then
       left, other = hand_on_one(key, asking, left)
       if other then add(other) end
       add(key)
