@@ -251,69 +251,52 @@ pub(crate) async fn several_busy_keys_share_one_deadline(f: Fixture) {
 }
 
 pub(crate) async fn a_call_for_several_keys_gets_its_turn_among_calls_for_one(f: Fixture) {
-    gets_its_turn(&f, &keys(&f, &["1", "2"]), ms(1), 5).await;
+    gets_its_turn(&f, &[&["1", "2"]], &[&["1"], &["2"]], ms(1), 5).await;
 }
 
 pub(crate) async fn a_call_for_several_keys_gets_its_turn_beside_two_busy_clients(f: Fixture) {
-    gets_its_turn(&f, &keys(&f, &["1"]), ms(1), 5).await;
+    gets_its_turn(&f, &[&["1", "2"]], &[&["1"]], ms(1), 5).await;
 }
 
 pub(crate) async fn a_call_for_several_keys_gets_its_turn_among_long_holds(f: Fixture) {
-    gets_its_turn(&f, &keys(&f, &["1", "2"]), ms(100), 1).await;
+    gets_its_turn(&f, &[&["1", "2"]], &[&["1"], &["2"]], ms(100), 1).await;
 }
 
-/// While tasks of two clients are busy on these keys, by turns.
-async fn gets_its_turn(f: &Fixture, busy_keys: &[String], hold: Duration, rounds: usize) {
-    let all = keys(f, &["1", "2"]);
+pub(crate) async fn a_call_for_one_key_gets_its_turn_among_calls_for_several(f: Fixture) {
+    gets_its_turn(&f, &[&["1"], &["2"]], &[&["1", "2"]], ms(5), 6).await;
+}
+
+/// Locks these, by turns, while tasks of two clients are busy on those, by turns.
+async fn gets_its_turn(
+    f: &Fixture,
+    wanted: &[&[&str]],
+    busy: &[&[&str]],
+    hold: Duration,
+    rounds: usize,
+) {
     let (stop, turns) = (Arc::new(AtomicBool::new(false)), Arc::new(AtomicUsize::new(0)));
     let mut others = JoinSet::new();
     for n in 0..6 {
         let module = if n % 2 == 0 { f.a.clone() } else { f.b.clone() };
-        let (key, stop, turns) =
-            (busy_keys[n % busy_keys.len()].clone(), Arc::clone(&stop), Arc::clone(&turns));
+        let keys = keys(f, busy[n % busy.len()]);
+        let (stop, turns) = (Arc::clone(&stop), Arc::clone(&turns));
         others.spawn(async move {
             // The keys become free by turns, as far from each other as can be.
             tokio::time::sleep(hold / 2 * u32::from(n % 2 == 1)).await;
             while !stop.load(Ordering::SeqCst) {
-                let guard = module.lock(&key).timeout(LONG).await.expect("its turn comes");
+                let guard = module.lock(&keys).timeout(LONG).await.expect("its turn comes");
                 turns.fetch_add(1, Ordering::SeqCst);
                 tokio::time::sleep(hold).await;
                 guard.release().await.expect("held to the end");
             }
         });
     }
-    let busy = || async { turns.load(Ordering::SeqCst) > 20 };
-    until_within(LONG, "the others are at work", busy).await;
-    for _ in 0..rounds {
-        let both = f.a.lock(&all).timeout(Duration::from_secs(10)).await;
-        both.expect("its turn comes").release().await.expect("held to the end");
-    }
-    stop.store(true, Ordering::SeqCst);
-    others.join_all().await;
-}
-
-pub(crate) async fn a_call_for_one_key_gets_its_turn_among_calls_for_several(f: Fixture) {
-    let all = keys(&f, &["1", "2"]);
-    let (stop, turns) = (Arc::new(AtomicBool::new(false)), Arc::new(AtomicUsize::new(0)));
-    let mut others = JoinSet::new();
-    for n in 0..4 {
-        let module = if n % 2 == 0 { f.a.clone() } else { f.b.clone() };
-        let (all, stop, turns) = (all.clone(), Arc::clone(&stop), Arc::clone(&turns));
-        others.spawn(async move {
-            while !stop.load(Ordering::SeqCst) {
-                let guard = module.lock(&all).timeout(LONG).await.expect("its turn comes");
-                turns.fetch_add(1, Ordering::SeqCst);
-                tokio::time::sleep(ms(5)).await;
-                guard.release().await.expect("held to the end");
-            }
-        });
-    }
-    let busy = || async { turns.load(Ordering::SeqCst) > 20 };
-    until_within(LONG, "the others are at work", busy).await;
-    for round in 0..6 {
-        let key = &all[round % 2];
-        let one = f.a.lock(key).timeout(Duration::from_secs(10)).await;
-        one.expect("its turn comes").release().await.expect("held to the end");
+    let at_work = || async { turns.load(Ordering::SeqCst) > 20 };
+    until_within(LONG, "the others are at work", at_work).await;
+    for round in 0..rounds {
+        let wanted = keys(f, wanted[round % wanted.len()]);
+        let guard = f.a.lock(&wanted).timeout(Duration::from_secs(10)).await;
+        guard.expect("its turn comes").release().await.expect("held to the end");
     }
     stop.store(true, Ordering::SeqCst);
     others.join_all().await;
