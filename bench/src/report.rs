@@ -6,18 +6,21 @@ use serde_json::{Value, json};
 
 use crate::rounds::{Group, Target, Workers};
 
+/// Of a column for a floor.
+const WIDTH: usize = 18;
+
 pub(crate) fn write_group(f: &mut fmt::Formatter<'_>, group: &Group) -> fmt::Result {
     let Group { title, workers, rounds, .. } = group;
     writeln!(f, "{title}, {workers}, medians of {} rounds", rounds.len())?;
     write!(f, "  {:<29} {:>9}", "", "per s")?;
     for floor in group.floors {
-        write!(f, " {:>15}", format!("of {floor}"))?;
+        write!(f, " {:>WIDTH$}", format!("of {floor}"))?;
     }
     writeln!(f)?;
     for variant in &group.variants {
         write!(f, "  {:<29} {:>9}", variant.name, per_second(group.rate(variant.name)))?;
         for floor in group.floors {
-            write!(f, " {:>15.2}", group.ratio(variant.name, floor))?;
+            write!(f, " {:>WIDTH$.2}", group.ratio(variant.name, floor))?;
         }
         for target in group.targets.iter().filter(|target| target.variant == variant.name) {
             let (floor, ratio) = outcome(group, target);

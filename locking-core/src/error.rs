@@ -1,7 +1,10 @@
+use std::fmt;
+
 use crate::capabilities::Capability;
 use crate::config::ConfigurationError;
 use crate::invalid::InvalidInput;
 use crate::key::LockKey;
+use crate::key_set::KeySet;
 use crate::loss::LossReason;
 use crate::provider_id::ProviderId;
 
@@ -50,20 +53,27 @@ pub enum Error {
     },
     /// The answer of the store got lost, and whether the request was carried out couldn't be found
     /// out before the deadline. What an acquisition may have taken is given back in the background.
-    #[error("locking provider `{provider}` can't tell whether the request was carried out")]
+    #[error(
+        "locking provider `{provider}` can't tell whether the request{} was carried out",
+        About(keys)
+    )]
     #[non_exhaustive]
     UnknownOutcome {
         /// The provider that was asked.
         provider: ProviderId,
+        /// The keys that the call was about, in byte order; none for one that names none.
+        keys: Vec<LockKey>,
         /// The driver's error.
         source: BoxError,
     },
     /// The store can't be reached. Nothing was taken; the same call may succeed later.
-    #[error("locking provider `{provider}` is unavailable")]
+    #[error("locking provider `{provider}` is unavailable{}", About(keys))]
     #[non_exhaustive]
     Unavailable {
         /// The provider that was asked.
         provider: ProviderId,
+        /// The keys that the call was about, in byte order; none for one that names none.
+        keys: Vec<LockKey>,
         /// The driver's error.
         source: BoxError,
     },
@@ -80,20 +90,24 @@ pub enum Error {
         capability: Capability,
     },
     /// The store, or the provider's share of it, is full.
-    #[error("locking provider `{provider}` has no capacity left")]
+    #[error("locking provider `{provider}` has no capacity left{}", About(keys))]
     #[non_exhaustive]
     CapacityExceeded {
         /// The provider that was asked.
         provider: ProviderId,
+        /// The keys that the call was about, in byte order; none for one that names none.
+        keys: Vec<LockKey>,
         /// What is full.
         source: BoxError,
     },
     /// The module or the provider was closed.
-    #[error("locking provider `{provider}` is closed")]
+    #[error("locking provider `{provider}` is closed{}", About(keys))]
     #[non_exhaustive]
     Closed {
         /// The provider that was asked.
         provider: ProviderId,
+        /// The keys that the call was about, in byte order; none for one that names none.
+        keys: Vec<LockKey>,
     },
     /// The configuration is wrong, or a call names a provider that it doesn't have.
     #[error(transparent)]
@@ -122,13 +136,13 @@ impl Error {
     /// See [`Self::UnknownOutcome`].
     #[must_use]
     pub fn unknown_outcome(provider: &ProviderId, source: impl Into<BoxError>) -> Self {
-        Self::UnknownOutcome { provider: provider.clone(), source: source.into() }
+        Self::UnknownOutcome { provider: provider.clone(), keys: Vec::new(), source: source.into() }
     }
 
     /// See [`Self::Unavailable`].
     #[must_use]
     pub fn unavailable(provider: &ProviderId, source: impl Into<BoxError>) -> Self {
-        Self::Unavailable { provider: provider.clone(), source: source.into() }
+        Self::Unavailable { provider: provider.clone(), keys: Vec::new(), source: source.into() }
     }
 
     /// See [`Self::Unsupported`].
@@ -140,13 +154,17 @@ impl Error {
     /// See [`Self::CapacityExceeded`].
     #[must_use]
     pub fn capacity_exceeded(provider: &ProviderId, source: impl Into<BoxError>) -> Self {
-        Self::CapacityExceeded { provider: provider.clone(), source: source.into() }
+        Self::CapacityExceeded {
+            provider: provider.clone(),
+            keys: Vec::new(),
+            source: source.into(),
+        }
     }
 
     /// See [`Self::Closed`].
     #[must_use]
     pub fn closed(provider: &ProviderId) -> Self {
-        Self::Closed { provider: provider.clone() }
+        Self::Closed { provider: provider.clone(), keys: Vec::new() }
     }
 
     /// Whether the same call may succeed later without a change by the caller: a key that is held,
@@ -179,7 +197,7 @@ impl Error {
             | Self::Unavailable { provider, .. }
             | Self::Unsupported { provider, .. }
             | Self::CapacityExceeded { provider, .. }
-            | Self::Closed { provider } => Some(provider),
+            | Self::Closed { provider, .. } => Some(provider),
             Self::InvalidInput(_) | Self::Configuration(_) => None,
         }
     }
@@ -193,6 +211,37 @@ impl Error {
             }
             _ => None,
         }
+    }
+
+    /// The keys that the call was about, where that is known: of the variants with a `key`, that one.
+    #[must_use]
+    pub fn keys(&self) -> &[LockKey] {
+        match self {
+            Self::Held { key, .. } | Self::TimedOut { key, .. } | Self::Lost { key, .. } => {
+                std::slice::from_ref(key)
+            }
+            Self::UnknownOutcome { keys, .. }
+            | Self::Unavailable { keys, .. }
+            | Self::CapacityExceeded { keys, .. }
+            | Self::Closed { keys, .. } => keys,
+            Self::InvalidInput(_) | Self::Unsupported { .. } | Self::Configuration(_) => &[],
+        }
+    }
+
+    /// The same error, of a call for these keys, unless it names some already. The module calls it for
+    /// providers that don't [end waits](crate::LockingProvider::ends_waits) themselves.
+    #[must_use]
+    #[cold]
+    pub fn about(mut self, about: &KeySet) -> Self {
+        if let Self::UnknownOutcome { keys, .. }
+        | Self::Unavailable { keys, .. }
+        | Self::CapacityExceeded { keys, .. }
+        | Self::Closed { keys, .. } = &mut self
+            && keys.is_empty()
+        {
+            *keys = about.to_vec();
+        }
+        self
     }
 
     /// The outcome's name in spans and reports.
@@ -210,5 +259,27 @@ impl Error {
             Self::Closed { .. } => "closed",
             Self::Configuration(_) => "configuration",
         }
+    }
+}
+
+/// The keys of a call in an error's text: the first few, and how many more there are.
+struct About<'a>(&'a [LockKey]);
+
+impl About<'_> {
+    const NAMED: usize = 3;
+}
+
+impl fmt::Display for About<'_> {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        let (named, others) = self.0.split_at(self.0.len().min(Self::NAMED));
+        f.write_str(match named {
+            [] => return Ok(()),
+            [_] => " for key ",
+            _ => " for keys ",
+        })?;
+        for (at, key) in named.iter().enumerate() {
+            write!(f, "{}\"{key}\"", if at > 0 { ", " } else { "" })?;
+        }
+        if others.is_empty() { Ok(()) } else { write!(f, " and {} more", others.len()) }
     }
 }

@@ -1,13 +1,14 @@
 use std::ops::Deref;
+use std::sync::Arc;
 
-/// A sequence that is usually of one, which then needs no allocation.
+/// A sequence that is usually of one, which then needs no allocation. Clones share what there is of several.
 ///
 /// Not a general small vector: those keep their parts out of line, and this is on the path of every
 /// call.
 #[derive(Clone, Debug, PartialEq, Eq, Hash)]
 pub(crate) enum OneOrMany<T> {
     One(T),
-    Many(Vec<T>),
+    Many(Arc<[T]>),
 }
 
 impl<T> From<Vec<T>> for OneOrMany<T> {
@@ -16,7 +17,7 @@ impl<T> From<Vec<T>> for OneOrMany<T> {
             Some(only) if many.is_empty() => Self::One(only),
             last => {
                 many.extend(last);
-                Self::Many(many)
+                Self::Many(many.into())
             }
         }
     }

@@ -194,7 +194,9 @@ pub trait LockingProvider: fmt::Debug + Send + Sync + 'static {
     }
 
     /// Whether [`end_waits`](Self::end_waits) ends them. Default: no; then a module that is being
-    /// closed drops the futures of the requests that wait, and each has to register with it.
+    /// closed drops the futures of the requests that wait, and each has to register with it. And then it names
+    /// the keys of a failed acquisition or release in the error, which else the provider does
+    /// ([`Error::about`]): it keeps no copy of them for one that needs none.
     fn ends_waits(&self) -> bool {
         false
     }

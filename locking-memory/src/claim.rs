@@ -1,55 +1,60 @@
-use locking_core::{AcquireRequest, Expiry, Hold, KeySet, LossSignal, OwnerId};
+use locking_core::{AcquireRequest, Hold, KeySet, LossSignal, OwnerId, WaitUntil};
 use tokio::time::Instant;
 
 use crate::holder::Holder;
 
 /// What an acquisition wants, whether it is served at once or waits in a queue.
+///
+/// The request as it came: to take it apart would cost each call more than all that is asked of it.
 #[derive(Debug)]
-pub(crate) struct Claim {
-    pub(crate) keys: KeySet,
-    owner: Option<OwnerId>,
-    expiry: Option<Expiry>,
-    /// A guard's line to its process; with one it is neither re-entered nor re-enters.
-    guard: Option<LossSignal>,
-}
+pub(crate) struct Claim(AcquireRequest);
 
 impl Claim {
     pub(crate) fn new(request: AcquireRequest) -> Self {
-        let guard = match request.hold {
-            Hold::Guard(loss) => Some(loss),
-            _ => None,
-        };
-        Self { keys: request.keys, owner: request.owner, expiry: request.expiry, guard }
+        Self(request)
+    }
+
+    pub(crate) fn keys(&self) -> &KeySet {
+        &self.0.keys
     }
 
     pub(crate) fn owner(&self) -> Option<&OwnerId> {
-        self.owner.as_ref()
+        self.0.owner.as_ref()
+    }
+
+    pub(crate) fn wait(&self) -> WaitUntil {
+        self.0.wait
+    }
+
+    /// A guard's line to its process; with one it is neither re-entered nor re-enters.
+    fn guard(&self) -> Option<&LossSignal> {
+        match &self.0.hold {
+            Hold::Guard(loss) => Some(loss),
+            _ => None,
+        }
     }
 
     /// Whether a hold is the claimant's own: a lease under the same owner.
     pub(crate) fn reenters(&self, holder: &Holder) -> bool {
-        self.guard.is_none()
-            && holder.guard.is_none()
-            && self.owner.is_some()
-            && self.owner == holder.owner
+        self.shares() && holder.guard.is_none() && self.0.owner == holder.owner
     }
 
     /// Whether others may be granted a key together with this claim.
     pub(crate) fn shares(&self) -> bool {
-        self.guard.is_none() && self.owner.is_some()
+        !self.is_guard() && self.0.owner.is_some()
     }
 
     pub(crate) fn is_guard(&self) -> bool {
-        self.guard.is_some()
+        self.guard().is_some()
     }
 
     /// When a hold that begins now ends by itself.
     pub(crate) fn expires(&self, now: &Now) -> Option<Instant> {
-        self.expiry.map(|expiry| now.get() + expiry.get())
+        self.0.expiry.map(|expiry| now.get() + expiry.get())
     }
 
     pub(crate) fn holder(&self, token: u64, expires: Option<Instant>) -> Holder {
-        Holder::new(self.owner.clone(), token, expires, self.guard.clone())
+        Holder::new(self.0.owner.clone(), token, expires, self.guard().cloned())
     }
 }
 

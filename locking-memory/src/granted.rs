@@ -43,10 +43,10 @@ impl Granted {
         let (provider, owner) = (provider.clone(), claim.owner().cloned());
         let grant = Grant::new(match &self.keys {
             GrantedKeys::One(granted) => {
-                Lease::of_one(provider, owner, granted.leased(claim.keys.first()))
+                Lease::of_one(provider, owner, granted.leased(claim.keys().first()))
             }
             GrantedKeys::Several(granted) => {
-                let keys = claim.keys.iter().zip(granted);
+                let keys = claim.keys().iter().zip(granted);
                 Lease::new(provider, owner, keys.map(|(key, granted)| granted.leased(key)))
             }
         });

@@ -76,10 +76,10 @@ impl MemoryProvider {
     /// Serves a request at once, or queues it.
     fn begin(&self, request: AcquireRequest) -> Asked<'_> {
         if self.client.is_refused() {
-            return Asked::Answered(Err(Error::closed(&self.id)));
+            return Asked::Answered(Err(self.closed(&request.keys)));
         }
-        let wait = request.wait;
         let claim = Claim::new(request);
+        let wait = claim.wait();
         if wait == WaitUntil::Now {
             return Asked::Answered(match self.store.try_take(&claim) {
                 Ok(granted) => Ok(granted.into_grant(&claim, &self.id)),
@@ -91,8 +91,12 @@ impl MemoryProvider {
                 Asked::Answered(Ok(granted.into_grant(&claim, &self.id)))
             }
             Taking::Queued(waiter) => Asked::Queued(Waiting::new(&self.store, &self.id, waiter)),
-            Taking::Closed => Asked::Answered(Err(Error::closed(&self.id))),
+            Taking::Closed(claim) => Asked::Answered(Err(self.closed(claim.keys()))),
         }
+    }
+
+    fn closed(&self, keys: &KeySet) -> Error {
+        Error::closed(&self.id).about(keys)
     }
 
     fn lost(&self, key: LockKey) -> Error {
@@ -135,11 +139,14 @@ impl LockingProvider for MemoryProvider {
     }
 
     async fn release(&self, keys: KeySet, owner: Option<OwnerId>) -> Result<bool> {
-        Ok(self.open()?.release(&keys, owner.as_ref()))
+        self.begin_release(keys, owner).answer().await
     }
 
     fn begin_release(&self, keys: KeySet, owner: Option<OwnerId>) -> Begun<'_, bool> {
-        Begun::Answered(self.open().map(|store| store.release(&keys, owner.as_ref())))
+        Begun::Answered(match self.open() {
+            Ok(store) => Ok(store.release(&keys, owner.as_ref())),
+            Err(closed) => Err(closed.about(&keys)),
+        })
     }
 
     async fn release_lease(&self, lease: &Lease) -> Result<()> {

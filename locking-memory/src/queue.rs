@@ -204,7 +204,7 @@ impl Waiter {
             passes: Mutex::default(),
             deadline,
             client: client.number,
-            moves_for: (claim.keys.len() > 1).then(|| Arc::clone(client)),
+            moves_for: (claim.keys().len() > 1).then(|| Arc::clone(client)),
             place: Mutex::new(place),
             claim,
         }
@@ -235,7 +235,7 @@ impl Waiter {
     /// The key in whose queue it stands, if it still does.
     pub(crate) fn queued_at(&self) -> Option<&LockKey> {
         match &*self.place.lock() {
-            Place::Queued { at, .. } => Some(&self.claim.keys[*at]),
+            Place::Queued { at, .. } => Some(&self.claim.keys()[*at]),
             _ => None,
         }
     }

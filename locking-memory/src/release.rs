@@ -111,8 +111,8 @@ impl Store {
     /// stays, for as long as they know.
     pub(crate) fn undo(self: &Arc<Self>, claim: &Claim, granted: &Granted) {
         let (now, mut awaited, mut will_end) = (Now::default(), Vec::new(), false);
-        let mut locked = self.lock(&claim.keys);
-        for (key, leased) in claim.keys.iter().zip(&*granted.keys) {
+        let mut locked = self.lock(claim.keys());
+        for (key, leased) in claim.keys().iter().zip(&*granted.keys) {
             let hash = self.hash(key);
             let is_nobodys = |holder: &mut Holder| {
                 holder.is_of(claim.owner(), leased.token) && !holder.give_up(granted.number)
@@ -141,8 +141,8 @@ impl Store {
         if granted.keys.iter().all(|leased| leased.taken) {
             return;
         }
-        let mut locked = self.lock(&claim.keys);
-        for (key, leased) in claim.keys.iter().zip(&mut *granted.keys) {
+        let mut locked = self.lock(claim.keys());
+        for (key, leased) in claim.keys().iter().zip(&mut *granted.keys) {
             let hash = self.hash(key);
             let slot = locked.shard(hash).slot(hash, key);
             if let Some(holder) = slot.and_then(|slot| slot.holder.as_mut())

@@ -85,7 +85,7 @@ impl Store {
             let mut slot = locked.shard(hash).slot_or_new(hash, key);
             slot.grant(claim, mark, token, expires, turn)
         };
-        let keys = GrantedKeys::Several(claim.keys.iter().map(grant).collect());
+        let keys = GrantedKeys::Several(claim.keys().iter().map(grant).collect());
         Ok(Granted { keys, at, number: token, since })
     }
 
@@ -97,7 +97,7 @@ impl Store {
         claim: &Claim,
         turn: Turn,
     ) -> Result<Granted, Blocked> {
-        let mut slot = shard.slot_or_new(hash, claim.keys.first());
+        let mut slot = shard.slot_or_new(hash, claim.keys().first());
         let now = Now::default();
         slot.check(claim, 0, turn, &now)?;
         Ok(self.grant_one(&mut slot, claim, turn, &now))
@@ -119,7 +119,7 @@ impl Store {
         turn: Turn,
     ) -> Result<(), Blocked> {
         let (now, mut awaited) = (Now::default(), None);
-        for (at, key) in claim.keys.iter().enumerate() {
+        for (at, key) in claim.keys().iter().enumerate() {
             let hash = self.hash(key);
             let Some(mut slot) = locked.shard(hash).slot_to_grant(hash, key) else { continue };
             match slot.check(claim, at, turn, &now) {
@@ -171,7 +171,7 @@ impl Store {
                 }
                 Step::Several(waiter) => {
                     drop(shard);
-                    let mut locked = self.lock(&waiter.claim.keys);
+                    let mut locked = self.lock(waiter.claim.keys());
                     let waker = self.serve(&mut locked, &waiter, key, others);
                     drop(locked);
                     wake(waker);
@@ -209,7 +209,7 @@ impl Store {
             }
             return if is_free { Step::Free } else { Step::Held };
         };
-        if waiter.claim.keys.len() > 1 {
+        if waiter.claim.keys().len() > 1 {
             return Step::Several(Arc::clone(waiter));
         }
         let ticket = waiter.ticket;
@@ -236,22 +236,22 @@ impl Store {
             Ok(granted) => {
                 self.leave_queue(locked, waiter, at);
                 if claim.shares() {
-                    others.extend(claim.keys.iter().filter(|key| *key != at).cloned());
+                    others.extend(claim.keys().iter().filter(|key| *key != at).cloned());
                 }
                 waiter.settle(Outcome::Granted(granted))
             }
-            Err(blocked) if claim.keys[blocked.at] == *at => None,
+            Err(blocked) if claim.keys()[blocked.at] == *at => None,
             // A close may have looked at the other queue already.
             Err(_) if waiter.is_refused() => {
                 self.leave_queue(locked, waiter, at);
                 self.give_up_kept(locked, waiter);
-                others.extend(claim.keys.iter().cloned());
+                others.extend(claim.keys().iter().cloned());
                 waiter.settle(Outcome::Closed)
             }
             Err(blocked) => {
                 self.keep_free_keys(locked, waiter, &blocked);
                 self.leave_queue(locked, waiter, at);
-                let (to, hash) = (&claim.keys[blocked.at], blocked.hash);
+                let (to, hash) = (&claim.keys()[blocked.at], blocked.hash);
                 let mut slot = locked.shard(hash).slot_or_new(hash, to);
                 let ends = slot.ends();
                 slot.queue.insert(Arc::clone(waiter));
@@ -281,7 +281,7 @@ impl Store {
     fn keep_free_keys(&self, locked: &mut Locked<'_>, waiter: &Arc<Waiter>, blocked: &Blocked) {
         let was_overtaken = blocked.token.is_some_and(|token| token >= waiter.since);
         let Some(until) = was_overtaken.then(|| waiter.count_pass()).flatten() else { return };
-        for key in &waiter.claim.keys {
+        for key in waiter.claim.keys() {
             let hash = self.hash(key);
             let mut slot = locked.shard(hash).slot_or_new(hash, key);
             if slot.holder.is_none() && !slot.is_kept_from(Turn::Ticket(waiter.ticket)) {
@@ -296,12 +296,12 @@ impl Store {
         if !waiter.has_had_keys_kept() {
             return;
         }
-        self.give_up_kept(&mut self.lock(&waiter.claim.keys), waiter);
-        self.settle(waiter.claim.keys.iter().cloned().collect());
+        self.give_up_kept(&mut self.lock(waiter.claim.keys()), waiter);
+        self.settle(waiter.claim.keys().iter().cloned().collect());
     }
 
     fn give_up_kept(&self, locked: &mut Locked<'_>, waiter: &Arc<Waiter>) {
-        for key in &waiter.claim.keys {
+        for key in waiter.claim.keys() {
             let hash = self.hash(key);
             if let Some(slot) = locked.shard(hash).slot(hash, key)
                 && slot.kept_for.as_ref().is_some_and(|kept| Arc::ptr_eq(&kept.waiter, waiter))

@@ -59,20 +59,20 @@ impl Store {
 
     /// Serves a claim at once, or says which key is in the way.
     pub(crate) fn try_take<'c>(self: &Arc<Self>, claim: &'c Claim) -> Result<Granted, &'c LockKey> {
-        let first = self.take(&mut self.lock(&claim.keys), claim, Turn::Last);
+        let first = self.take(&mut self.lock(claim.keys()), claim, Turn::Last);
         let granted = match first {
             Err(blocked) if blocked.is_awaited => {
                 // Free, but others were there first. What they leave is granted, whoever came
                 // meanwhile.
-                let keys = || claim.keys.iter().cloned().collect();
+                let keys = || claim.keys().iter().cloned().collect();
                 self.settle(keys());
-                let second = self.take(&mut self.lock(&claim.keys), claim, Turn::Next);
+                let second = self.take(&mut self.lock(claim.keys()), claim, Turn::Next);
                 self.settle(keys());
                 second
             }
             first => first,
         };
-        let granted = granted.map_err(|blocked| &claim.keys[blocked.at])?;
+        let granted = granted.map_err(|blocked| &claim.keys()[blocked.at])?;
         self.watch(&granted);
         Ok(granted)
     }
@@ -84,7 +84,7 @@ impl Store {
         deadline: Option<Instant>,
         client: &Arc<Client>,
     ) -> Taking {
-        let mut locked = self.lock(&claim.keys);
+        let mut locked = self.lock(claim.keys());
         let blocked = match self.take(&mut locked, &claim, Turn::Last) {
             Ok(granted) => {
                 drop(locked);
@@ -95,7 +95,7 @@ impl Store {
         };
         // Under the mutex under which a close looks for its waiters.
         if client.is_refused() {
-            return Taking::Closed;
+            return Taking::Closed(claim);
         }
         let ticket = self.next_ticket.fetch_add(1, Ordering::Relaxed);
         let since = self.next_token.load(Ordering::Relaxed);
@@ -108,7 +108,7 @@ impl Store {
         slot.queue.insert(Arc::clone(&waiter));
         drop(locked);
         if blocked.is_awaited {
-            self.settle(vec![waiter.claim.keys[blocked.at].clone()]);
+            self.settle(vec![waiter.claim.keys()[blocked.at].clone()]);
         }
         Taking::Queued(waiter)
     }
@@ -153,13 +153,13 @@ impl Store {
 
     /// The first key in byte order that a claim can't have; the key it waits for if all are free.
     pub(crate) fn blocking_key(&self, claim: &Claim, waited_for: &LockKey) -> LockKey {
-        let (now, mut locked) = (Now::default(), self.lock(&claim.keys));
+        let (now, mut locked) = (Now::default(), self.lock(claim.keys()));
         let held = |key: &&LockKey| {
             let hash = self.hash(key);
             let holder = locked.shard(hash).slot(hash, key).and_then(|slot| slot.current(&now));
             holder.is_some_and(|holder| !claim.reenters(holder))
         };
-        let mut keys = claim.keys.iter();
+        let mut keys = claim.keys().iter();
         keys.find(held).unwrap_or(waited_for).clone()
     }
 
@@ -240,7 +240,7 @@ pub(crate) enum Taking {
     Granted(Granted, Claim),
     Queued(Arc<Waiter>),
     /// The client is closed.
-    Closed,
+    Closed(Claim),
 }
 
 /// The shard of a hash: bits that the table within the shard doesn't look at first.

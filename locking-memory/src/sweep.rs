@@ -148,7 +148,7 @@ mod tests {
         let granted = store.try_take(&claim).expect("free");
         let lease = granted.into_grant(&claim, &provider).lease;
         store.sweeper.turn(0, u64::MAX);
-        let locked = store.lock(&claim.keys);
+        let locked = store.lock(claim.keys());
         let extending = std::thread::spawn({
             let store = Arc::clone(&store);
             move || {

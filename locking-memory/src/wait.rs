@@ -91,7 +91,7 @@ impl InQueue<'_> {
                 self.store.watch(&granted);
                 Ok(granted.into_grant(claim, self.provider))
             }
-            Outcome::Closed => Err(Error::closed(self.provider)),
+            Outcome::Closed => Err(Error::closed(self.provider).about(self.waiter.claim.keys())),
         }
     }
 }

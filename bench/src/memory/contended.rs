@@ -1,23 +1,20 @@
 //! All tasks want one key, and whoever has it yields once: what handing it on costs.
 
-use std::time::Duration;
-
 use locking_core::{AcquireRequest, KeySet, LockKey, LockingModule, LockingProvider, WaitUntil};
 use locking_memory::MemoryProvider;
 use tokio::task::yield_now;
 use tokio::time::Instant;
 
 use crate::measure::{Variant, Work};
-use crate::memory::floors::{BareMutex, KeyLock, KeyedLock};
-use crate::memory::module;
+use crate::memory::floors::{BareMutex, KeyLock, KeyedLock, MutexUntilDeadline};
+use crate::memory::{PATIENCE, module};
 use crate::rounds::{Group, ROUND, Target, Workers};
 
 const KEY: &str = "prod_00000000123";
-const FLOORS: &[&str] = &["tokio mutex", "key-lock", "keyed-lock"];
+const UNTIL_DEADLINE: &str = "mutex, deadline";
+const FLOORS: &[&str] = &["tokio mutex", UNTIL_DEADLINE, "key-lock", "keyed-lock"];
 const CALLS: [&str; 4] =
     ["execute", "lock, guard dropped", "acquire with a wait + release", "the same, provider alone"];
-/// Far more than any turn takes to come.
-const PATIENCE: Duration = Duration::from_secs(60);
 
 pub(crate) fn group(tasks: usize) -> Group {
     let [execute, lock, acquire, alone] = CALLS;
@@ -32,6 +29,7 @@ pub(crate) fn group(tasks: usize) -> Group {
             Variant::new(acquire, Acquire(module())),
             Variant::new(alone, Alone(MemoryProvider::new())),
             Variant::new("tokio mutex", BareMutex::contended()),
+            Variant::new(UNTIL_DEADLINE, MutexUntilDeadline::default()),
             Variant::new("key-lock", KeyLock::new(vec![KEY.to_owned()], true)),
             Variant::new("keyed-lock", KeyedLock::new(vec![KEY.to_owned()], true)),
         ],

@@ -7,9 +7,11 @@ use hashbrown::HashTable;
 use hashbrown::hash_table::Entry;
 use parking_lot::Mutex;
 use tokio::task::yield_now;
+use tokio::time::timeout;
 
 use crate::keys;
 use crate::measure::Work;
+use crate::memory::PATIENCE;
 
 /// Locks a mutex that was there before, and unlocks it.
 pub(crate) struct BareMutex {
@@ -33,6 +35,17 @@ impl Work for BareMutex {
     async fn once(&self, task: usize) {
         let _guard = self.mutexes[task % self.mutexes.len()].lock().await;
         yield_if(self.yields).await;
+    }
+}
+
+/// A mutex for all, which is waited for until a deadline, as the module's calls wait: whoever has it yields once.
+#[derive(Default)]
+pub(crate) struct MutexUntilDeadline(tokio::sync::Mutex<()>);
+
+impl Work for MutexUntilDeadline {
+    async fn once(&self, _: usize) {
+        let _guard = timeout(PATIENCE, self.0.lock()).await.expect("its turn comes");
+        yield_now().await;
     }
 }
 

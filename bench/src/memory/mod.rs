@@ -7,6 +7,7 @@ mod report;
 mod uncontended;
 
 use std::sync::Arc;
+use std::time::Duration;
 
 use clap::Args;
 use locking_core::LockingModule;
@@ -14,6 +15,9 @@ use locking_memory::MemoryProvider;
 
 use self::report::Report;
 use crate::{Measured, Result, rounds};
+
+/// How long whoever waits for a key does so: far more than any turn takes to come.
+const PATIENCE: Duration = Duration::from_secs(60);
 
 /// For how long the rates are measured where nobody says.
 const SECONDS: u64 = 45;

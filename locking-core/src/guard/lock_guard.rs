@@ -49,7 +49,7 @@ impl LockGuard {
         let state = Arc::new(state);
         let Some(id) = keeper.register(&state, now) else {
             give_back(&state, &keeper);
-            return Err(Error::closed(&state.lease.provider));
+            return Err(Error::closed(&state.lease.provider).about(&state.lease.key_set()));
         };
         let context = LockContext::new(state);
         let granted = tracing::enabled!(tracing::Level::DEBUG).then_some(now);
@@ -106,7 +106,7 @@ impl LockGuard {
         let valid = self.check();
         let within = self.state().expiry.get();
         let released = self.give_back(within).await;
-        valid.and(released)
+        valid.and(released.map_err(|error| error.about(&self.lease().key_set())))
     }
 
     /// Gives the keys back after the guarded work is done. A store that can't be reached is logged

@@ -6,7 +6,7 @@ use std::time::Duration;
 use tokio::time::Instant;
 use tracing::Span;
 
-use super::call::tell_refused;
+use super::call::{named, tell_refused};
 use super::target::Target;
 use super::{CallFuture, LockingModule};
 use crate::closing::{Closing, Unanswered, UnlessClosed};
@@ -17,7 +17,7 @@ use crate::key_set::KeySet;
 use crate::lease::Lease;
 use crate::owner::{IntoOwner, OwnerId};
 use crate::provider::Begun;
-use crate::request::AcquireRequest;
+use crate::request::{AcquireRequest, Hold};
 use crate::time::{Expiry, Wait};
 
 /// A call of [`LockingModule::acquire`]; awaiting it gives a [`Lease`].
@@ -96,16 +96,18 @@ impl<'a> Acquire<'a> {
         Self { problem: self.problem.or_else(|| Some(Box::new(problem))), ..self }
     }
 
-    fn start(self) -> Result<Granting<'a>> {
-        if let Some(problem) = self.problem {
+    /// What is asked for. It is taken out, which moves less than to take the call apart would.
+    fn take_request(&mut self) -> Result<AcquireRequest> {
+        if let Some(problem) = self.problem.take() {
             return Err(*problem);
         }
-        let keys = self.keys.ok_or(InvalidInput::NoKeys)?;
-        let mut request = AcquireRequest::new(keys);
-        request.owner = self.owner;
-        request.expiry = self.expire.map(Expiry::new).transpose()?;
-        request.wait = self.wait.deadline()?;
-        Granting::new(self.module, self.target, request)
+        Ok(AcquireRequest {
+            expiry: self.expire.map(Expiry::new).transpose()?,
+            wait: self.wait.deadline()?,
+            keys: self.keys.take().ok_or(InvalidInput::NoKeys)?,
+            owner: self.owner.take(),
+            hold: Hold::Lease,
+        })
     }
 }
 
@@ -114,38 +116,41 @@ impl<'a> IntoFuture for Acquire<'a> {
     type IntoFuture = AcquireFuture<'a>;
 
     fn into_future(self) -> AcquireFuture<'a> {
-        AcquireFuture(match self.start() {
-            Ok(granting) => State::Asked(granting),
-            Err(error) => {
-                tell_refused("acquire", &error);
-                State::Refused(Some(error))
-            }
-        })
+        AcquireFuture { call: self, has_begun: false, granting: None }
     }
 }
 
 /// The future of an [`Acquire`].
 #[must_use = "futures do nothing unless they are awaited"]
-pub struct AcquireFuture<'a>(State<'a>);
-
-enum State<'a> {
-    /// `None`: it is answered.
-    Refused(Option<Error>),
-    Asked(Granting<'a>),
+pub struct AcquireFuture<'a> {
+    call: Acquire<'a>,
+    has_begun: bool,
+    /// What isn't answered at once.
+    granting: Option<Granting<'a>>,
 }
 
 impl Future for AcquireFuture<'_> {
     type Output = Result<Lease>;
 
     fn poll(mut self: Pin<&mut Self>, context: &mut Context<'_>) -> Poll<Result<Lease>> {
-        let answer = match &mut self.0 {
-            State::Refused(error) => {
-                Err(error.take().expect("not polled again after it was ready"))
+        if !std::mem::replace(&mut self.has_begun, true) {
+            let request = match self.call.take_request() {
+                Ok(request) => request,
+                Err(error) => {
+                    tell_refused("acquire", &error);
+                    return Poll::Ready(Err(error));
+                }
+            };
+            let mut granting = Granting::new(self.call.module, self.call.target, &request);
+            if let Some(answer) = granting.begin(request) {
+                return Poll::Ready(answer.map(|grant| grant.lease));
             }
-            State::Asked(granting) => ready!(Pin::new(granting).poll(context)),
-        };
+            self.granting = Some(granting);
+        }
+        let granting = self.granting.as_mut().expect("not polled again after it was ready");
+        let answer = ready!(Pin::new(granting).poll(context));
         // Answered is as good as dropped, however long this value lives on: a close doesn't wait for it.
-        self.0 = State::Refused(None);
+        self.granting = None;
         Poll::Ready(answer.map(|grant| grant.lease))
     }
 }
@@ -157,14 +162,13 @@ impl fmt::Debug for AcquireFuture<'_> {
 }
 
 /// An acquisition that a provider is asked for: given up when the module is closed, and told to
-/// whoever listens to spans. A close waits until it is dropped.
+/// whoever listens to spans. A close waits until it is dropped. Once it has begun, it is a future.
 pub(super) struct Granting<'a> {
-    /// `None`: it has begun.
-    request: Option<AcquireRequest>,
     /// What answers it, unless that was done at once. Dropped before it is counted out: so a close sees
     /// it, or what its drop gives back.
     asked_for: Option<CallFuture<'a, Grant>>,
-    unanswered: Option<Unanswered<'a>>,
+    /// Counted before anything is asked for: a close that isn't seen then sees the call.
+    _unanswered: Unanswered<'a>,
     closing: &'a Closing,
     target: &'a Target,
     span: Span,
@@ -176,12 +180,9 @@ impl<'a> Granting<'a> {
     pub(super) fn new(
         module: &'a LockingModule,
         target: &'a Target,
-        request: AcquireRequest,
-    ) -> Result<Self> {
+        request: &AcquireRequest,
+    ) -> Self {
         let closing = &**module.closing();
-        if closing.has_begun() {
-            return Err(Error::closed(target.id()));
-        }
         let span = tracing::debug_span!(
             "locking.acquire",
             provider = %target.id(),
@@ -192,8 +193,41 @@ impl<'a> Granting<'a> {
             outcome = tracing::field::Empty,
         );
         let asked = (!span.is_disabled()).then(Instant::now);
-        let request = Some(request);
-        Ok(Self { request, asked_for: None, unanswered: None, closing, target, span, asked })
+        let _unanswered = closing.unanswered(request);
+        Self { asked_for: None, _unanswered, closing, target, span, asked }
+    }
+
+    /// The answer, if it is there at once.
+    pub(super) fn begin(&mut self, request: AcquireRequest) -> Option<Result<Grant>> {
+        let _entered = self.span.enter();
+        if self.closing.has_begun() {
+            return Some(self.refuse(&request.keys));
+        }
+        let keys = self.target.keys_to_name(&request.keys);
+        let answer = match self.target.provider().begin_acquire(request) {
+            Begun::Answered(answer) if keys.is_none() => answer,
+            Begun::Answered(answer) => named(keys, answer),
+            Begun::Asked(call) => {
+                self.asked_for = Some(unless_closed(call, keys, self.target, self.closing));
+                return None;
+            }
+        };
+        self.tell(&answer);
+        Some(answer)
+    }
+
+    #[cold]
+    fn refuse(&self, keys: &KeySet) -> Result<Grant> {
+        let closed = Error::closed(self.target.id()).about(keys);
+        self.span.record("outcome", closed.outcome());
+        tell_refused("acquire", &closed);
+        Err(closed)
+    }
+
+    fn tell(&self, answer: &Result<Grant>) {
+        if let Some(asked) = self.asked {
+            tell(&self.span, asked.elapsed(), answer);
+        }
     }
 }
 
@@ -203,28 +237,10 @@ impl Future for Granting<'_> {
     fn poll(self: Pin<&mut Self>, context: &mut Context<'_>) -> Poll<Result<Grant>> {
         let this = self.get_mut();
         let _entered = this.span.enter();
-        let begun = this.request.take().map(|request| {
-            // Counted before anything is asked for: a close that isn't seen here sees the call.
-            this.unanswered = Some(this.closing.unanswered(&this.span));
-            if this.closing.has_begun() {
-                return Begun::Answered(Err(Error::closed(this.target.id())));
-            }
-            this.target.provider().begin_acquire(request)
-        });
-        let result = match begun {
-            Some(Begun::Answered(result)) => result,
-            begun => {
-                if let Some(Begun::Asked(call)) = begun {
-                    this.asked_for = Some(unless_closed(call, this.target, this.closing));
-                }
-                let asked_for = this.asked_for.as_mut().expect("what isn't answered is asked for");
-                ready!(asked_for.as_mut().poll(context))
-            }
-        };
-        if let Some(asked) = this.asked {
-            tell(&this.span, asked.elapsed(), &result);
-        }
-        Poll::Ready(result)
+        let asked_for = this.asked_for.as_mut().expect("what isn't answered is asked for");
+        let answer = ready!(asked_for.as_mut().poll(context));
+        this.tell(&answer);
+        Poll::Ready(answer)
     }
 }
 
@@ -238,14 +254,15 @@ fn tell(span: &Span, waited: Duration, result: &Result<Grant>) {
 /// A call that fails when the module is closed, if it doesn't by itself.
 fn unless_closed<'a>(
     call: CallFuture<'a, Grant>,
+    keys: Option<KeySet>,
     target: &'a Target,
     closing: &'a Closing,
 ) -> CallFuture<'a, Grant> {
-    if target.provider().ends_waits() {
+    if keys.is_none() {
         return call;
     }
-    Box::pin(async {
+    Box::pin(async move {
         let answer = UnlessClosed::new(call, closing).await;
-        answer.unwrap_or_else(|| Err(Error::closed(target.id())))
+        named(keys, answer.unwrap_or_else(|| Err(Error::closed(target.id()))))
     })
 }

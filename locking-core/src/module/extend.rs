@@ -53,7 +53,10 @@ impl<'a> Extend<'a> {
             remaining = ?self.remaining,
             outcome = tracing::field::Empty,
         );
-        Ok(traced(span, target.provider().extend(lease, expiry)))
+        let extended = target.provider().extend(lease, expiry);
+        let call =
+            Box::pin(async move { extended.await.map_err(|error| error.about(&lease.key_set())) });
+        Ok(traced(span, call))
     }
 }
 

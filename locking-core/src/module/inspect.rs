@@ -5,6 +5,7 @@ use crate::error::{Error, Result};
 use crate::info::LockInfo;
 use crate::invalid::InvalidInput;
 use crate::key::LockKey;
+use crate::key_set::KeySet;
 
 /// A call of [`LockingModule::inspect`]; awaiting it answers who holds the key, if somebody does.
 ///
@@ -48,7 +49,10 @@ impl<'a> Inspect<'a> {
             keys = ?[&key],
             outcome = tracing::field::Empty,
         );
-        let call = Box::pin(async move { told(target.provider().inspect(&key).await) });
+        let call = Box::pin(async move {
+            let answer = told(target.provider().inspect(&key).await);
+            answer.map_err(|error| error.about(&KeySet::from(key)))
+        });
         Ok(traced(span, call))
     }
 }
@@ -117,7 +121,9 @@ impl<'a> IntoFuture for List<'a> {
 /// A question changes nothing: without an answer, it can as well be put again.
 fn told<T>(answer: Result<T>) -> Result<T> {
     answer.map_err(|error| match error {
-        Error::UnknownOutcome { provider, source } => Error::Unavailable { provider, source },
+        Error::UnknownOutcome { provider, keys, source } => {
+            Error::Unavailable { provider, keys, source }
+        }
         other => other,
     })
 }

@@ -125,7 +125,7 @@ impl Asking<'_> {
                 Err(Error::Lost { provider, key, .. }) => {
                     return Err(Error::TimedOut { provider, key });
                 }
-                answer => return answer,
+                answer => return answer.map_err(|error| error.about(&self.keys)),
             }
             self.asked = Instant::now();
         }
@@ -142,8 +142,11 @@ impl Asking<'_> {
             .with_guard(loss.clone());
         let keeper = module.keepers().current(module.closing());
         let asked = Moment::of(self.asked);
-        let mut granting = Granting::new(module, target, request)?;
-        let grant = (&mut granting).await?;
+        let mut granting = Granting::new(module, target, &request);
+        let grant = match granting.begin(request) {
+            Some(answer) => answer?,
+            None => (&mut granting).await?,
+        };
         // No await between here and the guard: whoever drops this future drops a guard. And until it is
         // there, a close sees the granting.
         let (provider, now) = (Arc::clone(target.provider()), Instant::now());

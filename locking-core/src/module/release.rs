@@ -5,7 +5,7 @@ use std::task::{Context, Poll, ready};
 use tokio::time::Instant;
 use tracing::Span;
 
-use super::call::{outcome_of_release, refused, tell, tell_refused, traced_as};
+use super::call::{named, outcome_of_release, refused, tell, tell_refused, traced_as};
 use super::target::Target;
 use super::{CallFuture, LockingModule};
 use crate::error::{Error, Result};
@@ -71,12 +71,21 @@ impl<'a> Release<'a> {
         Self { problem: self.problem.or_else(|| Some(Box::new(problem))), ..self }
     }
 
-    fn start(self) -> Result<Asking<'a>> {
-        if let Some(problem) = self.problem {
-            return Err(*problem);
+    fn refused(error: Error) -> Begun<'a, bool> {
+        tell_refused("release", &error);
+        Begun::Answered(Err(error))
+    }
+
+    /// The answer, or what gives it.
+    fn begin(&mut self) -> Begun<'a, bool> {
+        let target = self.target;
+        if let Some(problem) = self.problem.take() {
+            return Self::refused(*problem);
         }
-        let (keys, owner, target) =
-            (self.keys.ok_or(InvalidInput::NoKeys)?, self.owner, self.target);
+        let Some(keys) = self.keys.take() else {
+            return Self::refused(InvalidInput::NoKeys.into());
+        };
+        let owner = self.owner.take();
         let span = tracing::debug_span!(
             "locking.release",
             provider = %target.id(),
@@ -84,8 +93,31 @@ impl<'a> Release<'a> {
             owner = owner.as_ref().map(tracing::field::display),
             outcome = tracing::field::Empty,
         );
-        Ok(Asking { request: Some((keys, owner)), asked_for: None, target, span })
+        let asked = (!span.is_disabled()).then(Instant::now);
+        let entered = span.enter();
+        let named_keys = target.keys_to_name(&keys);
+        let begun = target.provider().begin_release(keys, owner);
+        drop(entered);
+        match (begun, named_keys) {
+            (Begun::Answered(answer), None) => Begun::Answered(told(&span, asked, answer)),
+            (Begun::Answered(answer), keys) => {
+                Begun::Answered(told(&span, asked, named(keys, answer)))
+            }
+            (Begun::Asked(call), None) => Begun::Asked(traced_as(span, call, outcome_of_release)),
+            (Begun::Asked(call), keys) => {
+                let call = Box::pin(async { named(keys, call.await) });
+                Begun::Asked(traced_as(span, call, outcome_of_release))
+            }
+        }
     }
+}
+
+/// An answer, once whoever listens was told of it.
+fn told(span: &Span, asked: Option<Instant>, answer: Result<bool>) -> Result<bool> {
+    if let Some(asked) = asked {
+        span.in_scope(|| tell(span, asked, outcome_of_release(&answer)));
+    }
+    answer
 }
 
 impl<'a> IntoFuture for Release<'a> {
@@ -93,58 +125,33 @@ impl<'a> IntoFuture for Release<'a> {
     type IntoFuture = ReleaseFuture<'a>;
 
     fn into_future(self) -> ReleaseFuture<'a> {
-        let started = self.start().inspect_err(|error| tell_refused("release", error));
-        ReleaseFuture(started.map_err(Some))
+        ReleaseFuture { call: self, has_begun: false, asked_for: None }
     }
 }
 
 /// The future of a [`Release`].
 #[must_use = "futures do nothing unless they are awaited"]
-pub struct ReleaseFuture<'a>(Result<Asking<'a>, Option<Error>>);
-
-/// A call that was checked.
-struct Asking<'a> {
-    /// `None`: it has begun.
-    request: Option<(KeySet, Option<OwnerId>)>,
+pub struct ReleaseFuture<'a> {
+    call: Release<'a>,
+    has_begun: bool,
     /// What answers it, unless that was done at once.
     asked_for: Option<CallFuture<'a, bool>>,
-    target: &'a Target,
-    span: Span,
 }
 
 impl Future for ReleaseFuture<'_> {
     type Output = Result<bool>;
 
     fn poll(mut self: Pin<&mut Self>, context: &mut Context<'_>) -> Poll<Result<bool>> {
-        match &mut self.0 {
-            Ok(asking) => asking.poll(context),
-            Err(error) => {
-                Poll::Ready(Err(error.take().expect("not polled again after it was ready")))
+        if !std::mem::replace(&mut self.has_begun, true) {
+            match self.call.begin() {
+                Begun::Answered(answer) => return Poll::Ready(answer),
+                Begun::Asked(call) => self.asked_for = Some(call),
             }
         }
-    }
-}
-
-impl Asking<'_> {
-    fn poll(&mut self, context: &mut Context<'_>) -> Poll<Result<bool>> {
-        if let Some((keys, owner)) = self.request.take() {
-            let asked = (!self.span.is_disabled()).then(Instant::now);
-            let _entered = self.span.enter();
-            match self.target.provider().begin_release(keys, owner) {
-                Begun::Answered(result) => {
-                    if let Some(asked) = asked {
-                        tell(&self.span, asked, outcome_of_release(&result));
-                    }
-                    return Poll::Ready(result);
-                }
-                Begun::Asked(call) => {
-                    let call = traced_as(self.span.clone(), call, outcome_of_release);
-                    self.asked_for = Some(call);
-                }
-            }
-        }
-        let asked_for = self.asked_for.as_mut().expect("what isn't answered is asked for");
-        Poll::Ready(ready!(asked_for.as_mut().poll(context)))
+        let asked_for = self.asked_for.as_mut().expect("not polled again after it was ready");
+        let answer = ready!(asked_for.as_mut().poll(context));
+        self.asked_for = None;
+        Poll::Ready(answer)
     }
 }
 
@@ -193,7 +200,7 @@ impl<'a> ReleaseLease<'a> {
             match released.await {
                 Ok(()) => Ok(true),
                 Err(Error::Lost { .. }) => Ok(false),
-                Err(error) => Err(error),
+                Err(error) => Err(error.about(&lease.key_set())),
             }
         });
         Ok(traced_as(span, call, outcome_of_release))

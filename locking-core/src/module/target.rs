@@ -2,6 +2,7 @@ use std::sync::Arc;
 
 use crate::config::{ConfigurationError, Origin, Plan, PlannedProvider};
 use crate::error::{Error, Result};
+use crate::key_set::KeySet;
 use crate::provider::LockingProvider;
 use crate::provider_id::ProviderId;
 use crate::with_causes::WithCauses;
@@ -33,6 +34,11 @@ impl Target {
 
     pub(super) fn provider(&self) -> &Arc<dyn LockingProvider> {
         &self.provider
+    }
+
+    /// The keys of a call, for its error: `None` where the provider names them itself.
+    pub(super) fn keys_to_name(&self, keys: &KeySet) -> Option<KeySet> {
+        (!self.provider.ends_waits()).then(|| keys.clone())
     }
 
     pub(super) fn id(&self) -> &ProviderId {

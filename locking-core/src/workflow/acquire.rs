@@ -224,7 +224,8 @@ impl AcquireLockStep {
             _ => Err(Error::unknown_outcome(
                 provider,
                 "what an earlier attempt took can't be given back yet",
-            )),
+            )
+            .about(&self.keys)),
         }
     }
 }

@@ -3,7 +3,7 @@
 use std::sync::Arc;
 use std::sync::atomic::{AtomicBool, Ordering};
 
-use locking_core::{Error, LossReason};
+use locking_core::{Error, LockKey, LossReason};
 
 use tokio::sync::Notify;
 
@@ -17,7 +17,10 @@ pub(crate) async fn a_closed_client_grants_nothing_and_leaves_others_as_they_are
     assert_answer!(f.a.acquire(&key).await, Err(Error::Closed { .. }), "acquire");
     assert_answer!(f.a.lock(&key).await, Err(Error::Closed { .. }), "lock");
     let ran = f.a.execute(&key, |_| async {}).await;
+    let refused = f.a.acquire(&key).await.expect_err("it is closed");
     assert_answer!(ran, Err(Error::Closed { .. }), "execute");
+    assert_eq!(refused.provider(), Some(f.client().await.id()));
+    assert_eq!(refused.keys().iter().map(LockKey::as_str).collect::<Vec<_>>(), [key.as_str()]);
     assert_eq!(f.a.close(ms(100)).await.expect("a second time"), 0);
     theirs.check().expect("another client's guard");
     assert!(is_free(&f.b, &key).await, "another client is served");
