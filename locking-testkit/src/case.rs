@@ -265,6 +265,7 @@ pub const CASES: &[Case] = cases! {
     resources::tokens_go_on_after_the_clean_up [2, 27] + Entries;
     resources::many_waiters_of_one_key_leave_nothing_when_they_go [25, 27] + Entries;
     resources::mixed_work_of_many_clients_leaves_nothing [25, 27] + Entries;
+    resources::no_task_is_left_behind [27];
     resources::connections_do_not_grow_with_holds_and_waiters [28] + OwnServer;
 
     processes::processes_exclude_each_other [10] SharedBetweenProcesses + Processes;

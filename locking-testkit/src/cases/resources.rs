@@ -126,6 +126,52 @@ pub(crate) async fn mixed_work_of_many_clients_leaves_nothing(f: Fixture) {
     }
 }
 
+pub(crate) async fn no_task_is_left_behind(f: Fixture) {
+    // What a client starts once and for all has been started after this.
+    contend(&f, 0..8).await;
+    let baseline = least_tasks().await;
+    contend(&f, 8..8 + f.scaled(20_000)).await;
+    let back = holds_within(Duration::from_secs(20), || async { tasks() <= baseline }).await;
+    assert!(back, "{} tasks after the work, {baseline} before it", tasks());
+}
+
+/// Holds, waits and hand-offs on keys that were never used before, and some work on others.
+async fn contend(f: &Fixture, keys: std::ops::Range<usize>) {
+    let mut working = JoinSet::new();
+    for n in keys {
+        let key = f.key(&format!("contended{n}"));
+        for module in [&f.a, &f.a, &f.b] {
+            let (module, keys) = (module.clone(), [key.clone(), f.key("k")]);
+            working.spawn(async move {
+                module
+                    .execute(&keys[0], |_| tokio::task::yield_now())
+                    .await
+                    .expect("its turn comes");
+                some_work(&module, &keys, n).await;
+            });
+        }
+        if working.len() > 48 {
+            working.join_next().await.expect("there are some").expect("no panic");
+        }
+    }
+    working.join_all().await;
+}
+
+/// How many tasks there are on the case's runtime, which is its own.
+fn tasks() -> usize {
+    tokio::runtime::Handle::current().metrics().num_alive_tasks()
+}
+
+/// The same, when those have ended that linger.
+async fn least_tasks() -> usize {
+    let mut least = tasks();
+    for _ in 0..30 {
+        tokio::time::sleep(ms(100)).await;
+        least = least.min(tasks());
+    }
+    least
+}
+
 /// Leases of owners and of nobody, that are released or expire, waits that end in every way.
 async fn some_work(module: &LockingModule, keys: &[String], client: usize) {
     let keys = fastrand::choose_multiple(keys, fastrand::usize(1..=2));

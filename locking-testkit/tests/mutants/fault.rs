@@ -68,6 +68,7 @@ pub(crate) enum Fault {
     LeaksOnCancel,
     LeavesEntriesBehind,
     LeavesGhostsInTheQueue,
+    LeavesTasksBehind,
     ListsByLetters,
     ListsExpiredHolds,
     ListsExpiredHoldsUntilSomebodyAsks,
@@ -452,6 +453,7 @@ pub(crate) const MUTANTS: &[(Fault, &[&str])] = &[
             "resources::many_waiters_of_one_key_leave_nothing_when_they_go",
         ],
     ),
+    (Fault::LeavesTasksBehind, &["resources::no_task_is_left_behind"]),
     (Fault::ListsExpiredHolds, &["inspection::a_key_that_nobody_holds_is_not_told"]),
     (
         Fault::ListsExpiredHoldsUntilSomebodyAsks,

@@ -207,6 +207,9 @@ impl LockingProvider for Model {
 
     async fn acquire(&self, request: AcquireRequest) -> Result<Grant> {
         self.check_open()?;
+        if self.has(Fault::LeavesTasksBehind) {
+            tokio::spawn(std::future::pending::<()>());
+        }
         let (request, owner) = (self.misread(request.clone()), request.owner);
         if self.has(Fault::LosesWakeUpsAtRegistration) && request.wait != WaitUntil::Now {
             let blocked = self.table().look(&request, self.client).is_err();
