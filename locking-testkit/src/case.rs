@@ -316,6 +316,8 @@ pub const CASES: &[Case] = cases! {
     lost_replies::a_release_tells_the_truth [11, 20] + OwnServer;
     lost_replies::a_release_of_a_guard_tells_the_truth [8, 12, 20] + OwnServer;
     lost_replies::a_release_all_tells_the_truth [12, 20] + OwnServer;
+    lost_replies::a_look_at_a_key_tells_the_truth [20] Lists + OwnServer;
+    lost_replies::the_list_tells_the_truth [20] Lists + OwnServer;
 
     resets::an_acquire_of_a_free_key_tells_the_truth [1, 20, 26] + OwnServer;
     resets::an_acquire_of_several_keys_tells_the_truth [1, 20, 26] + OwnServer;
@@ -328,6 +330,8 @@ pub const CASES: &[Case] = cases! {
     resets::a_release_tells_the_truth [11, 20, 26] + OwnServer;
     resets::a_release_of_a_guard_tells_the_truth [8, 12, 20, 26] + OwnServer;
     resets::a_release_all_tells_the_truth [12, 20, 26] + OwnServer;
+    resets::a_look_at_a_key_tells_the_truth [20, 26] Lists + OwnServer;
+    resets::the_list_tells_the_truth [20, 26] Lists + OwnServer;
 
     recovery::what_was_prepared_is_prepared_again [26] + OwnServer;
 

@@ -7,7 +7,7 @@ use std::sync::Arc;
 use std::sync::atomic::{AtomicUsize, Ordering};
 use std::time::Duration;
 
-use locking_core::{Error, Lease, LockContext, LockingModule};
+use locking_core::{Capability, Error, Lease, LockContext, LockInfo, LockingModule};
 
 use crate::faults::{Connection, Fault, Proxy};
 use crate::fixture::Fixture;
@@ -35,10 +35,12 @@ pub(super) enum Operation {
     Release,
     ReleaseGuard,
     ReleaseAll,
+    Inspect,
+    List,
 }
 
 impl Operation {
-    pub(super) const ALL: [Self; 11] = [
+    pub(super) const ALL: [Self; 13] = [
         Self::Acquire,
         Self::AcquireSeveral,
         Self::AcquireWaiting,
@@ -50,7 +52,14 @@ impl Operation {
         Self::Release,
         Self::ReleaseGuard,
         Self::ReleaseAll,
+        Self::Inspect,
+        Self::List,
     ];
+
+    /// Whether the provider says that it can do that.
+    pub(super) fn is_claimed(self, f: &Fixture) -> bool {
+        !matches!(self, Self::Inspect | Self::List) || f.capabilities().has(Capability::Lists)
+    }
 }
 
 /// Called before what is disturbed.
@@ -124,6 +133,8 @@ impl Trial {
             Operation::Release => Box::pin(self.release(disturb)),
             Operation::ReleaseGuard => Box::pin(self.release_guard(disturb)),
             Operation::ReleaseAll => Box::pin(self.release_all(disturb)),
+            Operation::Inspect => Box::pin(self.inspect(disturb)),
+            Operation::List => Box::pin(self.list(disturb)),
         }
     }
 
@@ -283,6 +294,34 @@ impl Trial {
         }
     }
 
+    async fn inspect(&self, disturb: Disturb) {
+        let key = self.key("k");
+        let lease = self.others.acquire(&key).owner("o").await.expect("free");
+        disturb();
+        self.tells(within(ANSWER, "a look", self.module.inspect(&key)).await, lease).await;
+    }
+
+    async fn list(&self, disturb: Disturb) {
+        let key = self.key("k");
+        let lease = self.others.acquire(&key).owner("o").await.expect("free");
+        disturb();
+        let answer = within(ANSWER, "the list", self.module.list()).await;
+        let found = |list: Vec<LockInfo>| list.into_iter().find(|info| info.key.as_str() == key);
+        self.tells(answer.map(found), lease).await;
+    }
+
+    /// Who asks hears of the hold as it is, or that there is no answer, which leaves nothing open.
+    async fn tells(&self, answer: locking_core::Result<Option<LockInfo>>, lease: Lease) {
+        match answer {
+            Ok(info) => {
+                let info = info.expect("it is held");
+                assert_eq!((info.token, info.owner), (lease.token(), lease.owner.clone()));
+            }
+            Err(error) => assert_answer!(error, Error::Unavailable { .. }, "it only asked"),
+        }
+        assert!(self.others.release_lease(&lease).await.expect("answered"), "held all the time");
+    }
+
     /// An acquisition without an owner that is next in the queue.
     async fn next(&self, key: &str) -> tokio::task::JoinHandle<locking_core::Result<Lease>> {
         let (module, wanted) = (self.others.clone(), key.to_owned());
@@ -355,6 +394,8 @@ macro_rules! for_each_operation {
             a_release_tells_the_truth: Release;
             a_release_of_a_guard_tells_the_truth: ReleaseGuard;
             a_release_all_tells_the_truth: ReleaseAll;
+            a_look_at_a_key_tells_the_truth: Inspect;
+            the_list_tells_the_truth: List;
         }
     };
     ($happens:ident: $($case:ident: $operation:ident;)+) => {
