@@ -154,6 +154,10 @@ pub trait LockingProvider: fmt::Debug + Send + Sync + 'static {
     async fn close(&self) -> Result<()>;
 
     /// How long guards and jobs wait when they don't say. Default: 5 s.
+    ///
+    /// # Contract
+    ///
+    /// It never changes, and is at most [`Wait::MAX`](crate::Wait::MAX).
     fn wait_locking_timeout(&self) -> Duration {
         Duration::from_secs(5)
     }
@@ -175,6 +179,11 @@ pub trait LockingProvider: fmt::Debug + Send + Sync + 'static {
 
     /// Begins what [`release`](Self::release) does, as [`begin_acquire`](Self::begin_acquire) begins an
     /// acquisition. Default: the future of `release`.
+    ///
+    /// # Contract
+    ///
+    /// - It neither blocks nor waits.
+    /// - It and its future keep all that [`release`](Self::release) promises.
     fn begin_release(&self, keys: KeySet, owner: Option<OwnerId>) -> Begun<'_, bool> {
         Begun::Asked(self.release(keys, owner))
     }
@@ -194,9 +203,12 @@ pub trait LockingProvider: fmt::Debug + Send + Sync + 'static {
     }
 
     /// Whether [`end_waits`](Self::end_waits) ends them. Default: no; then a module that is being
-    /// closed drops the futures of the requests that wait, and each has to register with it. And then it names
-    /// the keys of a failed acquisition or release in the error, which else the provider does
-    /// ([`Error::about`]): it keeps no copy of them for one that needs none.
+    /// closed drops the futures of the requests that wait, and each has to register with it.
+    ///
+    /// # Contract
+    ///
+    /// It never changes. Whoever answers `true` names the keys of a failed acquisition or release in the error
+    /// ([`Error::about`]). For others the module does, which keeps a copy of them meanwhile.
     fn ends_waits(&self) -> bool {
         false
     }
@@ -211,6 +223,14 @@ pub trait LockingProvider: fmt::Debug + Send + Sync + 'static {
 
     /// Who holds a key; `None` if nobody does.
     ///
+    /// # Contract
+    ///
+    /// - It tells the hold that there was at some moment of the call: owner, token and kind of one holder, by the
+    ///   token that this one was granted, also where the key was passed on inside a process.
+    /// - An expired hold isn't told. How many wait is told where the store knows.
+    /// - It changes nothing, so no outcome is left open: the module makes [`Error::UnknownOutcome`] of it
+    ///   [`Error::Unavailable`].
+    ///
     /// # Errors
     ///
     /// - [`Error::Unsupported`], the default, without [`Capability::Lists`].
@@ -222,6 +242,11 @@ pub trait LockingProvider: fmt::Debug + Send + Sync + 'static {
     }
 
     /// Who holds what, in the byte order of the keys.
+    ///
+    /// # Contract
+    ///
+    /// - Each hold is told as by [`inspect`](Self::inspect); those that come or go during the call may be told or not.
+    /// - All holds of the store are told, whoever made them, not those of this client alone.
     ///
     /// # Errors
     ///
