@@ -4,7 +4,6 @@ use crate::capabilities::Capability;
 use crate::config::ConfigurationError;
 use crate::invalid::InvalidInput;
 use crate::key::LockKey;
-use crate::key_set::KeySet;
 use crate::loss::LossReason;
 use crate::provider_id::ProviderId;
 
@@ -54,7 +53,7 @@ pub enum Error {
     /// The answer of the store got lost, and whether the request was carried out couldn't be found
     /// out before the deadline. What an acquisition may have taken is given back in the background.
     #[error(
-        "locking provider `{provider}` can't tell whether the request{} was carried out",
+        "locking provider `{provider}` can't tell whether the request was carried out{}",
         About(keys)
     )]
     #[non_exhaustive]
@@ -86,6 +85,8 @@ pub enum Error {
     Unsupported {
         /// The provider that was asked.
         provider: ProviderId,
+        /// The keys that the call was about, in byte order; none for one that names none.
+        keys: Vec<LockKey>,
         /// What it lacks.
         capability: Capability,
     },
@@ -101,7 +102,7 @@ pub enum Error {
         source: BoxError,
     },
     /// The module or the provider was closed.
-    #[error("locking provider `{provider}` is closed{}", About(keys))]
+    #[error("locking provider `{provider}` is closed")]
     #[non_exhaustive]
     Closed {
         /// The provider that was asked.
@@ -148,7 +149,7 @@ impl Error {
     /// See [`Self::Unsupported`].
     #[must_use]
     pub fn unsupported(provider: &ProviderId, capability: Capability) -> Self {
-        Self::Unsupported { provider: provider.clone(), capability }
+        Self::Unsupported { provider: provider.clone(), keys: Vec::new(), capability }
     }
 
     /// See [`Self::CapacityExceeded`].
@@ -222,24 +223,26 @@ impl Error {
             }
             Self::UnknownOutcome { keys, .. }
             | Self::Unavailable { keys, .. }
+            | Self::Unsupported { keys, .. }
             | Self::CapacityExceeded { keys, .. }
             | Self::Closed { keys, .. } => keys,
-            Self::InvalidInput(_) | Self::Unsupported { .. } | Self::Configuration(_) => &[],
+            Self::InvalidInput(_) | Self::Configuration(_) => &[],
         }
     }
 
-    /// The same error, of a call for these keys, unless it names some already. The module calls it for
-    /// providers that don't [end waits](crate::LockingProvider::ends_waits) themselves.
+    /// The same error, of a call for these keys, unless it names some already. The module sees to that, but for
+    /// acquisitions and releases of a provider that [ends waits](crate::LockingProvider::ends_waits) itself.
     #[must_use]
     #[cold]
-    pub fn about(mut self, about: &KeySet) -> Self {
+    pub fn about<'k>(mut self, about: impl IntoIterator<Item = &'k LockKey>) -> Self {
         if let Self::UnknownOutcome { keys, .. }
         | Self::Unavailable { keys, .. }
+        | Self::Unsupported { keys, .. }
         | Self::CapacityExceeded { keys, .. }
         | Self::Closed { keys, .. } = &mut self
             && keys.is_empty()
         {
-            *keys = about.to_vec();
+            keys.extend(about.into_iter().cloned());
         }
         self
     }
@@ -274,8 +277,8 @@ impl fmt::Display for About<'_> {
         let (named, others) = self.0.split_at(self.0.len().min(Self::NAMED));
         f.write_str(match named {
             [] => return Ok(()),
-            [_] => " for key ",
-            _ => " for keys ",
+            [_] => ", asked for key ",
+            _ => ", asked for keys ",
         })?;
         for (at, key) in named.iter().enumerate() {
             write!(f, "{}\"{key}\"", if at > 0 { ", " } else { "" })?;

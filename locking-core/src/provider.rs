@@ -225,8 +225,9 @@ pub trait LockingProvider: fmt::Debug + Send + Sync + 'static {
     ///
     /// # Contract
     ///
-    /// - It tells the hold that there was at some moment of the call: owner, token and kind of one holder, by the
-    ///   token that this one was granted, also where the key was passed on inside a process.
+    /// - It tells one holder: owner, token and kind are those of one hold. It is the one that there was at some
+    ///   moment of the call; where a key is passed on inside another process, it may be one before that for a
+    ///   moment, and this client's own are always told as they are.
     /// - An expired hold isn't told. How many wait is told where the store knows.
     /// - It changes nothing, so no outcome is left open: the module makes [`Error::UnknownOutcome`] of it
     ///   [`Error::Unavailable`].

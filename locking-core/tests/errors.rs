@@ -4,7 +4,7 @@ mod support;
 
 use std::time::Duration;
 
-use locking_core::{Error, LockKey, LockingModule, Result, Wait};
+use locking_core::{Error, Lease, LeasedKey, LockKey, LockingModule, Result, Wait};
 use support::fault::Fault;
 use support::{FakeStore, seconds};
 
@@ -30,11 +30,23 @@ async fn named_everywhere(fault: Fault) {
         assert_eq!(names(error), ["a", "b"], "{error:?}");
     }
     assert_eq!(names(&failed(module.inspect("a").await)), ["a"]);
+    let partly = reentered(&held);
+    assert_eq!(names(&failed(module.release_lease(&partly).await)), ["a"], "what is given back");
     assert_eq!(names(&failed(guard.release().await)), ["c"]);
 }
 
 fn failed<T>(answer: Result<T>) -> Error {
     answer.err().expect("the store was told to fail")
+}
+
+/// The same lease, of which all keys but the first were re-entered.
+fn reentered(lease: &Lease) -> Lease {
+    let keys = lease.keys().iter().enumerate();
+    let keys = keys.map(|(at, leased)| match at {
+        0 => leased.clone(),
+        _ => LeasedKey::reentered(leased.key.clone(), leased.token),
+    });
+    Lease::new(lease.provider.clone(), lease.owner.clone(), keys)
 }
 
 fn names(error: &Error) -> Vec<&str> {
@@ -80,9 +92,18 @@ async fn an_errors_text_names_a_few_keys_and_counts_the_others() {
         store.attempts.all(Fault::Unavailable);
         failed(module.acquire(keys).await).to_string()
     };
-    let begin = "locking provider `fake` is unavailable for";
+    let begin = "locking provider `fake` is unavailable, asked for";
     assert_eq!(text(&["a"]).await, format!("{begin} key \"a\""));
     assert_eq!(text(&["c", "b", "a"]).await, format!("{begin} keys \"a\", \"b\", \"c\""));
     let many = ["e", "d", "c", "b", "a"];
     assert_eq!(text(&many).await, format!("{begin} keys \"a\", \"b\", \"c\" and 2 more"));
+}
+
+#[tokio::test]
+async fn a_lease_without_keys_is_an_error_about_none() {
+    let (store, module) = FakeStore::with_module();
+    let held = module.acquire("a").await.expect("free");
+    store.releases.all(Fault::Unavailable);
+    let empty = Lease::new(held.provider, None, []);
+    assert!(names(&failed(module.release_lease(&empty).await)).is_empty());
 }

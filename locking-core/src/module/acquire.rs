@@ -77,8 +77,8 @@ impl<'a> Acquire<'a> {
         Self { expire: Some(after), ..self }
     }
 
-    /// How long to wait for keys that others hold, as one deadline for the whole call. Default, and
-    /// zero: it tries once.
+    /// How long to wait for keys that others hold, as one deadline for the whole call, counted from when it is
+    /// first polled. Default, and zero: it tries once.
     pub fn wait(self, wait: impl Into<Wait>) -> Self {
         Self { wait: wait.into(), ..self }
     }

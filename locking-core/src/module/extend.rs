@@ -54,8 +54,11 @@ impl<'a> Extend<'a> {
             outcome = tracing::field::Empty,
         );
         let extended = target.provider().extend(lease, expiry);
-        let call =
-            Box::pin(async move { extended.await.map_err(|error| error.about(&lease.key_set())) });
+        let call = Box::pin(async move {
+            extended
+                .await
+                .map_err(|error| error.about(lease.keys().iter().map(|leased| &leased.key)))
+        });
         Ok(traced(span, call))
     }
 }

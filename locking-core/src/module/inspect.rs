@@ -5,7 +5,6 @@ use crate::error::{Error, Result};
 use crate::info::LockInfo;
 use crate::invalid::InvalidInput;
 use crate::key::LockKey;
-use crate::key_set::KeySet;
 
 /// A call of [`LockingModule::inspect`]; awaiting it answers who holds the key, if somebody does.
 ///
@@ -51,7 +50,7 @@ impl<'a> Inspect<'a> {
         );
         let call = Box::pin(async move {
             let answer = told(target.provider().inspect(&key).await);
-            answer.map_err(|error| error.about(&KeySet::from(key)))
+            answer.map_err(|error| error.about([&key]))
         });
         Ok(traced(span, call))
     }

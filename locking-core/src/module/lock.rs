@@ -134,6 +134,9 @@ impl Asking<'_> {
     /// A guard, and when it was granted.
     async fn granted(&self) -> Result<(LockGuard, Moment)> {
         let Self { module, target, expiry, .. } = *self;
+        if module.closing().has_begun() {
+            return Err(Error::closed(target.id()).about(&self.keys));
+        }
         let loss = LossSignal::new();
         let request = AcquireRequest::new(self.keys.clone())
             .with_owner(OwnerId::fresh())

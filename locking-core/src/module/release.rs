@@ -200,7 +200,7 @@ impl<'a> ReleaseLease<'a> {
             match released.await {
                 Ok(()) => Ok(true),
                 Err(Error::Lost { .. }) => Ok(false),
-                Err(error) => Err(error.about(&lease.key_set())),
+                Err(error) => Err(error.about(lease.taken().map(|leased| &leased.key))),
             }
         });
         Ok(traced_as(span, call, outcome_of_release))

@@ -20,11 +20,16 @@ pub(crate) async fn a_closed_client_grants_nothing_and_leaves_others_as_they_are
     let refused = f.a.acquire(&key).await.expect_err("it is closed");
     assert_answer!(ran, Err(Error::Closed { .. }), "execute");
     assert_eq!(refused.provider(), Some(f.client().await.id()));
-    assert_eq!(refused.keys().iter().map(LockKey::as_str).collect::<Vec<_>>(), [key.as_str()]);
+    assert_names(&refused, &key);
     assert_eq!(f.a.close(ms(100)).await.expect("a second time"), 0);
     theirs.check().expect("another client's guard");
     assert!(is_free(&f.b, &key).await, "another client is served");
     theirs.release().await.expect("held to the end");
+}
+
+fn assert_names(error: &Error, key: &str) {
+    let named: Vec<_> = error.keys().iter().map(LockKey::as_str).collect();
+    assert_eq!(named, [key], "{error:?}");
 }
 
 pub(crate) async fn waiters_learn_that_their_client_is_closed(f: Fixture) {
@@ -40,8 +45,13 @@ pub(crate) async fn waiters_learn_that_their_client_is_closed(f: Fixture) {
     soon("the close", f.a.close(ms(500))).await.expect("closed");
     for waiter in waiting {
         let answer = soon("a waiter", waiter).await.expect("no panic");
-        assert_answer!(answer, Err(Error::Closed { .. }), "a waiter");
+        let Err(error) = answer else { panic!("a waiter was granted {answer:?}") };
+        assert_answer!(error, Error::Closed { .. }, "a waiter");
+        assert_names(&error, &key);
     }
+    let refused = f.a.release(&key).await.expect_err("it is closed");
+    assert_answer!(refused, Error::Closed { .. }, "a release");
+    assert_names(&refused, &key);
     assert!(f.b.release_lease(&held).await.expect("answered"));
     until_free(&f.b, &key).await;
 }

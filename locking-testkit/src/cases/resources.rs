@@ -126,11 +126,14 @@ pub(crate) async fn mixed_work_of_many_clients_leaves_nothing(f: Fixture) {
     }
 }
 
+/// Those on the runtime of the clients, that is: what else a provider has it runs elsewhere.
 pub(crate) async fn no_task_is_left_behind(f: Fixture) {
-    // What a client starts once and for all has been started after this.
-    contend(&f, 0..8).await;
+    // Each client does all kinds of work, with as many at once as afterwards: what it starts once and for all
+    // has been started then.
+    let first = 4 * KINDS_OF_WORK;
+    contend(&f, 0..first).await;
     let baseline = least_tasks().await;
-    contend(&f, 8..8 + f.scaled(20_000)).await;
+    contend(&f, first..first + f.scaled(20_000)).await;
     let back = holds_within(Duration::from_secs(20), || async { tasks() <= baseline }).await;
     assert!(back, "{} tasks after the work, {baseline} before it", tasks());
 }
@@ -143,14 +146,12 @@ async fn contend(f: &Fixture, keys: std::ops::Range<usize>) {
         for module in [&f.a, &f.a, &f.b] {
             let (module, keys) = (module.clone(), [key.clone(), f.key("k")]);
             working.spawn(async move {
-                module
-                    .execute(&keys[0], |_| tokio::task::yield_now())
-                    .await
-                    .expect("its turn comes");
-                some_work(&module, &keys, n).await;
+                let job = module.execute(&keys[0], |_| tokio::task::yield_now());
+                job.timeout(10 * LONG).await.expect("its turn comes");
+                work_of_kind(n % KINDS_OF_WORK, &module, &keys, n).await;
             });
         }
-        if working.len() > 48 {
+        while working.len() > 48 {
             working.join_next().await.expect("there are some").expect("no panic");
         }
     }
@@ -175,15 +176,22 @@ async fn least_tasks() -> usize {
 /// Leases of owners and of nobody, that are released or expire, waits that end in every way.
 async fn some_work(module: &LockingModule, keys: &[String], client: usize) {
     let keys = fastrand::choose_multiple(keys, fastrand::usize(1..=2));
+    let keys: Vec<String> = keys.into_iter().cloned().collect();
+    work_of_kind(fastrand::usize(..KINDS_OF_WORK), module, &keys, client).await;
+}
+
+const KINDS_OF_WORK: usize = 6;
+
+async fn work_of_kind(kind: usize, module: &LockingModule, keys: &[String], client: usize) {
     let (owner, wait) = (format!("owner{client}"), ms(fastrand::u64(..6)));
-    let acquire = module.acquire(&keys).expire(ms(50)).wait(wait);
+    let acquire = module.acquire(keys).expire(ms(50)).wait(wait);
     let patience = Duration::from_micros(fastrand::u64(..8_000));
-    match fastrand::u8(..6) {
+    match kind {
         0 => drop(acquire.await),
         1 => {
             if acquire.owner(&owner).await.is_ok() {
                 // Expired meanwhile, or not.
-                let _ = module.release(&keys).owner(&owner).await;
+                let _ = module.release(keys).owner(&owner).await;
             }
         }
         2 => {
@@ -193,8 +201,8 @@ async fn some_work(module: &LockingModule, keys: &[String], client: usize) {
             }
         }
         3 => drop(tokio::time::timeout(patience, acquire.into_future()).await),
-        4 => drop(tokio::time::timeout(patience, module.lock(&keys).into_future()).await),
-        _ => drop(module.execute(&keys, |_| tokio::task::yield_now()).timeout(wait).await),
+        4 => drop(tokio::time::timeout(patience, module.lock(keys).into_future()).await),
+        _ => drop(module.execute(keys, |_| tokio::task::yield_now()).timeout(wait).await),
     }
 }
 

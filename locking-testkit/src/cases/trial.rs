@@ -4,10 +4,10 @@
 use std::collections::BTreeSet;
 use std::pin::Pin;
 use std::sync::Arc;
-use std::sync::atomic::{AtomicUsize, Ordering};
+use std::sync::atomic::{AtomicBool, AtomicUsize, Ordering};
 use std::time::Duration;
 
-use locking_core::{Capability, Error, Lease, LockContext, LockInfo, LockingModule};
+use locking_core::{Capability, Error, HoldKind, Lease, LockContext, LockInfo, LockingModule};
 
 use crate::faults::{Connection, Fault, Proxy};
 use crate::fixture::Fixture;
@@ -72,6 +72,8 @@ pub(super) struct Trial {
     others: LockingModule,
     space: String,
     count: AtomicUsize,
+    /// Whether anything happens that an error would be an answer to.
+    is_disturbed: AtomicBool,
 }
 
 impl Trial {
@@ -79,7 +81,7 @@ impl Trial {
         let proxy = Arc::new(f.proxy().await);
         let module = LockingModule::with_provider(f.client_at(proxy.address()).await);
         let (others, space, count) = (f.b.clone(), f.key(""), AtomicUsize::new(0));
-        Self { proxy, module, others, space, count }
+        Self { proxy, module, others, space, count, is_disturbed: AtomicBool::new(true) }
     }
 
     /// Does it once while this fault is there, and looks at what came of it. Answers whether the
@@ -110,9 +112,11 @@ impl Trial {
         .await;
     }
 
-    /// Does it once, and looks at what came of it.
+    /// Does it once, and looks at what came of it: it succeeds.
     pub(super) async fn undisturbed(&self, operation: Operation) {
+        self.is_disturbed.store(false, Ordering::SeqCst);
         self.run(operation, Box::new(|| {})).await;
+        self.is_disturbed.store(true, Ordering::SeqCst);
     }
 
     /// Does it once, and looks at what came of it.
@@ -175,7 +179,7 @@ impl Trial {
                 assert_eq!(lease.token_of(&old), Some(first.token()), "re-entered");
                 assert!(self.others.release_lease(&lease).await.expect("answered"));
             }
-            Err(error) => assert_uncertain(&error),
+            Err(error) => self.is_uncertain(&error),
         }
         // Taken or not, given back or undone.
         until_free(&self.others, &new).await;
@@ -192,7 +196,7 @@ impl Trial {
                 assert!(!is_free(&self.others, &key).await, "granted means held");
                 drop(guard);
             }
-            Err(error) => assert_uncertain(&error),
+            Err(error) => self.is_uncertain(&error),
         }
         until_free(&self.others, &key).await;
     }
@@ -211,7 +215,7 @@ impl Trial {
         match answer {
             Ok(()) => assert_eq!(runs.load(Ordering::SeqCst), 1, "run once"),
             Err(error) => {
-                assert_uncertain(&error);
+                self.is_uncertain(&error);
                 assert_eq!(runs.load(Ordering::SeqCst), 0, "never begun: {error:?}");
             }
         }
@@ -224,7 +228,7 @@ impl Trial {
         disturb();
         let answer = within(ANSWER, "an extension", self.module.extend(&lease, LONG * 2)).await;
         if let Err(error) = answer {
-            assert_uncertain(&error);
+            self.is_uncertain(&error);
         }
         assert!(!is_free(&self.others, &key).await, "extended or not, it is held");
         assert!(self.others.release_lease(&lease).await.expect("answered"), "by the same lease");
@@ -239,7 +243,7 @@ impl Trial {
         match answer {
             Ok(released) => assert!(released, "it was held"),
             Err(error) => {
-                assert_uncertain(&error);
+                self.is_uncertain(&error);
                 // Carried out or not: a second call settles it.
                 soon("again", self.others.release_lease(&lease)).await.expect("answered");
             }
@@ -256,7 +260,7 @@ impl Trial {
         match answer {
             Ok(released) => assert!(released, "it was held"),
             Err(error) => {
-                assert_uncertain(&error);
+                self.is_uncertain(&error);
                 // Carried out or not: by its token, a second call settles it. The next one's, which is
                 // anonymous too, isn't its to free.
                 soon("again", self.others.release_lease(&lease)).await.expect("answered");
@@ -272,7 +276,7 @@ impl Trial {
         disturb();
         if let Err(error) = within(ANSWER, "a release", guard.release()).await {
             // In the background, it is given back.
-            assert_uncertain(&error);
+            self.is_uncertain(&error);
         }
         self.the_next_holds(next, &key).await;
     }
@@ -285,7 +289,7 @@ impl Trial {
         match answer {
             Ok(freed) => assert_eq!(freed, 3, "all were held"),
             Err(error) => {
-                assert_uncertain(&error);
+                self.is_uncertain(&error);
                 self.others.release_all().owner(&owner).await.expect("answered");
             }
         }
@@ -315,9 +319,13 @@ impl Trial {
         match answer {
             Ok(info) => {
                 let info = info.expect("it is held");
-                assert_eq!((info.token, info.owner), (lease.token(), lease.owner.clone()));
+                let told = (info.token, info.owner, info.kind);
+                assert_eq!(told, (lease.token(), lease.owner.clone(), HoldKind::Lease));
             }
-            Err(error) => assert_answer!(error, Error::Unavailable { .. }, "it only asked"),
+            Err(error) => {
+                self.is_uncertain(&error);
+                assert_answer!(error, Error::Unavailable { .. }, "it only asked");
+            }
         }
         assert!(self.others.release_lease(&lease).await.expect("answered"), "held all the time");
     }
@@ -356,11 +364,20 @@ impl Trial {
                     "by the caller"
                 );
             }
-            Err(error) => assert_uncertain(&error),
+            Err(error) => self.is_uncertain(&error),
         }
         for key in keys {
             until_free(&self.others, key).await;
         }
+    }
+
+    /// It says what is true, and has a reason to.
+    fn is_uncertain(&self, error: &Error) {
+        assert!(
+            self.is_disturbed.load(Ordering::SeqCst),
+            "nothing happened, and it says: {error:?}"
+        );
+        assert_uncertain(error);
     }
 
     /// A key of its own each time.
