@@ -1,9 +1,8 @@
 //! All tasks want one key, and whoever has it yields once: what handing it on costs.
 
-use locking_core::{AcquireRequest, KeySet, LockKey, LockingModule, LockingProvider, WaitUntil};
+use locking_core::{AcquireRequest, KeySet, LockKey, LockingModule, LockingProvider, Wait};
 use locking_memory::MemoryProvider;
 use tokio::task::yield_now;
-use tokio::time::Instant;
 
 use crate::measure::{Variant, Work};
 use crate::memory::floors::{BareMutex, KeyLock, KeyedLock, MutexUntilDeadline};
@@ -13,11 +12,18 @@ use crate::rounds::{Group, ROUND, Target, Workers};
 const KEY: &str = "prod_00000000123";
 const UNTIL_DEADLINE: &str = "mutex, deadline";
 const FLOORS: &[&str] = &["tokio mutex", UNTIL_DEADLINE, "key-lock", "keyed-lock"];
-const CALLS: [&str; 4] =
-    ["execute", "lock, guard dropped", "acquire with a wait + release", "the same, provider alone"];
+/// A bare mutex is waited for without an end; so is the key, beside the usual wait until a deadline.
+const CALLS: [&str; 6] = [
+    "execute",
+    "lock, guard dropped",
+    "acquire with a wait + release",
+    "the same, no deadline",
+    "provider alone",
+    "provider alone, no deadline",
+];
 
 pub(crate) fn group(tasks: usize) -> Group {
-    let [execute, lock, acquire, alone] = CALLS;
+    let [execute, lock, acquire, acquire_endless, alone, alone_endless] = CALLS;
     let target = |variant| Target { variant, floors: &["tokio mutex"], ratio: 0.65 };
     Group {
         title: "one key for all",
@@ -26,8 +32,10 @@ pub(crate) fn group(tasks: usize) -> Group {
         variants: vec![
             Variant::new(execute, Execute(module())),
             Variant::new(lock, Lock(module())),
-            Variant::new(acquire, Acquire(module())),
-            Variant::new(alone, Alone(MemoryProvider::new())),
+            Variant::new(acquire, Acquire(module(), Wait::For(PATIENCE))),
+            Variant::new(acquire_endless, Acquire(module(), Wait::Unlimited)),
+            Variant::new(alone, Alone(MemoryProvider::new(), Wait::For(PATIENCE))),
+            Variant::new(alone_endless, Alone(MemoryProvider::new(), Wait::Unlimited)),
             Variant::new("tokio mutex", BareMutex::contended()),
             Variant::new(UNTIL_DEADLINE, MutexUntilDeadline::default()),
             Variant::new("key-lock", KeyLock::new(vec![KEY.to_owned()], true)),
@@ -57,23 +65,23 @@ impl Work for Lock {
     }
 }
 
-struct Acquire(LockingModule);
+struct Acquire(LockingModule, Wait);
 
 impl Work for Acquire {
     async fn once(&self, _: usize) {
-        self.0.acquire(KEY).wait(PATIENCE).await.expect("its turn comes");
+        self.0.acquire(KEY).wait(self.1).await.expect("its turn comes");
         yield_now().await;
         assert!(self.0.release(KEY).await.expect("the provider is open"));
     }
 }
 
 /// Without the module before it.
-struct Alone(MemoryProvider);
+struct Alone(MemoryProvider, Wait);
 
 impl Work for Alone {
     async fn once(&self, _: usize) {
         let keys = || KeySet::from(LockKey::new(KEY).expect("a key"));
-        let wait = WaitUntil::Deadline(Instant::now() + PATIENCE);
+        let wait = self.1.deadline().expect("a short wait");
         let request = AcquireRequest::new(keys()).with_wait(wait);
         self.0.acquire(request).await.expect("its turn comes");
         yield_now().await;
