@@ -5,7 +5,7 @@ use crate::holder::Holder;
 
 /// What an acquisition wants, whether it is served at once or waits in a queue.
 ///
-/// The request as it came: to take it apart would cost each call more than all that is asked of it.
+/// The request as it came: to take it apart, each call would pay for its moves.
 #[derive(Debug)]
 pub(crate) struct Claim(AcquireRequest);
 
@@ -24,6 +24,10 @@ impl Claim {
 
     pub(crate) fn wait(&self) -> WaitUntil {
         self.0.wait
+    }
+
+    pub(crate) fn deadline(&self) -> Option<Instant> {
+        self.0.wait.instant()
     }
 
     /// A guard's line to its process; with one it is neither re-entered nor re-enters.

@@ -79,14 +79,13 @@ impl MemoryProvider {
             return Asked::Answered(Err(self.closed(&request.keys)));
         }
         let claim = Claim::new(request);
-        let wait = claim.wait();
-        if wait == WaitUntil::Now {
+        if claim.wait() == WaitUntil::Now {
             return Asked::Answered(match self.store.try_take(&claim) {
                 Ok(granted) => Ok(granted.into_grant(&claim, &self.id)),
                 Err(key) => Err(Error::held(&self.id, key.clone())),
             });
         }
-        match self.store.take_or_queue(claim, wait.instant(), &self.client) {
+        match self.store.take_or_queue(claim, &self.client) {
             Taking::Granted(granted, claim) => {
                 Asked::Answered(Ok(granted.into_grant(&claim, &self.id)))
             }

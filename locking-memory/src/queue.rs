@@ -192,7 +192,6 @@ impl Waiter {
         mark: Option<OwnerMark>,
         ticket: u64,
         since: u64,
-        deadline: Option<Instant>,
         client: &Arc<Client>,
         (at, look_at): (usize, Option<Instant>),
     ) -> Self {
@@ -202,7 +201,7 @@ impl Waiter {
             ticket,
             since,
             passes: Mutex::default(),
-            deadline,
+            deadline: claim.deadline(),
             client: client.number,
             moves_for: (claim.keys().len() > 1).then(|| Arc::clone(client)),
             place: Mutex::new(place),

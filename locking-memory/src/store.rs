@@ -78,12 +78,7 @@ impl Store {
     }
 
     /// Serves a claim at once, or queues it.
-    pub(crate) fn take_or_queue(
-        self: &Arc<Self>,
-        claim: Claim,
-        deadline: Option<Instant>,
-        client: &Arc<Client>,
-    ) -> Taking {
+    pub(crate) fn take_or_queue(self: &Arc<Self>, claim: Claim, client: &Arc<Client>) -> Taking {
         let mut locked = self.lock(claim.keys());
         let blocked = match self.take(&mut locked, &claim, Turn::Last) {
             Ok(granted) => {
@@ -104,7 +99,7 @@ impl Store {
         // Also where it isn't the first: when it is, it needn't be woken to set its timer, unless the
         // hold in its way then ends sooner than the one now.
         let place = (blocked.at, slot.ends());
-        let waiter = Arc::new(Waiter::new(claim, mark, ticket, since, deadline, client, place));
+        let waiter = Arc::new(Waiter::new(claim, mark, ticket, since, client, place));
         slot.queue.insert(Arc::clone(&waiter));
         drop(locked);
         if blocked.is_awaited {

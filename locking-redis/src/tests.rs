@@ -69,6 +69,12 @@ impl Script {
         self.server.command(&["GET", key]).await.expect("answered")
     }
 
+    /// By the guard of this number.
+    async fn assert_held(&self, key: &str, number: u8) {
+        let value = self.value(key).await;
+        assert!(value.contains(&format!("|g|{CLIENT}{number}|")), "{key}: {value}");
+    }
+
     /// Gives back the guard of this number, as its client does.
     async fn give_back(&self, key: &str, token: &str, number: u8) -> i64 {
         self.release_of(key, token, &format!("{CLIENT}{number}")).await
@@ -327,8 +333,7 @@ async fn who_came_first_for_one_of_several_free_keys_is_served_first() {
     assert_eq!(script.guard("queue", 3, &["s:a", "s:b"]).await, None, "it waits for a");
     let given_back = script.call("release_lease", &["s:a", "s:b"], &[&both, "", &both, ""]).await;
     assert_eq!(given_back.expect("done").integer().expect("a number"), 0);
-    let value = script.value("s:b").await;
-    assert!(value.contains(&format!("|g|{CLIENT}2|")), "{value}");
+    script.assert_held("s:b", 2).await;
     assert_eq!(script.value("s:a").await, "");
 }
 
@@ -350,10 +355,8 @@ async fn of_keys_that_become_free_together_the_first_come_has_its_own() {
     let args = [&*first, "", &*second, ""];
     let given_back = script.call("release_lease", &["s:a", "s:b"], &args).await;
     assert_eq!(given_back.expect("done").integer().expect("a number"), 0);
-    for key in ["s:a", "s:b"] {
-        let value = script.value(key).await;
-        assert!(value.contains(&format!("|g|{CLIENT}4|")), "{key}: {value}");
-    }
+    script.assert_held("s:a", 4).await;
+    script.assert_held("s:b", 4).await;
 }
 
 #[tokio::test]
@@ -364,8 +367,7 @@ async fn a_key_that_is_kept_in_passing_is_in_nobodys_way_who_came_before() {
     let second = script.guard("once", 2, &["s:b"]).await.expect("free");
     script.guard("once", 3, &["s:c"]).await.expect("free");
     let kept = async || script.value("s:a").await.contains(&format!("|r|{CLIENT}24|"));
-    let free = script.release("s:a", &first).await;
-    assert_eq!(free, 0);
+    assert_eq!(script.release("s:a", &first).await, 0);
     assert_eq!(script.guard("queue", 10, &["s:a", "s:b"]).await, None, "it waits for b");
     let first = script.guard("once", 11, &["s:a"]).await.expect("free");
     for number in 20..25 {
@@ -374,10 +376,8 @@ async fn a_key_that_is_kept_in_passing_is_in_nobodys_way_who_came_before() {
     assert_eq!(script.release("s:a", &first).await, 0);
     assert!(kept().await, "for the fifth of those who wait for c");
     assert_eq!(script.release("s:b", &second).await, 0);
-    for key in ["s:a", "s:b"] {
-        let value = script.value(key).await;
-        assert!(value.contains(&format!("|g|{CLIENT}10|")), "{key}: {value}");
-    }
+    script.assert_held("s:a", 10).await;
+    script.assert_held("s:b", 10).await;
 }
 
 #[tokio::test]

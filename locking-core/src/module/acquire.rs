@@ -6,7 +6,7 @@ use std::time::Duration;
 use tokio::time::Instant;
 use tracing::Span;
 
-use super::call::{named, tell_refused};
+use super::call::tell_refused;
 use super::target::Target;
 use super::{CallFuture, LockingModule};
 use crate::closing::{Closing, Unanswered, UnlessClosed};
@@ -205,8 +205,10 @@ impl<'a> Granting<'a> {
         }
         let keys = self.target.keys_to_name(&request.keys);
         let answer = match self.target.provider().begin_acquire(request) {
-            Begun::Answered(answer) if keys.is_none() => answer,
-            Begun::Answered(answer) => named(keys, answer),
+            Begun::Answered(answer) => match keys {
+                None => answer,
+                Some(keys) => answer.map_err(|error| error.about(&keys)),
+            },
             Begun::Asked(call) => {
                 self.asked_for = Some(unless_closed(call, keys, self.target, self.closing));
                 return None;
@@ -225,9 +227,12 @@ impl<'a> Granting<'a> {
     }
 
     fn tell(&self, answer: &Result<Grant>) {
-        if let Some(asked) = self.asked {
-            tell(&self.span, asked.elapsed(), answer);
-        }
+        let Some(asked) = self.asked else { return };
+        let (waited, outcome) =
+            (asked.elapsed(), answer.as_ref().map_or_else(Error::outcome, |_| "granted"));
+        self.span.record("outcome", outcome);
+        self.span.record("waited", tracing::field::debug(waited));
+        tracing::debug!(outcome, ?waited, "lock asked for");
     }
 }
 
@@ -244,25 +249,17 @@ impl Future for Granting<'_> {
     }
 }
 
-fn tell(span: &Span, waited: Duration, result: &Result<Grant>) {
-    let outcome = result.as_ref().map_or_else(Error::outcome, |_| "granted");
-    span.record("outcome", outcome);
-    span.record("waited", tracing::field::debug(waited));
-    tracing::debug!(outcome, ?waited, "lock asked for");
-}
-
-/// A call that fails when the module is closed, if it doesn't by itself.
+/// A call that fails when the module is closed, and whose error names these keys; unless the provider sees to both.
 fn unless_closed<'a>(
     call: CallFuture<'a, Grant>,
     keys: Option<KeySet>,
     target: &'a Target,
     closing: &'a Closing,
 ) -> CallFuture<'a, Grant> {
-    if keys.is_none() {
-        return call;
-    }
+    let Some(keys) = keys else { return call };
     Box::pin(async move {
         let answer = UnlessClosed::new(call, closing).await;
-        named(keys, answer.unwrap_or_else(|| Err(Error::closed(target.id()))))
+        let answer = answer.unwrap_or_else(|| Err(Error::closed(target.id())));
+        answer.map_err(|error| error.about(&keys))
     })
 }

@@ -3,7 +3,6 @@ use tracing::{Instrument, Span};
 
 use super::CallFuture;
 use crate::error::{Error, Result};
-use crate::key_set::KeySet;
 use crate::with_causes::WithCauses;
 
 /// A call that failed before it began.
@@ -21,15 +20,6 @@ pub(super) fn refused<'a, T: Send + 'a>(operation: &str, error: Error) -> CallFu
 #[cold]
 pub(super) fn tell_refused(operation: &str, error: &Error) {
     tracing::debug!(operation, outcome = error.outcome(), error = %WithCauses::of(error), "refused");
-}
-
-/// An answer whose error names the keys of the call: these, if it is for the module to do that.
-#[cold]
-pub(super) fn named<T>(keys: Option<KeySet>, answer: Result<T>) -> Result<T> {
-    match (keys, answer) {
-        (Some(keys), Err(error)) => Err(error.about(&keys)),
-        (_, answer) => answer,
-    }
 }
 
 /// A call under its span; where nobody listens, the call itself.

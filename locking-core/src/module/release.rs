@@ -5,7 +5,7 @@ use std::task::{Context, Poll, ready};
 use tokio::time::Instant;
 use tracing::Span;
 
-use super::call::{named, outcome_of_release, refused, tell, tell_refused, traced_as};
+use super::call::{outcome_of_release, refused, tell, tell_refused, traced_as};
 use super::target::Target;
 use super::{CallFuture, LockingModule};
 use crate::error::{Error, Result};
@@ -95,19 +95,25 @@ impl<'a> Release<'a> {
         );
         let asked = (!span.is_disabled()).then(Instant::now);
         let entered = span.enter();
-        let named_keys = target.keys_to_name(&keys);
-        let begun = target.provider().begin_release(keys, owner);
+        let to_name = target.keys_to_name(&keys);
+        let mut begun = target.provider().begin_release(keys, owner);
         drop(entered);
-        match (begun, named_keys) {
-            (Begun::Answered(answer), None) => Begun::Answered(told(&span, asked, answer)),
-            (Begun::Answered(answer), keys) => {
-                Begun::Answered(told(&span, asked, named(keys, answer)))
-            }
-            (Begun::Asked(call), None) => Begun::Asked(traced_as(span, call, outcome_of_release)),
-            (Begun::Asked(call), keys) => {
-                let call = Box::pin(async { named(keys, call.await) });
-                Begun::Asked(traced_as(span, call, outcome_of_release))
-            }
+        if let Some(keys) = to_name {
+            begun = about(keys, begun);
+        }
+        match begun {
+            Begun::Answered(answer) => Begun::Answered(told(&span, asked, answer)),
+            Begun::Asked(call) => Begun::Asked(traced_as(span, call, outcome_of_release)),
+        }
+    }
+}
+
+/// The same, and its error names these keys.
+fn about(keys: KeySet, begun: Begun<'_, bool>) -> Begun<'_, bool> {
+    match begun {
+        Begun::Answered(answer) => Begun::Answered(answer.map_err(|error| error.about(&keys))),
+        Begun::Asked(call) => {
+            Begun::Asked(Box::pin(async move { call.await.map_err(|error| error.about(&keys)) }))
         }
     }
 }
