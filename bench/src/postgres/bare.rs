@@ -18,12 +18,11 @@ pub(super) const EXPIRY: Duration = Duration::from_secs(30);
 /// As many connections as an application has, for all that it does.
 pub(super) const POOL: usize = 16;
 
-const INSERT: &str = "INSERT INTO floor VALUES ($1, $2, now() + $3 * interval '1 ms')";
-const DELETE: &str = "DELETE FROM floor WHERE key = $1 AND owner = $2";
-
 /// A row in a table with a primary key, put there and removed by a prepared statement each: the least that a
-/// durable lock in PostgreSQL does.
+/// lock in PostgreSQL does that is a row.
 pub(super) struct InsertAndDelete {
+    insert: String,
+    delete: String,
     pool: Pool,
     keys: Vec<String>,
     owners: Vec<String>,
@@ -31,16 +30,32 @@ pub(super) struct InsertAndDelete {
 }
 
 impl InsertAndDelete {
-    pub(super) async fn new(server: &Server, tasks: usize) -> Result<Self> {
-        let table = "CREATE TABLE IF NOT EXISTS floor \
-                     (key text PRIMARY KEY, owner text NOT NULL, expires timestamptz NOT NULL)";
-        server.execute(table).await?;
+    /// As a durable lock does.
+    pub(super) async fn durable(server: &Server, tasks: usize) -> Result<Self> {
+        Self::new(server, "TABLE", "floor", tasks).await
+    }
+
+    /// As a lock does that a crash ends.
+    pub(super) async fn unlogged(server: &Server, tasks: usize) -> Result<Self> {
+        Self::new(server, "UNLOGGED TABLE", "floor_unlogged", tasks).await
+    }
+
+    async fn new(server: &Server, kind: &str, table: &str, tasks: usize) -> Result<Self> {
+        let columns = "key text PRIMARY KEY, owner text NOT NULL, expires timestamptz NOT NULL";
+        server.execute(&format!("CREATE {kind} IF NOT EXISTS {table} ({columns})")).await?;
         let config = ManagerConfig { recycling_method: RecyclingMethod::Fast };
         let manager = Manager::from_config(server.url().parse()?, NoTls, config);
         let pool = Pool::builder(manager).max_size(POOL).build()?;
         // In the same table at different times.
         let (keys, owners) = (keys(tasks), owners(tasks));
-        Ok(Self { pool, keys, owners, milliseconds: EXPIRY.as_secs_f64() * 1e3 })
+        Ok(Self {
+            insert: format!("INSERT INTO {table} VALUES ($1, $2, now() + $3 * interval '1 ms')"),
+            delete: format!("DELETE FROM {table} WHERE key = $1 AND owner = $2"),
+            pool,
+            keys,
+            owners,
+            milliseconds: EXPIRY.as_secs_f64() * 1e3,
+        })
     }
 
     async fn run(&self, sql: &str, values: &[&(dyn ToSql + Sync)]) {
@@ -56,8 +71,8 @@ impl Work for InsertAndDelete {
 
     async fn once(&self, task: usize) {
         let (key, owner) = (&self.keys[task], &self.owners[task]);
-        self.run(INSERT, &[key, owner, &self.milliseconds]).await;
-        self.run(DELETE, &[key, owner]).await;
+        self.run(&self.insert, &[key, owner, &self.milliseconds]).await;
+        self.run(&self.delete, &[key, owner]).await;
     }
 }
 

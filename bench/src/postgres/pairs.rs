@@ -15,6 +15,7 @@ const LEASES: &str = "acquire + release, durable";
 const ANONYMOUS: &str = "the same without an owner";
 const JOBS: &str = "execute an empty job";
 const BARE: &str = "INSERT + DELETE";
+const UNLOGGED: &str = "the same, unlogged";
 const SQLX: &str = "sqlx";
 
 /// Longer than others: one wait for the disk more or less is no matter then.
@@ -32,10 +33,11 @@ pub(super) async fn group(server: &Server, module: &LockingModule, tasks: usize)
             Variant::new(LEASES, leases(Some(owners(tasks)))),
             Variant::new(ANONYMOUS, leases(None)),
             Variant::new(JOBS, Jobs { module: module.clone(), keys: keys(tasks) }),
-            Variant::new(BARE, InsertAndDelete::new(server, tasks).await?),
+            Variant::new(BARE, InsertAndDelete::durable(server, tasks).await?),
+            Variant::new(UNLOGGED, InsertAndDelete::unlogged(server, tasks).await?),
             Variant::new(SQLX, Sqlx::new(server, tasks).await?),
         ],
-        floors: &[BARE, SQLX],
+        floors: &[BARE, UNLOGGED, SQLX],
         targets: vec![
             target(LEASES, &[BARE], durable),
             target(ANONYMOUS, &[BARE], durable),
