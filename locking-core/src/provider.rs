@@ -1,5 +1,6 @@
 use std::fmt;
 use std::pin::Pin;
+use std::task::Context;
 use std::time::Duration;
 
 use async_trait::async_trait;
@@ -172,8 +173,15 @@ pub trait LockingProvider: fmt::Debug + Send + Sync + 'static {
     /// - It neither blocks nor waits.
     /// - It and its future keep all that [`acquire`](Self::acquire) promises. What it answers has reached its
     ///   caller, as an answer of that future has; what the future takes is given back if it is dropped before.
+    /// - `context` is that of the task that asks. Who answers [`Begun::Waiting`] wakes it as the future would that
+    ///   was polled with it.
     /// - Whoever writes `acquire` in terms of it writes it, too: the default asks `acquire`.
-    fn begin_acquire(&self, request: AcquireRequest) -> Begun<'_, Grant> {
+    fn begin_acquire(
+        &self,
+        request: AcquireRequest,
+        context: &mut Context<'_>,
+    ) -> Begun<'_, Grant> {
+        let _ = context;
         Begun::Asked(self.acquire(request))
     }
 
@@ -184,8 +192,8 @@ pub trait LockingProvider: fmt::Debug + Send + Sync + 'static {
     ///
     /// - It neither blocks nor waits.
     /// - It and its future keep all that [`release`](Self::release) promises.
-    fn begin_release(&self, keys: KeySet, owner: Option<OwnerId>) -> Begun<'_, bool> {
-        Begun::Asked(self.release(keys, owner))
+    fn begin_release(&self, keys: &KeySet, owner: Option<&OwnerId>) -> Begun<'_, bool> {
+        Begun::Asked(self.release(keys.clone(), owner.cloned()))
     }
 
     /// What [`release_lease`](Self::release_lease) does, at once, for a store where that takes no
@@ -207,8 +215,11 @@ pub trait LockingProvider: fmt::Debug + Send + Sync + 'static {
     ///
     /// # Contract
     ///
-    /// It never changes. Whoever answers `true` names the keys of a failed acquisition or release in the error
-    /// ([`Error::about`]). For others the module does, which keeps a copy of them meanwhile.
+    /// - It never changes.
+    /// - Whoever answers `true` names the keys of a failed acquisition or release in the error ([`Error::about`]). For
+    ///   others the module does, which keeps a copy of them meanwhile.
+    /// - And grants nothing more once `end_waits` has returned: a close doesn't wait for what
+    ///   [`begin_acquire`](Self::begin_acquire) answers at once.
     fn ends_waits(&self) -> bool {
         false
     }
@@ -218,7 +229,8 @@ pub trait LockingProvider: fmt::Debug + Send + Sync + 'static {
     ///
     /// # Contract
     ///
-    /// It neither blocks nor needs a runtime. A second call does nothing.
+    /// It neither blocks nor needs a runtime, and a request that is under way meanwhile is granted its keys before it
+    /// returns, or not at all. A second call does nothing.
     fn end_waits(&self) {}
 
     /// Who holds a key; `None` if nobody does.
@@ -283,6 +295,9 @@ pub enum Begun<'a, T> {
     Answered(Result<T>),
     /// The future gives the answer.
     Asked(Pin<Box<dyn Future<Output = Result<T>> + Send + 'a>>),
+    /// The future gives the answer, and is pending: it needn't be polled before the task is woken with whose context
+    /// the call began. To poll it does no harm.
+    Waiting(Pin<Box<dyn Future<Output = Result<T>> + Send + 'a>>),
 }
 
 impl<T> Begun<'_, T> {
@@ -294,7 +309,7 @@ impl<T> Begun<'_, T> {
     pub async fn answer(self) -> Result<T> {
         match self {
             Self::Answered(result) => result,
-            Self::Asked(call) => call.await,
+            Self::Asked(call) | Self::Waiting(call) => call.await,
         }
     }
 }
@@ -304,6 +319,7 @@ impl<T: fmt::Debug> fmt::Debug for Begun<'_, T> {
         match self {
             Self::Answered(result) => f.debug_tuple("Answered").field(result).finish(),
             Self::Asked(_) => f.debug_tuple("Asked").finish_non_exhaustive(),
+            Self::Waiting(_) => f.debug_tuple("Waiting").finish_non_exhaustive(),
         }
     }
 }

@@ -3,7 +3,7 @@ use std::ops::{Deref, DerefMut};
 use locking_core::{FencingToken, Grant, Lease, LeasedKey, LockKey, Moment, ProviderId};
 use tokio::time::Instant;
 
-use crate::claim::Claim;
+use crate::claim::{Claim, Now};
 
 /// What a claim was granted.
 ///
@@ -13,12 +13,25 @@ use crate::claim::Claim;
 pub(crate) struct Granted {
     pub(crate) keys: GrantedKeys,
     /// Since when a guard's time counts, for one that waited.
-    pub(crate) at: Option<Moment>,
+    at: Option<Moment>,
     /// Its number among all grants: the token that was drawn for it, also where it re-entered and so
     /// has another one.
     pub(crate) number: u64,
     /// When it was granted; `None` where no expiry counts from then.
     pub(crate) since: Option<Instant>,
+}
+
+/// On which terms a claim is granted its keys.
+#[derive(Debug)]
+pub(crate) struct Terms {
+    /// That of the grant, and the token of what it takes.
+    pub(crate) number: u64,
+    /// When a hold that it takes ends by itself.
+    pub(crate) expires: Option<Instant>,
+    /// Whether who asks learns of it before anything else can happen to it.
+    pub(crate) is_told: bool,
+    at: Option<Moment>,
+    since: Option<Instant>,
 }
 
 /// What was granted of each key, in the order of the claim's keys.
@@ -37,9 +50,28 @@ pub(crate) struct GrantedKey {
     pub(crate) taken: bool,
 }
 
+impl Terms {
+    /// Those of a grant with this number. Who isn't told of it at once may be a guard whose time counts from now.
+    pub(crate) fn new(number: u64, claim: &Claim, now: &Now, is_told: bool) -> Self {
+        let expires = claim.expires(now);
+        let at = (!is_told && claim.is_guard()).then(|| Moment::of(now.get()));
+        Self { number, expires, is_told, at, since: expires.map(|_| now.get()) }
+    }
+
+    /// What is granted on them.
+    pub(crate) fn granted(self, keys: GrantedKeys) -> Granted {
+        Granted { keys, at: self.at, number: self.number, since: self.since }
+    }
+}
+
 impl Granted {
+    /// Whether it re-entered nothing.
+    pub(crate) fn took_all(&self) -> bool {
+        self.keys.iter().all(|granted| granted.taken)
+    }
+
     /// The answer to the claim that this was granted to.
-    pub(crate) fn into_grant(self, claim: &Claim, provider: &ProviderId) -> Grant {
+    pub(crate) fn to_grant(&self, claim: &Claim, provider: &ProviderId) -> Grant {
         let (provider, owner) = (provider.clone(), claim.owner().cloned());
         let grant = Grant::new(match &self.keys {
             GrantedKeys::One(granted) => {

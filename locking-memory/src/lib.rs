@@ -17,6 +17,7 @@
 //! ```
 
 mod claim;
+mod client;
 mod config;
 mod granted;
 mod holder;
@@ -24,13 +25,17 @@ mod provider;
 mod queue;
 mod release;
 mod reminder;
+mod seat;
 mod serve;
 mod shard;
 mod sharing;
 mod store;
 mod survey;
 mod sweep;
+#[cfg(test)]
+mod tests;
 mod wait;
+mod waiter;
 
 use std::sync::Arc;
 

@@ -1,5 +1,8 @@
 use std::fmt;
+use std::future::poll_fn;
+use std::pin::Pin;
 use std::sync::Arc;
+use std::task::{Context, Poll, Waker};
 use std::time::Duration;
 
 use locking_core::{
@@ -8,9 +11,9 @@ use locking_core::{
 };
 
 use crate::claim::Claim;
+use crate::client::Client;
 use crate::config::MemoryOptions;
-use crate::queue::Client;
-use crate::store::{Store, Taking};
+use crate::store::{Store, Taking, Untaken};
 use crate::wait::Waiting;
 use crate::{CAPABILITIES, IDENTIFIER};
 
@@ -69,27 +72,33 @@ impl MemoryProvider {
         self.store.len()
     }
 
+    #[cfg(test)]
+    pub(crate) fn store(&self) -> &Store {
+        &self.store
+    }
+
     fn open(&self) -> Result<&Arc<Store>> {
         if self.client.is_closed() { Err(Error::closed(&self.id)) } else { Ok(&self.store) }
     }
 
     /// Serves a request at once, or queues it.
-    fn begin(&self, request: AcquireRequest) -> Asked<'_> {
-        if self.client.is_refused() {
-            return Asked::Answered(Err(self.closed(&request.keys)));
-        }
+    fn begin(&self, request: AcquireRequest, waker: &Waker) -> Asked<'_> {
         let claim = Claim::new(request);
         if claim.wait() == WaitUntil::Now {
-            return Asked::Answered(match self.store.try_take(&claim) {
-                Ok(granted) => Ok(granted.into_grant(&claim, &self.id)),
-                Err(key) => Err(Error::held(&self.id, key.clone())),
+            return Asked::Answered(match self.store.try_take(&claim, &self.client) {
+                Ok(granted) => Ok(granted.to_grant(&claim, &self.id)),
+                Err(Untaken::Held(key)) => Err(Error::held(&self.id, key.clone())),
+                Err(Untaken::Closed) => Err(self.closed(claim.keys())),
             });
         }
-        match self.store.take_or_queue(claim, &self.client) {
+        match self.store.take_or_queue(claim, &self.client, waker) {
             Taking::Granted(granted, claim) => {
-                Asked::Answered(Ok(granted.into_grant(&claim, &self.id)))
+                Asked::Answered(Ok(granted.to_grant(&claim, &self.id)))
             }
-            Taking::Queued(waiter) => Asked::Queued(Waiting::new(&self.store, &self.id, waiter)),
+            Taking::Queued { seat, deadline, wakes_in_time } => {
+                let waiting = Waiting::new(&self.store, &self.id, seat, deadline);
+                Asked::Queued { waiting, wakes_in_time }
+            }
             Taking::Closed(claim) => Asked::Answered(Err(self.closed(claim.keys()))),
         }
     }
@@ -106,7 +115,7 @@ impl MemoryProvider {
 /// What came of a request at first.
 enum Asked<'a> {
     Answered(Result<Grant>),
-    Queued(Waiting<'a>),
+    Queued { waiting: Waiting<'a>, wakes_in_time: bool },
 }
 
 #[async_trait]
@@ -120,16 +129,33 @@ impl LockingProvider for MemoryProvider {
     }
 
     async fn acquire(&self, request: AcquireRequest) -> Result<Grant> {
-        match self.begin(request) {
-            Asked::Answered(answer) => answer,
-            Asked::Queued(waiting) => waiting.await,
-        }
+        let mut request = Some(request);
+        let mut waits = None;
+        poll_fn(|context| {
+            let waiting = match request.take() {
+                None => waits.as_mut(),
+                Some(request) => match self.begin(request, context.waker()) {
+                    Asked::Answered(answer) => return Poll::Ready(answer),
+                    Asked::Queued { waiting, wakes_in_time } => {
+                        let waiting = waits.insert(waiting);
+                        (!wakes_in_time).then_some(waiting)
+                    }
+                },
+            };
+            waiting.map_or(Poll::Pending, |waiting| Pin::new(waiting).poll(context))
+        })
+        .await
     }
 
-    fn begin_acquire(&self, request: AcquireRequest) -> Begun<'_, Grant> {
-        match self.begin(request) {
+    fn begin_acquire(
+        &self,
+        request: AcquireRequest,
+        context: &mut Context<'_>,
+    ) -> Begun<'_, Grant> {
+        match self.begin(request, context.waker()) {
             Asked::Answered(answer) => Begun::Answered(answer),
-            Asked::Queued(waiting) => Begun::Asked(Box::pin(waiting)),
+            Asked::Queued { waiting, wakes_in_time: true } => Begun::Waiting(Box::pin(waiting)),
+            Asked::Queued { waiting, .. } => Begun::Asked(Box::pin(waiting)),
         }
     }
 
@@ -138,13 +164,13 @@ impl LockingProvider for MemoryProvider {
     }
 
     async fn release(&self, keys: KeySet, owner: Option<OwnerId>) -> Result<bool> {
-        self.begin_release(keys, owner).answer().await
+        self.begin_release(&keys, owner.as_ref()).answer().await
     }
 
-    fn begin_release(&self, keys: KeySet, owner: Option<OwnerId>) -> Begun<'_, bool> {
+    fn begin_release(&self, keys: &KeySet, owner: Option<&OwnerId>) -> Begun<'_, bool> {
         Begun::Answered(match self.open() {
-            Ok(store) => Ok(store.release(&keys, owner.as_ref())),
-            Err(closed) => Err(closed.about(&keys)),
+            Ok(store) => Ok(store.release(keys, owner)),
+            Err(closed) => Err(closed.about(keys)),
         })
     }
 

@@ -6,8 +6,9 @@ use locking_core::{Expiry, KeySet, Lease, LeasedKey, LockKey, LossReason, OwnerI
 use crate::claim::{Claim, Now};
 use crate::granted::Granted;
 use crate::holder::Holder;
-use crate::shard::{Freed, Slot};
-use crate::store::Store;
+use crate::serve::Step;
+use crate::shard::{Freed, SlotMut};
+use crate::store::{Store, wake};
 
 /// How holds end, and how their time is set.
 impl Store {
@@ -74,6 +75,11 @@ impl Store {
             Freed::Yes => return true,
             Freed::Awaited(slot) => self.next_step(slot, &now),
         };
+        if let Step::Last(waker) = step {
+            drop(shard);
+            wake(waker);
+            return true;
+        }
         let mut others = Vec::new();
         self.settle_from(step, shard, hash, key, &mut others);
         self.settle(others);
@@ -87,15 +93,17 @@ impl Store {
         for leased in lease.keys() {
             let hash = self.hash(&leased.key);
             let slot = locked.shard(hash).slot(hash, &leased.key);
-            let holder = slot.and_then(|slot| slot.current(&now));
-            if !holder.is_some_and(|holder| is_of(holder, lease, leased)) {
+            let is_held = |mut slot: SlotMut<'_>| {
+                slot.current(&now).is_some_and(|holder| is_of(holder, lease, leased))
+            };
+            if !slot.is_some_and(is_held) {
                 return Err(leased.key.clone());
             }
         }
         let expires = now.get() + expiry.get();
         for leased in lease.keys() {
             let hash = self.hash(&leased.key);
-            if let Some(slot) = locked.shard(hash).slot(hash, &leased.key) {
+            if let Some(mut slot) = locked.shard(hash).slot(hash, &leased.key) {
                 if let Some(holder) = &mut slot.holder {
                     holder.extend(expires);
                 }
@@ -119,7 +127,7 @@ impl Store {
             };
             let shard = locked.shard(hash);
             shard.free(hash, key, &now, is_nobodys);
-            let Some(slot) = shard.slot(hash, key) else { continue };
+            let Some(mut slot) = shard.slot(hash, key) else { continue };
             // It may also have ended without anybody's looking, or end sooner now.
             if slot.current(&now).is_none() {
                 awaited.push(key.clone());
@@ -138,14 +146,15 @@ impl Store {
     /// Notes that a waiter learned of its grant. What it shared with a request that never did, and
     /// that took it, is its own from here on.
     pub(crate) fn tell(&self, claim: &Claim, granted: &mut Granted) {
-        if granted.keys.iter().all(|leased| leased.taken) {
+        if granted.took_all() {
             return;
         }
         let mut locked = self.lock(claim.keys());
         for (key, leased) in claim.keys().iter().zip(&mut *granted.keys) {
             let hash = self.hash(key);
             let slot = locked.shard(hash).slot(hash, key);
-            if let Some(holder) = slot.and_then(|slot| slot.holder.as_mut())
+            if let Some(mut slot) = slot
+                && let Some(holder) = &mut slot.holder
                 && holder.is_of(claim.owner(), leased.token)
             {
                 leased.taken |= holder.tell(granted.number);
@@ -159,7 +168,7 @@ impl Store {
         // A key that changes hands meanwhile has a token from here on up.
         let horizon = self.next_token.load(Ordering::Acquire);
         for shard in &self.shards {
-            let free = |slot: &mut Slot| {
+            let free = |slot: &mut SlotMut<'_>| {
                 let is_covered = slot.holder.as_ref().is_some_and(|holder| {
                     holder.token < horizon
                         && scope.covers(holder.owner.as_ref(), holder.kind())

@@ -85,17 +85,24 @@ struct Running {
 
 impl Running {
     async fn run(self, mut looks_at: Instant) {
+        // Who comes later finds it at its shard.
+        self.remind_until(looks_at);
         loop {
             sleep_until(looks_at).await;
-            let Some(store) = self.store.upgrade() else { return };
             looks_at = Instant::now() + INTERVAL;
-            let until = looks_at + LEAD;
-            // Noted first: who counts on the time before it is in its queue, and is seen.
-            store.reminders.change(self.runtime, |reminder| reminder.reminds_from = until);
-            if !store.remind(Some(until)) {
+            if !self.remind_until(looks_at) {
                 return;
             }
         }
+    }
+
+    /// Wakes those who have something to do before the next look has seen to them. Answers whether any others are left.
+    fn remind_until(&self, looks_at: Instant) -> bool {
+        let Some(store) = self.store.upgrade() else { return false };
+        let until = looks_at + LEAD;
+        // Noted first: who counts on the time before it is in its queue, and is seen.
+        store.reminders.change(self.runtime, |reminder| reminder.reminds_from = until);
+        store.remind(self.runtime, Some(until))
     }
 }
 
@@ -105,7 +112,7 @@ impl Drop for Running {
     fn drop(&mut self) {
         if let Some(store) = self.store.upgrade() {
             store.reminders.forget(self.runtime);
-            store.remind(None);
+            store.remind(self.runtime, None);
         }
     }
 }

@@ -1,15 +1,15 @@
-use std::sync::Arc;
 use std::sync::atomic::Ordering;
 use std::task::Waker;
 
-use locking_core::{LockKey, Moment};
+use locking_core::{KeySet, LockKey};
 use parking_lot::MutexGuard;
 
 use crate::claim::{Claim, Now};
-use crate::granted::{Granted, GrantedKeys};
-use crate::queue::{Outcome, Waiter};
-use crate::shard::{Kept, Shard, SlotMut};
+use crate::granted::{Granted, GrantedKeys, Terms};
+use crate::queue::Queued;
+use crate::shard::{Kept, OwnerMark, Shard, Slot, SlotMut};
 use crate::store::{Locked, Store, wake};
+use crate::waiter::{Outcome, Waiter};
 
 /// Where a claim stands among those who want its keys.
 #[derive(Clone, Copy, Debug)]
@@ -46,19 +46,14 @@ pub(crate) enum Step {
     Served(Option<Waker>),
     /// The same, and there are none: it shares the key with nobody.
     Last(Option<Waker>),
-    /// This one waits for other keys too, whose shards aren't locked.
-    Several(Arc<Waiter>),
+    /// The one with this ticket waits for these keys, and not all of their shards are locked.
+    Several(u64, KeySet),
 }
 
 impl Turn {
     /// Whether who asks learns of a grant before anything else can happen to it.
     pub(crate) fn is_told_at_once(self) -> bool {
         !matches!(self, Self::Ticket(_))
-    }
-
-    /// Since when the time of a guard that is granted now counts, for one that didn't ask just now.
-    fn counts_from(self, claim: &Claim, now: &Now) -> Option<Moment> {
-        (matches!(self, Self::Ticket(_)) && claim.is_guard()).then(|| Moment::of(now.get()))
     }
 }
 
@@ -75,18 +70,16 @@ impl Store {
             return self.take_one(shard, *hash, claim, turn);
         }
         self.find_blocking(locked, claim, turn)?;
-        // Read once: a guard counts from when the store does.
-        let now = Now::default();
-        let (at, expires) = (turn.counts_from(claim, &now), claim.expires(&now));
-        let since = expires.map(|_| now.get());
-        let (token, mark) = (self.draw_token(), self.mark(claim.owner()));
+        let (terms, mark) = (self.terms(claim, turn, &Now::default()), self.mark(claim.owner()));
         let grant = |key| {
             let hash = self.hash(key);
             let mut slot = locked.shard(hash).slot_or_new(hash, key);
-            slot.grant(claim, mark, token, expires, turn)
+            let granted = slot.slot.grant(slot.owner, claim, mark, &terms);
+            slot.watch_expiry();
+            granted
         };
         let keys = GrantedKeys::Several(claim.keys().iter().map(grant).collect());
-        Ok(Granted { keys, at, number: token, since })
+        Ok(terms.granted(keys))
     }
 
     /// The usual case: a claim for one key, hashed and looked up once.
@@ -100,16 +93,30 @@ impl Store {
         let mut slot = shard.slot_or_new(hash, claim.keys().first());
         let now = Now::default();
         slot.check(claim, 0, turn, &now)?;
-        Ok(self.grant_one(&mut slot, claim, turn, &now))
+        let granted = self.grant_one(slot.slot, slot.owner, claim, turn, &now);
+        slot.watch_expiry();
+        Ok(granted)
     }
 
     /// Gives the only key of a claim to it.
-    fn grant_one(&self, slot: &mut SlotMut<'_>, claim: &Claim, turn: Turn, now: &Now) -> Granted {
-        let (at, expires) = (turn.counts_from(claim, now), claim.expires(now));
-        let since = expires.map(|_| now.get());
-        let (token, mark) = (self.draw_token(), self.mark(claim.owner()));
-        let keys = GrantedKeys::One(slot.grant(claim, mark, token, expires, turn));
-        Granted { keys, at, number: token, since }
+    fn grant_one(
+        &self,
+        slot: &mut Slot,
+        owner: &mut OwnerMark,
+        claim: &Claim,
+        turn: Turn,
+        now: &Now,
+    ) -> Granted {
+        let terms = self.terms(claim, turn, now);
+        let granted = slot.grant(owner, claim, self.mark(claim.owner()), &terms);
+        terms.granted(GrantedKeys::One(granted))
+    }
+
+    /// The terms of a grant. Its token is drawn here, under the mutexes of the keys that it is for; and the time is
+    /// read once: a guard counts from when the store does.
+    fn terms(&self, claim: &Claim, turn: Turn, now: &Now) -> Terms {
+        let number = self.next_token.fetch_add(1, Ordering::AcqRel);
+        Terms::new(number, claim, now, turn.is_told_at_once())
     }
 
     fn find_blocking(
@@ -121,7 +128,7 @@ impl Store {
         let (now, mut awaited) = (Now::default(), None);
         for (at, key) in claim.keys().iter().enumerate() {
             let hash = self.hash(key);
-            let Some(mut slot) = locked.shard(hash).slot_to_grant(hash, key) else { continue };
+            let Some(mut slot) = locked.shard(hash).slot(hash, key) else { continue };
             match slot.check(claim, at, turn, &now) {
                 Err(blocked) if blocked.is_awaited => awaited = awaited.or(Some(blocked)),
                 checked => checked?,
@@ -130,17 +137,12 @@ impl Store {
         awaited.map_or(Ok(()), Err)
     }
 
-    /// The next fencing token. Called under the mutexes of the keys that it is for.
-    fn draw_token(&self) -> u64 {
-        self.next_token.fetch_add(1, Ordering::AcqRel)
-    }
-
     /// Hands free keys to those who wait for them, in turn.
     pub(crate) fn settle(&self, mut keys: Vec<LockKey>) {
         while let Some(key) = keys.pop() {
             let hash = self.hash(&key);
             let mut shard = self.shard(hash).lock();
-            if let Some(slot) = shard.slot_to_grant(hash, &key) {
+            if let Some(slot) = shard.slot(hash, &key) {
                 let step = self.next_step(slot, &Now::default());
                 self.settle_from(step, shard, hash, &key, &mut keys);
             }
@@ -169,16 +171,16 @@ impl Store {
                     wake(std::mem::replace(&mut served, waker));
                     break;
                 }
-                Step::Several(waiter) => {
+                Step::Several(ticket, keys) => {
                     drop(shard);
-                    let mut locked = self.lock(waiter.claim.keys());
-                    let waker = self.serve(&mut locked, &waiter, key, others);
+                    let mut locked = self.lock(&keys);
+                    let waker = self.serve(&mut locked, ticket, key, others);
                     drop(locked);
                     wake(waker);
                     shard = self.shard(hash).lock();
                 }
             }
-            let Some(slot) = shard.slot_to_grant(hash, key) else { break };
+            let Some(slot) = shard.slot(hash, key) else { break };
             step = self.next_step(slot, &Now::default());
         }
         // Waking a task can be a system call. There is rarely more than one, so all but the last are
@@ -198,116 +200,125 @@ impl Store {
             }
             // An owner's other requests are served with the first, whatever their turn.
             Some(holder) if holder.is_shared() => {
-                slot.queue.first_of(slot.mark(), |waiter| waiter.claim.reenters(holder))
+                let reenters = |next: Queued| slot.waiters[next.at].claim.reenters(holder);
+                slot.queue.first_of(slot.mark(), reenters)
             }
             Some(_) => None,
         };
-        let Some(waiter) = next else {
+        let Some(next) = next else {
             slot.watch_expiry();
             if is_free && slot.kept_for.as_ref().is_some_and(|kept| kept.until <= now.get()) {
                 slot.kept_for = None;
             }
             return if is_free { Step::Free } else { Step::Held };
         };
-        if waiter.claim.keys().len() > 1 {
-            return Step::Several(Arc::clone(waiter));
+        let waiter = &mut slot.waiters[next.at];
+        let claim = &waiter.claim;
+        if claim.keys().len() > 1 {
+            return Step::Several(next.ticket, claim.keys().clone());
         }
-        let ticket = waiter.ticket;
-        let Some(waiter) = slot.queue.take(ticket) else { return Step::Held };
-        let granted = self.grant_one(&mut slot, &waiter.claim, Turn::Ticket(ticket), now);
-        let waker = waiter.settle(Outcome::Granted(granted));
-        if waiter.claim.shares() { Step::Served(waker) } else { Step::Last(waker) }
+        let shares = claim.shares();
+        slot.slot.queue.remove(waiter);
+        let turn = Turn::Ticket(next.ticket);
+        let granted = self.grant_one(slot.slot, slot.owner, claim, turn, now);
+        let waker = waiter.end(Outcome::Granted(granted));
+        slot.watch_expiry();
+        if shares { Step::Served(waker) } else { Step::Last(waker) }
     }
 
-    /// Serves a waiter in the queue of `at`, or moves it to the queue of the key that blocks it
-    /// now. Adds the keys whose other waiters may be served with it. Answers whom to wake.
+    /// Serves the waiter with this ticket if it is in the queue of `at`, or moves it to the queue of the key that
+    /// blocks it now. Adds the keys whose other waiters may be served with it. Answers whom to wake.
     fn serve(
         &self,
         locked: &mut Locked<'_>,
-        waiter: &Arc<Waiter>,
+        ticket: u64,
         at: &LockKey,
         others: &mut Vec<LockKey>,
     ) -> Option<Waker> {
-        if !waiter.is_queued_at(at) {
+        let hash = self.hash(at);
+        let shard = locked.shard(hash);
+        let queued = shard.slot(hash, at)?.queue.find(ticket)?;
+        // It is looked at together with other shards: meanwhile it is in none.
+        let mut waiter = shard.lift(queued.at);
+        shard.slot(hash, at)?.queue.remove(&waiter);
+        let blocked = match self.take(locked, &waiter.claim, Turn::Ticket(ticket)) {
+            Ok(granted) => {
+                if waiter.claim.shares() {
+                    let keys = waiter.claim.keys().iter();
+                    others.extend(keys.filter(|key| *key != at).cloned());
+                }
+                return end(locked, hash, waiter, Outcome::Granted(granted));
+            }
+            Err(blocked) => blocked,
+        };
+        let to = waiter.claim.keys()[blocked.at].clone();
+        if to == *at {
+            locked.shard(hash).slot_or_new(hash, at).queue(waiter);
             return None;
         }
-        let claim = &waiter.claim;
-        match self.take(locked, claim, Turn::Ticket(waiter.ticket)) {
-            Ok(granted) => {
-                self.leave_queue(locked, waiter, at);
-                if claim.shares() {
-                    others.extend(claim.keys().iter().filter(|key| *key != at).cloned());
-                }
-                waiter.settle(Outcome::Granted(granted))
-            }
-            Err(blocked) if claim.keys()[blocked.at] == *at => None,
-            // A close may have looked at the other queue already.
-            Err(_) if waiter.is_refused() => {
-                self.leave_queue(locked, waiter, at);
-                self.give_up_kept(locked, waiter);
-                others.extend(claim.keys().iter().cloned());
-                waiter.settle(Outcome::Closed)
-            }
-            Err(blocked) => {
-                self.keep_free_keys(locked, waiter, &blocked);
-                self.leave_queue(locked, waiter, at);
-                let (to, hash) = (&claim.keys()[blocked.at], blocked.hash);
-                let mut slot = locked.shard(hash).slot_or_new(hash, to);
-                let ends = slot.ends();
-                slot.queue.insert(Arc::clone(waiter));
-                // Free, but somebody there came first, and is served first.
-                if blocked.is_awaited {
-                    others.push(to.clone());
-                }
-                // Last, as it wakes the waiter: what it reads then is the new key's.
-                waiter.move_to(blocked.at, ends);
-                None
-            }
+        // A close may have looked at the other queue already.
+        if waiter.is_refused() {
+            let keys = waiter.claim.keys();
+            self.give_up_kept(locked, keys, ticket);
+            others.extend(keys.iter().cloned());
+            return end(locked, hash, waiter, Outcome::Closed);
         }
-    }
-
-    fn leave_queue(&self, locked: &mut Locked<'_>, waiter: &Waiter, key: &LockKey) {
-        let hash = self.hash(key);
-        let shard = locked.shard(hash);
-        if let Some(slot) = shard.slot(hash, key) {
-            slot.queue.remove(waiter);
-            slot.watch_expiry();
-            shard.forget_if_unused(hash, key);
+        self.keep_free_keys(locked, &mut waiter, &blocked);
+        locked.shard(hash).leave(hash, &waiter);
+        let mut slot = locked.shard(blocked.hash).slot_or_new(blocked.hash, &to);
+        // Wakes it: what it reads then is the new key's.
+        waiter.move_to(blocked.at, slot.ends());
+        slot.queue(waiter);
+        // Free, but somebody there came first, and is served first.
+        if blocked.is_awaited {
+            others.push(to);
         }
+        None
     }
 
     /// Keeps the free keys of a waiter that was passed over too often, as long as what blocks it
     /// came later than it did: those who came earlier are waited for without that.
-    fn keep_free_keys(&self, locked: &mut Locked<'_>, waiter: &Arc<Waiter>, blocked: &Blocked) {
-        let was_overtaken = blocked.token.is_some_and(|token| token >= waiter.since);
-        let Some(until) = was_overtaken.then(|| waiter.count_pass()).flatten() else { return };
+    fn keep_free_keys(&self, locked: &mut Locked<'_>, waiter: &mut Waiter, blocked: &Blocked) {
+        let Some(until) = waiter.count_pass(blocked.token) else { return };
+        let ticket = waiter.ticket;
         for key in waiter.claim.keys() {
             let hash = self.hash(key);
             let mut slot = locked.shard(hash).slot_or_new(hash, key);
-            if slot.holder.is_none() && !slot.is_kept_from(Turn::Ticket(waiter.ticket)) {
-                slot.kept_for = Some(Box::new(Kept { waiter: Arc::clone(waiter), until }));
+            if slot.holder.is_none() && !slot.is_kept_from(Turn::Ticket(ticket)) {
+                slot.kept_for = Some(Box::new(Kept { ticket, until }));
                 slot.watch_expiry();
             }
         }
     }
 
     /// Gives on what was kept for a waiter that has gone.
-    pub(crate) fn stop_keeping(&self, waiter: &Arc<Waiter>) {
-        if !waiter.has_had_keys_kept() {
-            return;
-        }
-        self.give_up_kept(&mut self.lock(waiter.claim.keys()), waiter);
-        self.settle(waiter.claim.keys().iter().cloned().collect());
+    pub(crate) fn stop_keeping(&self, keys: &KeySet, ticket: u64) {
+        self.give_up_kept(&mut self.lock(keys), keys, ticket);
+        self.settle(keys.iter().cloned().collect());
     }
 
-    fn give_up_kept(&self, locked: &mut Locked<'_>, waiter: &Arc<Waiter>) {
-        for key in waiter.claim.keys() {
+    fn give_up_kept(&self, locked: &mut Locked<'_>, keys: &KeySet, ticket: u64) {
+        for key in keys {
             let hash = self.hash(key);
-            if let Some(slot) = locked.shard(hash).slot(hash, key)
-                && slot.kept_for.as_ref().is_some_and(|kept| Arc::ptr_eq(&kept.waiter, waiter))
+            if let Some(mut slot) = locked.shard(hash).slot(hash, key)
+                && slot.kept_for.as_ref().is_some_and(|kept| kept.ticket == ticket)
             {
                 slot.kept_for = None;
             }
         }
     }
+}
+
+/// Ends the wait of a waiter that was taken out of a queue of this shard. Answers whom to wake.
+fn end(
+    locked: &mut Locked<'_>,
+    hash: u64,
+    mut waiter: Box<Waiter>,
+    outcome: Outcome,
+) -> Option<Waker> {
+    let waker = waiter.end(outcome);
+    let shard = locked.shard(hash);
+    shard.leave(hash, &waiter);
+    shard.lay(hash, waiter);
+    waker
 }

@@ -1,16 +1,22 @@
 use std::ops::{Deref, DerefMut};
-use std::sync::Arc;
 
 use hashbrown::HashTable;
 use hashbrown::hash_table::Entry;
 use locking_core::{LockKey, LossReason};
+use slab::Slab;
+use tokio::runtime::{Handle, Id};
 use tokio::time::Instant;
 
 use crate::claim::{Claim, Now};
-use crate::granted::GrantedKey;
+use crate::granted::{GrantedKey, Terms};
 use crate::holder::Holder;
-use crate::queue::{Queue, Waiter};
+use crate::queue::Queue;
+use crate::seat::{Place, Seat};
 use crate::serve::{Blocked, Turn};
+use crate::waiter::Waiter;
+
+/// From how many on a table gives memory back that it doesn't need any more.
+const MANY: usize = 64;
 
 /// A part of the store's table, under one mutex.
 ///
@@ -24,6 +30,17 @@ pub(crate) struct Shard {
     /// Each slot's last owner, in the order of the slots: whoever looks for an owner's holds reads
     /// these few bytes, and no other slot.
     owners: Vec<OwnerMark>,
+    /// Those who wait for one of the keys, and those who did and weren't told yet what came of it.
+    pub(crate) waiters: Slab<Box<Waiter>>,
+    /// In which runtimes those are reminded who must wake by themselves then or later.
+    pub(crate) reminded: Vec<Reminded>,
+}
+
+/// A runtime with a reminder.
+#[derive(Clone, Copy, Debug)]
+pub(crate) struct Reminded {
+    pub(crate) runtime: Id,
+    pub(crate) from: Instant,
 }
 
 /// What an owner's text comes to in four bytes. Others may have the same one.
@@ -35,14 +52,15 @@ pub(crate) struct OwnerMark(pub(crate) u32);
 pub(crate) struct SlotMut<'a> {
     /// Its number in its shard.
     at: usize,
-    slot: &'a mut Slot,
-    owner: &'a mut OwnerMark,
+    pub(crate) slot: &'a mut Slot,
+    pub(crate) owner: &'a mut OwnerMark,
+    pub(crate) waiters: &'a mut Slab<Box<Waiter>>,
 }
 
 /// For whom a free key is kept, and until when.
 #[derive(Debug)]
 pub(crate) struct Kept {
-    pub(crate) waiter: Arc<Waiter>,
+    pub(crate) ticket: u64,
     pub(crate) until: Instant,
 }
 
@@ -69,20 +87,14 @@ pub(crate) struct Slot {
 }
 
 impl Shard {
-    pub(crate) fn slot(&mut self, hash: u64, key: &LockKey) -> Option<&mut Slot> {
-        let at = self.find(hash, key)?;
-        Some(&mut self.slots[at])
-    }
-
-    /// The slot of a key, to be granted.
-    pub(crate) fn slot_to_grant(&mut self, hash: u64, key: &LockKey) -> Option<SlotMut<'_>> {
+    pub(crate) fn slot(&mut self, hash: u64, key: &LockKey) -> Option<SlotMut<'_>> {
         let at = self.find(hash, key)?;
         Some(self.slot_at(at))
     }
 
     /// The slot of a key, made if it isn't there. Who asks for it fills it.
     pub(crate) fn slot_or_new(&mut self, hash: u64, key: &LockKey) -> SlotMut<'_> {
-        let Self { places, slots, owners } = self;
+        let Self { places, slots, owners, .. } = self;
         let at = match places.entry(hash, |at| slots[*at].key == *key, |at| slots[*at].hash) {
             Entry::Occupied(place) => *place.get(),
             Entry::Vacant(place) => {
@@ -133,31 +145,64 @@ impl Shard {
         self.give_memory_back();
     }
 
+    /// Takes a waiter out of the queue of a key, and forgets the key if nobody needs it any more.
+    pub(crate) fn leave(&mut self, hash: u64, waiter: &Waiter) {
+        let key = waiter.key();
+        if let Some(mut slot) = self.slot(hash, key) {
+            slot.queue.remove(waiter);
+            slot.watch_expiry();
+        }
+        self.forget_if_unused(hash, key);
+    }
+
+    /// Lets a waiter lie here that stands in no queue any more.
+    pub(crate) fn lay(&mut self, hash: u64, waiter: Box<Waiter>) {
+        let seat = self.waiters.vacant_entry();
+        waiter.lies_at(Place { hash, at: seat.key() });
+        seat.insert(waiter);
+    }
+
+    /// Takes a waiter out of those that lie here.
+    pub(crate) fn lift(&mut self, at: usize) -> Box<Waiter> {
+        let waiter = self.waiters.remove(at);
+        if self.waiters.capacity() > MANY && self.waiters.len() < self.waiters.capacity() / 8 {
+            self.waiters.shrink_to_fit();
+        }
+        waiter
+    }
+
+    /// Whether a waiter that must wake by itself then is woken before that, in the runtime that polls it now.
+    pub(crate) fn reminds_in_time(&self, at: Instant) -> bool {
+        let Ok(runtime) = Handle::try_current() else { return false };
+        let runtime = runtime.id();
+        self.reminded.iter().any(|reminded| reminded.runtime == runtime && reminded.from <= at)
+    }
+
     pub(crate) fn slots(&self) -> impl Iterator<Item = &Slot> {
         self.slots.iter()
     }
 
     /// Visits every slot, and forgets those that nobody holds or waits for after that.
-    pub(crate) fn visit(&mut self, visit: impl FnMut(&mut Slot)) {
+    pub(crate) fn visit(&mut self, visit: impl FnMut(&mut SlotMut<'_>)) {
         self.visit_where(|_| true, visit);
     }
 
     /// The same for those that an owner of this mark holds, and perhaps others.
-    pub(crate) fn visit_owned(&mut self, mark: OwnerMark, visit: impl FnMut(&mut Slot)) {
+    pub(crate) fn visit_owned(&mut self, mark: OwnerMark, visit: impl FnMut(&mut SlotMut<'_>)) {
         self.visit_where(|owner| owner == mark, visit);
     }
 
     fn visit_where(
         &mut self,
         is_meant: impl Fn(OwnerMark) -> bool,
-        mut visit: impl FnMut(&mut Slot),
+        mut visit: impl FnMut(&mut SlotMut<'_>),
     ) {
         // From the back: what takes the place of a slot that is forgotten has had its turn.
         for at in (0..self.slots.len()).rev() {
             if !is_meant(self.owners[at]) {
                 continue;
             }
-            visit(&mut self.slots[at]);
+            visit(&mut self.slot_at(at));
             if self.slots[at].is_unused() {
                 self.remove(at);
             }
@@ -175,7 +220,8 @@ impl Shard {
 
     /// The slot of this number. They change when one is forgotten.
     pub(crate) fn slot_at(&mut self, at: usize) -> SlotMut<'_> {
-        SlotMut { at, slot: &mut self.slots[at], owner: &mut self.owners[at] }
+        let Self { slots, owners, waiters, .. } = self;
+        SlotMut { at, slot: &mut slots[at], owner: &mut owners[at], waiters }
     }
 
     fn remove(&mut self, at: usize) {
@@ -199,7 +245,7 @@ impl Shard {
 
     /// A table that was large once doesn't stay so.
     fn give_memory_back(&mut self) {
-        if self.slots.capacity() > 64 && self.slots.len() < self.slots.capacity() / 8 {
+        if self.slots.capacity() > MANY && self.slots.len() < self.slots.capacity() / 8 {
             let enough = self.slots.len() * 2;
             self.slots.shrink_to(enough);
             self.owners.shrink_to(enough);
@@ -214,29 +260,20 @@ impl SlotMut<'_> {
         *self.owner
     }
 
-    /// Gives the key to a claim that may have it.
-    pub(crate) fn grant(
-        &mut self,
-        claim: &Claim,
-        mark: OwnerMark,
-        token: u64,
-        expires: Option<Instant>,
-        turn: Turn,
-    ) -> GrantedKey {
-        let granted = match &mut self.slot.holder {
-            Some(holder) => {
-                holder.reenter(token, expires, turn.is_told_at_once());
-                GrantedKey { token: holder.token, taken: false }
-            }
-            free => {
-                *free = Some(claim.holder(token, expires));
-                self.slot.kept_for = None;
-                *self.owner = mark;
-                GrantedKey { token, taken: true }
-            }
-        };
-        self.watch_expiry();
-        granted
+    /// Puts a waiter into the queue. Answers how its own task finds it.
+    pub(crate) fn queue(&mut self, waiter: Box<Waiter>) -> Seat {
+        let seat = self.waiters.vacant_entry();
+        let place = Place { hash: self.slot.hash, at: seat.key() };
+        self.slot.queue.insert(&waiter, place.at);
+        let found = waiter.lies_at(place);
+        seat.insert(waiter);
+        found
+    }
+
+    /// Sees to it that somebody looks when the holder's time is over, or the key isn't kept any
+    /// more; now, if the key is free.
+    pub(crate) fn watch_expiry(&mut self) {
+        self.slot.watch_expiry(self.waiters);
     }
 
     /// Whether a claim may have this key, the one at `at` among its keys. The others are looked at by the
@@ -279,6 +316,28 @@ impl Slot {
         Self { hash, key, holder: None, queue: Queue::default(), kept_for: None }
     }
 
+    /// Gives the key to a claim that may have it.
+    pub(crate) fn grant(
+        &mut self,
+        owner: &mut OwnerMark,
+        claim: &Claim,
+        mark: OwnerMark,
+        terms: &Terms,
+    ) -> GrantedKey {
+        match &mut self.holder {
+            Some(holder) => {
+                holder.reenter(terms.number, terms.expires, terms.is_told);
+                GrantedKey { token: holder.token, taken: false }
+            }
+            free => {
+                *free = Some(claim.holder(terms.number, terms.expires));
+                self.kept_for = None;
+                *owner = mark;
+                GrantedKey { token: terms.number, taken: true }
+            }
+        }
+    }
+
     /// The holder, unless its time is over; then the key is free from here on.
     pub(crate) fn current(&mut self, now: &Now) -> Option<&mut Holder> {
         self.end_expired(now);
@@ -297,7 +356,7 @@ impl Slot {
     pub(crate) fn is_kept_from(&self, turn: Turn) -> bool {
         let kept = self.kept_for.as_ref().filter(|kept| kept.until > Instant::now());
         kept.is_some_and(|kept| match turn {
-            Turn::Ticket(ticket) => kept.waiter.ticket < ticket,
+            Turn::Ticket(ticket) => kept.ticket < ticket,
             Turn::Last | Turn::Next => true,
         })
     }
@@ -315,10 +374,9 @@ impl Slot {
         self.holder.is_none() && self.queue.is_empty() && self.kept_for.is_none()
     }
 
-    /// Sees to it that somebody looks when the holder's time is over, or the key isn't kept any
-    /// more; now, if the key is free.
-    pub(crate) fn watch_expiry(&self) {
+    fn watch_expiry(&self, waiters: &mut Slab<Box<Waiter>>) {
         let Some(first) = self.queue.first() else { return };
+        let first = &mut waiters[first.at];
         if let Some(ends) = self.ends() {
             first.look_by(ends);
         } else if self.holder.is_none() {

@@ -1,21 +1,24 @@
 use std::hash::BuildHasher;
 use std::sync::Arc;
 use std::sync::atomic::{AtomicU64, Ordering};
-use std::task::Waker;
+use std::task::{Context, Waker};
 use std::time::{SystemTime, UNIX_EPOCH};
 
 use foldhash::fast::RandomState;
-use locking_core::{KeySet, LockKey, OwnerId};
+use locking_core::{Error, Grant, KeySet, LockKey, OwnerId, ProviderId};
 use parking_lot::{Mutex, MutexGuard};
+use tokio::runtime::Id;
 use tokio::time::Instant;
 
 use crate::claim::{Claim, Now};
+use crate::client::Client;
 use crate::granted::Granted;
-use crate::queue::{Client, Outcome, Waiter};
 use crate::reminder::Reminders;
+use crate::seat::{Place, Seat};
 use crate::serve::Turn;
-use crate::shard::{OwnerMark, Shard};
+use crate::shard::{OwnerMark, Reminded, Shard};
 use crate::sweep::Sweeper;
+use crate::waiter::{Outcome, Waiter, Waits};
 
 const SHARDS: usize = 64;
 
@@ -23,9 +26,9 @@ const SHARDS: usize = 64;
 ///
 /// Four rules keep it right:
 ///
-/// 1. A key's slot is read and changed under its shard's mutex; whoever needs several shards locks
-///    them in the order of their numbers. A waiter's own mutex is taken last. Nothing waits for I/O
-///    or a future under a mutex.
+/// 1. A key's slot, and who waits for the key, is read and changed under its shard's mutex; whoever
+///    needs several shards locks them in the order of their numbers. Where a waiter that is moved lies
+///    is looked up last. Nothing waits for I/O or a future under a mutex.
 /// 2. Whoever frees a key *settles* it: hands it to the first waiter in its queue that can have all
 ///    its keys. A key that is free and has a queue is about to be settled by somebody, and nobody
 ///    who comes later is served before its queue.
@@ -57,93 +60,137 @@ impl Store {
         }
     }
 
-    /// Serves a claim at once, or says which key is in the way.
-    pub(crate) fn try_take<'c>(self: &Arc<Self>, claim: &'c Claim) -> Result<Granted, &'c LockKey> {
-        let first = self.take(&mut self.lock(claim.keys()), claim, Turn::Last);
-        let granted = match first {
-            Err(blocked) if blocked.is_awaited => {
+    /// Serves a claim at once, or says why it can't.
+    pub(crate) fn try_take<'c>(
+        self: &Arc<Self>,
+        claim: &'c Claim,
+        client: &Client,
+    ) -> Result<Granted, Untaken<'c>> {
+        let take = |turn| {
+            let mut locked = self.lock(claim.keys());
+            (!client.is_refused()).then(|| self.take(&mut locked, claim, turn))
+        };
+        let taken = match take(Turn::Last) {
+            Some(Err(blocked)) if blocked.is_awaited => {
                 // Free, but others were there first. What they leave is granted, whoever came
                 // meanwhile.
                 let keys = || claim.keys().iter().cloned().collect();
                 self.settle(keys());
-                let second = self.take(&mut self.lock(claim.keys()), claim, Turn::Next);
+                let second = take(Turn::Next);
                 self.settle(keys());
                 second
             }
             first => first,
         };
-        let granted = granted.map_err(|blocked| &claim.keys()[blocked.at])?;
-        self.watch(&granted);
+        let taken = taken.ok_or(Untaken::Closed)?;
+        let granted = taken.map_err(|blocked| Untaken::Held(&claim.keys()[blocked.at]))?;
+        self.watch(granted.since);
         Ok(granted)
     }
 
-    /// Serves a claim at once, or queues it.
-    pub(crate) fn take_or_queue(self: &Arc<Self>, claim: Claim, client: &Arc<Client>) -> Taking {
+    /// Serves a claim at once, or queues it: then its task is woken when what its wait comes to changes.
+    pub(crate) fn take_or_queue(
+        self: &Arc<Self>,
+        claim: Claim,
+        client: &Arc<Client>,
+        waker: &Waker,
+    ) -> Taking {
         let mut locked = self.lock(claim.keys());
+        if client.is_refused() {
+            return Taking::Closed(claim);
+        }
         let blocked = match self.take(&mut locked, &claim, Turn::Last) {
             Ok(granted) => {
                 drop(locked);
-                self.watch(&granted);
+                self.watch(granted.since);
                 return Taking::Granted(granted, claim);
             }
             Err(blocked) => blocked,
         };
-        // Under the mutex under which a close looks for its waiters.
-        if client.is_refused() {
-            return Taking::Closed(claim);
-        }
         let ticket = self.next_ticket.fetch_add(1, Ordering::Relaxed);
         let since = self.next_token.load(Ordering::Relaxed);
         let mark = claim.shares().then(|| self.mark(claim.owner()));
-        let mut slot = locked.shard(blocked.hash).slot_at(blocked.slot);
+        let awaited = blocked.is_awaited.then(|| claim.keys()[blocked.at].clone());
+        let shard = locked.shard(blocked.hash);
         // Also where it isn't the first: when it is, it needn't be woken to set its timer, unless the
         // hold in its way then ends sooner than the one now.
-        let place = (blocked.at, slot.ends());
-        let waiter = Arc::new(Waiter::new(claim, mark, ticket, since, client, place));
-        slot.queue.insert(Arc::clone(&waiter));
+        let place = (blocked.at, shard.slot_at(blocked.slot).ends());
+        let waiter = Waiter::new(claim, (ticket, since), mark, client, place, waker.clone());
+        let waiter = Box::new(waiter);
+        let deadline = waiter.claim.deadline();
+        let wakes_in_time = waiter.wakes_at().is_none_or(|at| shard.reminds_in_time(at));
+        let seat = shard.slot_at(blocked.slot).queue(waiter);
         drop(locked);
-        if blocked.is_awaited {
-            self.settle(vec![waiter.claim.keys()[blocked.at].clone()]);
+        if let Some(key) = awaited {
+            self.settle(vec![key]);
         }
-        Taking::Queued(waiter)
+        Taking::Queued { seat, deadline, wakes_in_time }
+    }
+
+    /// How a waiter waits; or the waiter, once its wait is over. Its task is woken when that changes.
+    pub(crate) fn poll(
+        &self,
+        seat: &Seat,
+        context: &Context<'_>,
+        is_timed: bool,
+    ) -> Result<Box<Waiter>, Waits> {
+        let (mut shard, place) = self.lock_seat(seat);
+        match shard.waiters[place.at].poll(context, is_timed) {
+            Some(waits) => Err(waits),
+            None => Ok(shard.lift(place.at)),
+        }
+    }
+
+    /// The answer to a waiter whose wait is over.
+    pub(crate) fn answer(
+        self: &Arc<Self>,
+        waiter: &mut Waiter,
+        provider: &ProviderId,
+    ) -> Result<Grant, Error> {
+        match waiter.outcome() {
+            (claim, Some(Outcome::Granted(granted))) => {
+                self.tell(claim, granted);
+                self.watch(granted.since);
+                Ok(granted.to_grant(claim, provider))
+            }
+            (claim, _) => Err(Error::closed(provider).about(claim.keys())),
+        }
     }
 
     /// Looks whether the hold that a waiter waits for has ended by itself, and when it will.
-    pub(crate) fn look(&self, waiter: &Arc<Waiter>) {
-        let Some(key) = waiter.queued_at() else { return };
-        self.settle(vec![key.clone()]);
-        let hash = self.hash(key);
-        let mut shard = self.shard(hash).lock();
-        if waiter.is_queued_at(key)
-            && let Some(slot) = shard.slot(hash, key)
-        {
-            let is_first = slot.queue.first().is_some_and(|first| Arc::ptr_eq(first, waiter));
-            waiter.look_at(slot.ends().filter(|_| is_first));
+    pub(crate) fn look(&self, seat: &Seat) {
+        let waited_for = {
+            let (shard, place) = self.lock_seat(seat);
+            let waiter = &shard.waiters[place.at];
+            waiter.is_queued().then(|| waiter.key().clone())
+        };
+        self.settle(waited_for.into_iter().collect());
+        let (mut shard, place) = self.lock_seat(seat);
+        let waiter = &shard.waiters[place.at];
+        if !waiter.is_queued() {
+            return;
         }
+        let (key, ticket) = (waiter.key().clone(), waiter.ticket);
+        let ends = shard.slot(place.hash, &key).and_then(|slot| {
+            let is_first = slot.queue.first().is_some_and(|first| first.ticket == ticket);
+            slot.ends().filter(|_| is_first)
+        });
+        shard.waiters[place.at].look_at(ends);
     }
 
-    /// Takes a waiter out of its queue, and says which key's that was; unless its wait is over
-    /// already, then with what came of it.
-    pub(crate) fn withdraw<'w>(&self, waiter: &'w Arc<Waiter>) -> Result<Outcome, &'w LockKey> {
-        loop {
-            let Some(key) = waiter.queued_at() else {
-                // Told once, to its own task: nobody else asks.
-                return Ok(waiter.take_outcome());
-            };
-            let hash = self.hash(key);
-            let mut shard = self.shard(hash).lock();
-            // It may have been moved or served since it was asked where it stands.
-            if let Some(slot) = shard.slot(hash, key)
-                && slot.queue.remove(waiter)
-            {
-                waiter.leave();
-                slot.watch_expiry();
-                shard.forget_if_unused(hash, key);
-                drop(shard);
-                self.stop_keeping(waiter);
-                return Err(key);
-            }
+    /// Takes a waiter away: out of its queue, as which it is still told then, or with what came of its wait.
+    pub(crate) fn withdraw(&self, seat: &Seat) -> Box<Waiter> {
+        let (mut shard, place) = self.lock_seat(seat);
+        let waiter = shard.lift(place.at);
+        if !waiter.is_queued() {
+            return waiter;
         }
+        shard.leave(place.hash, &waiter);
+        drop(shard);
+        if let Some(keys) = waiter.kept_keys() {
+            self.stop_keeping(&keys, waiter.ticket);
+        }
+        waiter
     }
 
     /// The first key in byte order that a claim can't have; the key it waits for if all are free.
@@ -151,49 +198,62 @@ impl Store {
         let (now, mut locked) = (Now::default(), self.lock(claim.keys()));
         let held = |key: &&LockKey| {
             let hash = self.hash(key);
-            let holder = locked.shard(hash).slot(hash, key).and_then(|slot| slot.current(&now));
-            holder.is_some_and(|holder| !claim.reenters(holder))
+            let slot = locked.shard(hash).slot(hash, key);
+            slot.is_some_and(|mut slot| {
+                slot.current(&now).is_some_and(|held| !claim.reenters(held))
+            })
         };
         let mut keys = claim.keys().iter();
         keys.find(held).unwrap_or(waited_for).clone()
     }
 
-    /// Grants nothing more to a client, and wakes its waiters with that.
+    /// Grants nothing more to a client, and wakes its waiters with that. Whoever asks for it looks whether it is refused
+    /// under a mutex that this takes: so nothing is granted to it after this has returned.
     pub(crate) fn refuse(&self, client: &Client) {
         client.refuse();
         let mut left = Vec::new();
         for shard in &self.shards {
             shard.lock().visit(|slot| {
-                let leaving = slot.queue.take_out(|waiter| waiter.client == client.number());
-                left.extend(leaving.into_iter().map(|waiter| {
-                    let waker = waiter.settle(Outcome::Closed);
-                    (waiter, waker)
-                }));
+                let is_its_own = |waiter: &Waiter| waiter.client == client.number();
+                for queued in slot.slot.queue.take_out(slot.waiters, is_its_own) {
+                    let waiter = &mut slot.waiters[queued.at];
+                    let kept = waiter.kept_keys();
+                    left.push((waiter.end(Outcome::Closed), waiter.ticket, kept));
+                }
                 slot.watch_expiry();
             });
         }
-        for (waiter, waker) in left {
-            self.stop_keeping(&waiter);
+        for (waker, ticket, kept) in left {
+            if let Some(keys) = kept {
+                self.stop_keeping(&keys, ticket);
+            }
             wake(waker);
         }
     }
 
-    /// Wakes those who wait without a timer and have something to do by then; whenever that is, where
-    /// it isn't said. Answers whether any others are left.
-    pub(crate) fn remind(&self, by: Option<Instant>) -> bool {
+    /// Wakes those who wait without a timer and have something to do by then, and notes that those who come are
+    /// reminded in this runtime from then on. With no such time all of them are woken, and nobody is reminded there any
+    /// more. Answers whether any others are left.
+    pub(crate) fn remind(&self, runtime: Id, by: Option<Instant>) -> bool {
         let (mut is_any_left, mut due) = (false, Vec::new());
         for shard in &self.shards {
-            for waiter in shard.lock().slots().flat_map(|slot| slot.queue.iter()) {
+            let mut shard = shard.lock();
+            // Under the mutex under which they count on it.
+            shard.reminded.retain(|reminded| reminded.runtime != runtime);
+            shard.reminded.extend(by.map(|from| Reminded { runtime, from }));
+            let queued = shard.slots().flat_map(|slot| slot.queue.iter());
+            for waiter in queued.map(|queued| &shard.waiters[queued.at]) {
                 is_any_left |= waiter.remind(by, &mut due);
             }
+            drop(shard);
             due.drain(..).for_each(Waker::wake);
         }
         is_any_left
     }
 
     /// What expires is swept one day.
-    pub(crate) fn watch(self: &Arc<Self>, granted: &Granted) {
-        if let Some(now) = granted.since {
+    fn watch(self: &Arc<Self>, since: Option<Instant>) {
+        if let Some(now) = since {
             self.sweeper.start(self, now);
         }
     }
@@ -224,16 +284,42 @@ impl Store {
         Locked::Several(numbers.into_iter().map(lock).collect())
     }
 
+    /// Locks the shard in which a waiter lies, for its own task.
+    fn lock_seat(&self, seat: &Seat) -> (MutexGuard<'_, Shard>, Place) {
+        loop {
+            let place = seat.place();
+            let shard = self.shard(place.hash).lock();
+            // It may have been moved since it was asked.
+            if seat.place() == place {
+                return (shard, place);
+            }
+        }
+    }
+
     /// Locks the shard of one key.
     pub(crate) fn lock_one(&self, hash: u64) -> Locked<'_> {
         Locked::One { shard: self.shard(hash).lock(), hash }
     }
 }
 
+/// Why a claim that doesn't wait isn't served.
+#[derive(Debug)]
+pub(crate) enum Untaken<'c> {
+    /// This key is in the way.
+    Held(&'c LockKey),
+    /// The client is closed.
+    Closed,
+}
+
 /// What came of asking for keys.
 pub(crate) enum Taking {
     Granted(Granted, Claim),
-    Queued(Arc<Waiter>),
+    /// It waits until the deadline; `wakes_in_time` if it is woken before anything that it must do by itself.
+    Queued {
+        seat: Seat,
+        deadline: Option<Instant>,
+        wakes_in_time: bool,
+    },
     /// The client is closed.
     Closed(Claim),
 }

@@ -8,7 +8,7 @@ impl Store {
     pub(crate) fn inspect(&self, key: &LockKey) -> Option<LockInfo> {
         let (now, hash) = (Now::default(), self.hash(key));
         let mut shard = self.shard(hash).lock();
-        let slot = shard.slot(hash, key)?;
+        let mut slot = shard.slot(hash, key)?;
         let waiters = slot.queue.len();
         slot.current(&now).map(|holder| holder.info(key, waiters, &now))
     }

@@ -138,6 +138,7 @@ mod tests {
 
     use super::*;
     use crate::claim::Claim;
+    use crate::client::Client;
 
     #[test]
     fn a_hold_that_is_given_an_end_while_the_task_ends_is_seen() {
@@ -145,8 +146,8 @@ mod tests {
         let keys = KeySet::new([LockKey::new("k").expect("a key")]).expect("one key");
         let provider = ProviderId::new("p").expect("an id");
         let claim = Claim::new(AcquireRequest::new(keys));
-        let granted = store.try_take(&claim).expect("free");
-        let lease = granted.into_grant(&claim, &provider).lease;
+        let granted = store.try_take(&claim, &Client::new()).expect("free");
+        let lease = granted.to_grant(&claim, &provider).lease;
         store.sweeper.turn(0, u64::MAX);
         let locked = store.lock(claim.keys());
         let extending = std::thread::spawn({

@@ -6,8 +6,9 @@ use std::task::{Context, Poll, ready};
 use locking_core::{Error, Grant, ProviderId, Result};
 use tokio::time::{Instant, Sleep, sleep_until};
 
-use crate::queue::{Outcome, Waiter};
+use crate::seat::Seat;
 use crate::store::Store;
+use crate::waiter::{Outcome, Waiter};
 
 /// A waiter as its own task sees it: ready when the keys are granted, the deadline is over, or
 /// the client is closed. Dropped, it leaves the queue, or gives back what it was granted and
@@ -23,9 +24,10 @@ impl<'a> Waiting<'a> {
     pub(crate) fn new(
         store: &'a Arc<Store>,
         provider: &'a ProviderId,
-        waiter: Arc<Waiter>,
+        seat: Seat,
+        deadline: Option<Instant>,
     ) -> Self {
-        Self { place: InQueue { store, provider, waiter, is_over: false }, timer: None }
+        Self { place: InQueue { store, provider, seat, deadline, is_over: false }, timer: None }
     }
 }
 
@@ -34,12 +36,14 @@ impl Future for Waiting<'_> {
 
     fn poll(mut self: Pin<&mut Self>, context: &mut Context<'_>) -> Poll<Self::Output> {
         let Self { place, timer } = &mut *self;
+        // Somebody else may lie there by now.
+        assert!(!place.is_over, "polled after it was ready");
         loop {
-            let wakes_at = match place.waiter.poll(context, timer.is_some()) {
-                Ok(outcome) => return Poll::Ready(place.end(outcome)),
-                Err(wakes_at) => wakes_at,
+            let waits = match place.store.poll(&place.seat, context, timer.is_some()) {
+                Ok(waiter) => return Poll::Ready(place.end(waiter)),
+                Err(waits) => waits,
             };
-            let Some(wakes_at) = wakes_at else { return Poll::Pending };
+            let Some(wakes_at) = waits.until else { return Poll::Pending };
             if timer.is_none() && place.store.reminders.are_in_time(wakes_at, place.store) {
                 return Poll::Pending;
             }
@@ -49,7 +53,7 @@ impl Future for Waiting<'_> {
             }
             ready!(timer.as_mut().poll(context));
             // Also at the deadline: what has just ended by itself may be this waiter's.
-            place.store.look(&place.waiter);
+            place.store.look(&place.seat);
             if place.deadline_is_over() {
                 return Poll::Ready(place.give_up());
             }
@@ -62,37 +66,30 @@ impl Future for Waiting<'_> {
 struct InQueue<'a> {
     store: &'a Arc<Store>,
     provider: &'a ProviderId,
-    waiter: Arc<Waiter>,
+    seat: Seat,
+    deadline: Option<Instant>,
     is_over: bool,
 }
 
 impl InQueue<'_> {
     fn deadline_is_over(&self) -> bool {
-        self.waiter.deadline.is_some_and(|deadline| deadline <= Instant::now())
+        self.deadline.is_some_and(|deadline| deadline <= Instant::now())
     }
 
     fn give_up(&mut self) -> Result<Grant> {
-        match self.store.withdraw(&self.waiter) {
-            Ok(outcome) => self.end(outcome),
-            Err(at) => {
-                self.is_over = true;
-                let blocking = self.store.blocking_key(&self.waiter.claim, at);
-                Err(Error::timed_out(self.provider, blocking))
-            }
+        // First: what wakes others may panic, and it is found there once.
+        self.is_over = true;
+        let waiter = self.store.withdraw(&self.seat);
+        if waiter.is_queued() {
+            let blocking = self.store.blocking_key(&waiter.claim, waiter.key());
+            return Err(Error::timed_out(self.provider, blocking));
         }
+        self.end(waiter)
     }
 
-    fn end(&mut self, outcome: Outcome) -> Result<Grant> {
+    fn end(&mut self, mut waiter: Box<Waiter>) -> Result<Grant> {
         self.is_over = true;
-        match outcome {
-            Outcome::Granted(mut granted) => {
-                let claim = &self.waiter.claim;
-                self.store.tell(claim, &mut granted);
-                self.store.watch(&granted);
-                Ok(granted.into_grant(claim, self.provider))
-            }
-            Outcome::Closed => Err(Error::closed(self.provider).about(self.waiter.claim.keys())),
-        }
+        self.store.answer(&mut waiter, self.provider)
     }
 }
 
@@ -101,8 +98,9 @@ impl Drop for InQueue<'_> {
         if self.is_over {
             return;
         }
-        if let Ok(Outcome::Granted(granted)) = self.store.withdraw(&self.waiter) {
-            self.store.undo(&self.waiter.claim, &granted);
+        let mut waiter = self.store.withdraw(&self.seat);
+        if let (claim, Some(Outcome::Granted(granted))) = waiter.outcome() {
+            self.store.undo(claim, granted);
         }
     }
 }

@@ -2,10 +2,13 @@
 
 use std::pin::Pin;
 use std::sync::Arc;
+use std::sync::atomic::{AtomicUsize, Ordering};
 use std::task::Poll;
 use std::time::Duration;
 
-use locking_core::{Error, Lease, LockingModule, Wait};
+use locking_core::{
+    AcquireRequest, Error, KeySet, Lease, LockKey, LockingModule, LockingProvider, Wait, WaitUntil,
+};
 use locking_memory::MemoryProvider;
 use tokio::time::{Instant, sleep};
 
@@ -222,6 +225,76 @@ async fn a_call_that_is_polled_only_after_the_close_began_is_refused() {
     assert!(matches!(late.await, Err(Error::Closed { .. })), "granting has stopped");
     drop(guard);
     assert_eq!(closing.await.expect("closed"), 0);
+}
+
+#[tokio::test]
+async fn a_close_waits_until_those_whose_wait_it_ended_were_told() {
+    let (_, module) = module();
+    module.acquire("k").await.expect("free");
+    let waiting = tokio::spawn({
+        let module = module.clone();
+        async move { module.acquire("k").wait(Wait::Unlimited).await }
+    });
+    while module.inspect("k").await.expect("open").and_then(|info| info.waiters) != Some(1) {
+        tokio::task::yield_now().await;
+    }
+    assert_eq!(module.close(ms(10_000)).await.expect("closed"), 0);
+    assert!(waiting.is_finished(), "its task was polled");
+    assert!(matches!(waiting.await.expect("no panic"), Err(Error::Closed { .. })));
+}
+
+#[tokio::test]
+async fn a_close_waits_until_a_lease_that_was_granted_is_told() {
+    let (_, module) = module();
+    module.acquire("k").await.expect("free");
+    let mut waiting = module.acquire("k").wait(Wait::Unlimited).into_future();
+    assert!(is_pending(&mut waiting).await, "it is held");
+    assert!(module.release("k").await.expect("open"));
+    let mut closing = Box::pin(module.close(ms(10_000)));
+    assert!(is_pending(&mut closing).await, "it waits for the lease");
+    waiting.await.expect("it was granted before");
+    assert_eq!(closing.await.expect("closed"), 0);
+}
+
+// More threads than cores: some are stopped wherever they are.
+#[tokio::test(flavor = "multi_thread", worker_threads = 6)]
+async fn nothing_is_granted_after_waits_were_ended() {
+    for _ in 0..1000 {
+        let provider = Arc::new(MemoryProvider::new());
+        let (other, granted) = (provider.another_client(), Arc::new(AtomicUsize::new(0)));
+        let requests = [(&["a"][..], false), (&["a"], true), (&["b"], true), (&["a", "b"], true)];
+        let asking = requests.map(|(keys, waits)| {
+            let keys = KeySet::new(keys.iter().map(|key| LockKey::new(key).expect("a key")));
+            let wait = if waits { WaitUntil::Forever } else { WaitUntil::Now };
+            let request = AcquireRequest::new(keys.expect("keys")).with_wait(wait);
+            let (provider, granted) = (Arc::clone(&provider), Arc::clone(&granted));
+            tokio::spawn(async move {
+                let mut last = None;
+                loop {
+                    match provider.acquire(request.clone()).await {
+                        Ok(grant) => {
+                            granted.fetch_add(1, Ordering::SeqCst);
+                            last = Some(grant.lease.token());
+                            provider.release_lease(&grant.lease).await.expect("held");
+                        }
+                        Err(Error::Held { .. }) => tokio::task::yield_now().await,
+                        Err(Error::Closed { .. }) => return last,
+                        Err(error) => panic!("{error}"),
+                    }
+                }
+            })
+        });
+        while granted.load(Ordering::SeqCst) < 20 {
+            tokio::task::yield_now().await;
+        }
+        provider.end_waits();
+        let probe = KeySet::from(LockKey::new("probe").expect("a key"));
+        let after = other.acquire(AcquireRequest::new(probe)).await.expect("free").lease.token();
+        for asking in asking {
+            let last = asking.await.expect("no panic");
+            assert!(last.is_none_or(|last| last < after), "{last:?} was granted after {after}");
+        }
+    }
 }
 
 #[tokio::test]

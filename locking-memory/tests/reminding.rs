@@ -146,6 +146,28 @@ fn who_counts_on_a_runtime_that_is_shut_down_is_reminded_by_its_own() {
     });
 }
 
+#[test]
+fn who_comes_to_count_on_the_reminder_of_a_runtime_that_is_shut_down_is_reminded_by_its_own() {
+    let ((_, module), gone, driven) = (module(), runtime(), runtime());
+    let mut other = request(&module, 100 * LONG);
+    gone.block_on(async {
+        module.acquire("k").await.expect("free");
+        assert!(is_pending(&mut other).await, "it is held");
+        tokio::task::yield_now().await;
+    });
+    driven.block_on(async {
+        let (began, mut waiting) = (Instant::now(), request(&module, LONG));
+        {
+            let _entered = gone.enter();
+            assert!(is_pending(&mut waiting).await, "it is held");
+        }
+        gone.shutdown_background();
+        let answer = timeout(10 * LONG, waiting).await.expect("it has a deadline");
+        assert!(matches!(answer, Err(Error::TimedOut { .. })), "{answer:?}");
+        assert_in_time(Instant::now(), began + LONG);
+    });
+}
+
 #[tokio::test(start_paused = true)]
 async fn many_waits_take_one_task_which_ends_after_the_last() {
     let (_, module) = module();

@@ -1,5 +1,6 @@
 use std::sync::Arc;
 use std::sync::atomic::{AtomicUsize, Ordering};
+use std::task::Context;
 use std::time::Duration;
 
 use locking_core::{
@@ -44,8 +45,12 @@ impl LockingProvider for Intercept {
         self.inner.acquire(request).await
     }
 
-    fn begin_acquire(&self, request: AcquireRequest) -> Begun<'_, Grant> {
-        self.inner.begin_acquire(request)
+    fn begin_acquire(
+        &self,
+        request: AcquireRequest,
+        context: &mut Context<'_>,
+    ) -> Begun<'_, Grant> {
+        self.inner.begin_acquire(request, context)
     }
 
     async fn extend(&self, lease: &Lease, expiry: Expiry) -> Result<()> {
@@ -62,7 +67,7 @@ impl LockingProvider for Intercept {
         self.inner.release(keys, owner).await
     }
 
-    fn begin_release(&self, keys: KeySet, owner: Option<OwnerId>) -> Begun<'_, bool> {
+    fn begin_release(&self, keys: &KeySet, owner: Option<&OwnerId>) -> Begun<'_, bool> {
         self.inner.begin_release(keys, owner)
     }
 

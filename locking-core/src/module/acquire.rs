@@ -17,7 +17,7 @@ use crate::key_set::KeySet;
 use crate::lease::Lease;
 use crate::owner::{IntoOwner, OwnerId};
 use crate::provider::Begun;
-use crate::request::{AcquireRequest, Hold};
+use crate::request::{AcquireRequest, Hold, HoldKind};
 use crate::time::{Expiry, Wait};
 
 /// A call of [`LockingModule::acquire`]; awaiting it gives a [`Lease`].
@@ -141,11 +141,10 @@ impl Future for AcquireFuture<'_> {
                     return Poll::Ready(Err(error));
                 }
             };
-            let mut granting = Granting::new(self.call.module, self.call.target, &request);
-            if let Some(answer) = granting.begin(request) {
-                return Poll::Ready(answer.map(|grant| grant.lease));
-            }
-            self.granting = Some(granting);
+            let granting = Granting::new(self.call.module, self.call.target, &request);
+            let answer = ready!(self.granting.insert(granting).begin(request, context));
+            self.granting = None;
+            return Poll::Ready(answer.map(|grant| grant.lease));
         }
         let granting = self.granting.as_mut().expect("not polled again after it was ready");
         let answer = ready!(Pin::new(granting).poll(context));
@@ -167,13 +166,19 @@ pub(super) struct Granting<'a> {
     /// What answers it, unless that was done at once. Dropped before it is counted out: so a close sees
     /// it, or what its drop gives back.
     asked_for: Option<CallFuture<'a, Grant>>,
-    /// Counted before anything is asked for: a close that isn't seen then sees the call.
-    _unanswered: Unanswered<'a>,
+    /// Counted before anything is asked for: a close that isn't seen then sees the call. Only a lease whose provider
+    /// ends waits is counted once it waits: what is granted at once is granted before the close, or not at all.
+    unanswered: Option<Unanswered<'a>>,
     closing: &'a Closing,
     target: &'a Target,
+    /// Where somebody listens. In a box: usually nobody does, and the rest is moved about.
+    told: Option<Box<Told>>,
+}
+
+/// The span of an acquisition.
+struct Told {
     span: Span,
-    /// Read only where somebody listens.
-    asked: Option<Instant>,
+    asked: Instant,
 }
 
 impl<'a> Granting<'a> {
@@ -192,46 +197,64 @@ impl<'a> Granting<'a> {
             waited = tracing::field::Empty,
             outcome = tracing::field::Empty,
         );
-        let asked = (!span.is_disabled()).then(Instant::now);
-        let _unanswered = closing.unanswered(request);
-        Self { asked_for: None, _unanswered, closing, target, span, asked }
+        let told = (!span.is_disabled()).then(|| Box::new(Told { span, asked: Instant::now() }));
+        let is_counted = request.hold.kind() == HoldKind::Guard || !target.provider().ends_waits();
+        let unanswered = is_counted.then(|| closing.unanswered(request));
+        Self { asked_for: None, unanswered, closing, target, told }
     }
 
-    /// The answer, if it is there at once.
-    pub(super) fn begin(&mut self, request: AcquireRequest) -> Option<Result<Grant>> {
-        let _entered = self.span.enter();
+    /// Begins it: its first poll.
+    pub(super) fn begin(
+        &mut self,
+        request: AcquireRequest,
+        context: &mut Context<'_>,
+    ) -> Poll<Result<Grant>> {
+        let _entered = self.told.as_ref().map(|told| told.span.enter());
         if self.closing.has_begun() {
-            return Some(self.refuse(&request.keys));
+            return Poll::Ready(self.refuse(&request.keys));
         }
         let keys = self.target.keys_to_name(&request.keys);
-        let answer = match self.target.provider().begin_acquire(request) {
-            Begun::Answered(answer) => match keys {
-                None => answer,
-                Some(keys) => answer.map_err(|error| error.about(&keys)),
-            },
-            Begun::Asked(call) => {
-                self.asked_for = Some(unless_closed(call, keys, self.target, self.closing));
-                return None;
+        let (call, waits) = match self.target.provider().begin_acquire(request, context) {
+            Begun::Answered(answer) => {
+                let answer = match keys {
+                    None => answer,
+                    Some(keys) => answer.map_err(|error| error.about(&keys)),
+                };
+                self.tell(&answer);
+                return Poll::Ready(answer);
             }
+            // It ends by itself when the module is closed, and its task is woken then.
+            Begun::Waiting(call) => (call, keys.is_none()),
+            Begun::Asked(call) => (call, false),
         };
+        let call = unless_closed(call, keys, self.target, self.closing);
+        let call = self.asked_for.insert(call);
+        self.unanswered.get_or_insert_with(|| self.closing.unanswered(call));
+        // A close that didn't see it has ended it.
+        if waits && !self.closing.has_begun() {
+            return Poll::Pending;
+        }
+        let answer = ready!(call.as_mut().poll(context));
         self.tell(&answer);
-        Some(answer)
+        Poll::Ready(answer)
     }
 
     #[cold]
     fn refuse(&self, keys: &KeySet) -> Result<Grant> {
         let closed = Error::closed(self.target.id()).about(keys);
-        self.span.record("outcome", closed.outcome());
+        if let Some(told) = &self.told {
+            told.span.record("outcome", closed.outcome());
+        }
         tell_refused("acquire", &closed);
         Err(closed)
     }
 
     fn tell(&self, answer: &Result<Grant>) {
-        let Some(asked) = self.asked else { return };
+        let Some(told) = &self.told else { return };
         let (waited, outcome) =
-            (asked.elapsed(), answer.as_ref().map_or_else(Error::outcome, |_| "granted"));
-        self.span.record("outcome", outcome);
-        self.span.record("waited", tracing::field::debug(waited));
+            (told.asked.elapsed(), answer.as_ref().map_or_else(Error::outcome, |_| "granted"));
+        told.span.record("outcome", outcome);
+        told.span.record("waited", tracing::field::debug(waited));
         tracing::debug!(outcome, ?waited, "lock asked for");
     }
 }
@@ -241,7 +264,7 @@ impl Future for Granting<'_> {
 
     fn poll(self: Pin<&mut Self>, context: &mut Context<'_>) -> Poll<Result<Grant>> {
         let this = self.get_mut();
-        let _entered = this.span.enter();
+        let _entered = this.told.as_ref().map(|told| told.span.enter());
         let asked_for = this.asked_for.as_mut().expect("what isn't answered is asked for");
         let answer = ready!(asked_for.as_mut().poll(context));
         this.tell(&answer);

@@ -1,3 +1,5 @@
+use std::future::poll_fn;
+use std::pin::Pin;
 use std::sync::Arc;
 use std::time::Duration;
 
@@ -146,10 +148,12 @@ impl Asking<'_> {
         let keeper = module.keepers().current(module.closing());
         let asked = Moment::of(self.asked);
         let mut granting = Granting::new(module, target, &request);
-        let grant = match granting.begin(request) {
-            Some(answer) => answer?,
-            None => (&mut granting).await?,
-        };
+        let mut request = Some(request);
+        let grant = poll_fn(|context| match request.take() {
+            Some(request) => granting.begin(request, context),
+            None => Pin::new(&mut granting).poll(context),
+        });
+        let grant = grant.await?;
         // No await between here and the guard: whoever drops this future drops a guard. And until it is
         // there, a close sees the granting.
         let (provider, now) = (Arc::clone(target.provider()), Instant::now());

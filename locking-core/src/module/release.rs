@@ -82,28 +82,29 @@ impl<'a> Release<'a> {
         if let Some(problem) = self.problem.take() {
             return Self::refused(*problem);
         }
-        let Some(keys) = self.keys.take() else {
+        let Some(keys) = &self.keys else {
             return Self::refused(InvalidInput::NoKeys.into());
         };
-        let owner = self.owner.take();
+        let owner = self.owner.as_ref();
         let span = tracing::debug_span!(
             "locking.release",
             provider = %target.id(),
             ?keys,
-            owner = owner.as_ref().map(tracing::field::display),
+            owner = owner.map(tracing::field::display),
             outcome = tracing::field::Empty,
         );
         let asked = (!span.is_disabled()).then(Instant::now);
         let entered = span.enter();
-        let to_name = target.keys_to_name(&keys);
         let mut begun = target.provider().begin_release(keys, owner);
         drop(entered);
-        if let Some(keys) = to_name {
+        if let Some(keys) = target.keys_to_name(keys) {
             begun = about(keys, begun);
         }
         match begun {
             Begun::Answered(answer) => Begun::Answered(told(&span, asked, answer)),
-            Begun::Asked(call) => Begun::Asked(traced_as(span, call, outcome_of_release)),
+            Begun::Asked(call) | Begun::Waiting(call) => {
+                Begun::Asked(traced_as(span, call, outcome_of_release))
+            }
         }
     }
 }
@@ -112,7 +113,7 @@ impl<'a> Release<'a> {
 fn about(keys: KeySet, begun: Begun<'_, bool>) -> Begun<'_, bool> {
     match begun {
         Begun::Answered(answer) => Begun::Answered(answer.map_err(|error| error.about(&keys))),
-        Begun::Asked(call) => {
+        Begun::Asked(call) | Begun::Waiting(call) => {
             Begun::Asked(Box::pin(async move { call.await.map_err(|error| error.about(&keys)) }))
         }
     }
@@ -151,7 +152,7 @@ impl Future for ReleaseFuture<'_> {
         if !std::mem::replace(&mut self.has_begun, true) {
             match self.call.begin() {
                 Begun::Answered(answer) => return Poll::Ready(answer),
-                Begun::Asked(call) => self.asked_for = Some(call),
+                Begun::Asked(call) | Begun::Waiting(call) => self.asked_for = Some(call),
             }
         }
         let asked_for = self.asked_for.as_mut().expect("not polled again after it was ready");
