@@ -23,7 +23,7 @@ pub(crate) struct Closing {
 #[repr(align(64))]
 struct Group {
     waiters: Notify,
-    /// How many calls have begun and are neither answered nor dropped.
+    /// How many of the calls that a close waits for are neither answered nor dropped.
     unanswered: AtomicUsize,
 }
 

@@ -6,7 +6,7 @@ use crate::holder::Holder;
 /// What an acquisition wants, whether it is served at once or waits in a queue.
 ///
 /// The request as it came: to take it apart, each call would pay for its moves.
-#[derive(Debug)]
+#[derive(Clone, Debug)]
 pub(crate) struct Claim(AcquireRequest);
 
 impl Claim {

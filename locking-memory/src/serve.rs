@@ -9,7 +9,7 @@ use crate::granted::{Granted, GrantedKeys, Terms};
 use crate::queue::Queued;
 use crate::shard::{Kept, OwnerMark, Shard, Slot, SlotMut};
 use crate::store::{Locked, Store, wake};
-use crate::waiter::{Outcome, Waiter};
+use crate::waiter::Outcome;
 
 /// Where a claim stands among those who want its keys.
 #[derive(Clone, Copy, Debug)]
@@ -238,54 +238,54 @@ impl Store {
         let hash = self.hash(at);
         let shard = locked.shard(hash);
         let queued = shard.slot(hash, at)?.queue.find(ticket)?;
-        // It is looked at together with other shards: meanwhile it is in none.
-        let mut waiter = shard.lift(queued.at);
-        shard.slot(hash, at)?.queue.remove(&waiter);
-        let blocked = match self.take(locked, &waiter.claim, Turn::Ticket(ticket)) {
+        // Looked at together with other shards. Of several keys a copy costs little: it shares them.
+        let claim = shard.waiters[queued.at].claim.clone();
+        let blocked = match self.take(locked, &claim, Turn::Ticket(ticket)) {
             Ok(granted) => {
-                if waiter.claim.shares() {
-                    let keys = waiter.claim.keys().iter();
-                    others.extend(keys.filter(|key| *key != at).cloned());
+                if claim.shares() {
+                    others.extend(claim.keys().iter().filter(|key| *key != at).cloned());
                 }
-                return end(locked, hash, waiter, Outcome::Granted(granted));
+                let shard = locked.shard(hash);
+                return shard.end_wait(hash, at, queued, Outcome::Granted(granted));
             }
             Err(blocked) => blocked,
         };
-        let to = waiter.claim.keys()[blocked.at].clone();
-        if to == *at {
-            locked.shard(hash).slot_or_new(hash, at).queue(waiter);
+        let to = &claim.keys()[blocked.at];
+        if to == at {
             return None;
         }
+        let waiter = &mut locked.shard(hash).waiters[queued.at];
         // A close may have looked at the other queue already.
         if waiter.is_refused() {
-            let keys = waiter.claim.keys();
-            self.give_up_kept(locked, keys, ticket);
-            others.extend(keys.iter().cloned());
-            return end(locked, hash, waiter, Outcome::Closed);
+            self.give_up_kept(locked, claim.keys(), ticket);
+            others.extend(claim.keys().iter().cloned());
+            return locked.shard(hash).end_wait(hash, at, queued, Outcome::Closed);
         }
-        self.keep_free_keys(locked, &mut waiter, &blocked);
-        locked.shard(hash).leave(hash, &waiter);
-        let mut slot = locked.shard(blocked.hash).slot_or_new(blocked.hash, &to);
-        // Wakes it: what it reads then is the new key's.
-        waiter.move_to(blocked.at, slot.ends());
+        // Of those who came earlier none is waited for with keys kept.
+        if let Some(until) = waiter.count_pass(blocked.token) {
+            self.keep_free_keys(locked, &claim, &Kept { ticket, until });
+        }
+        // Nothing wakes anybody until it lies in its new place.
+        let mut waiter = locked.shard(hash).lift(queued.at);
+        locked.shard(hash).slot(hash, at)?.queue.remove(&waiter);
+        let mut slot = locked.shard(blocked.hash).slot_or_new(blocked.hash, to);
+        let waker = waiter.move_to(blocked.at, slot.ends());
         slot.queue(waiter);
+        locked.shard(hash).tidy(hash, at);
         // Free, but somebody there came first, and is served first.
         if blocked.is_awaited {
-            others.push(to);
+            others.push(to.clone());
         }
-        None
+        waker
     }
 
-    /// Keeps the free keys of a waiter that was passed over too often, as long as what blocks it
-    /// came later than it did: those who came earlier are waited for without that.
-    fn keep_free_keys(&self, locked: &mut Locked<'_>, waiter: &mut Waiter, blocked: &Blocked) {
-        let Some(until) = waiter.count_pass(blocked.token) else { return };
-        let ticket = waiter.ticket;
-        for key in waiter.claim.keys() {
+    /// Keeps the free keys of a waiter that was passed over too often.
+    fn keep_free_keys(&self, locked: &mut Locked<'_>, claim: &Claim, kept: &Kept) {
+        for key in claim.keys() {
             let hash = self.hash(key);
             let mut slot = locked.shard(hash).slot_or_new(hash, key);
-            if slot.holder.is_none() && !slot.is_kept_from(Turn::Ticket(ticket)) {
-                slot.kept_for = Some(Box::new(Kept { ticket, until }));
+            if slot.holder.is_none() && !slot.is_kept_from(Turn::Ticket(kept.ticket)) {
+                slot.kept_for = Some(Box::new(*kept));
                 slot.watch_expiry();
             }
         }
@@ -307,18 +307,4 @@ impl Store {
             }
         }
     }
-}
-
-/// Ends the wait of a waiter that was taken out of a queue of this shard. Answers whom to wake.
-fn end(
-    locked: &mut Locked<'_>,
-    hash: u64,
-    mut waiter: Box<Waiter>,
-    outcome: Outcome,
-) -> Option<Waker> {
-    let waker = waiter.end(outcome);
-    let shard = locked.shard(hash);
-    shard.leave(hash, &waiter);
-    shard.lay(hash, waiter);
-    waker
 }

@@ -1,4 +1,5 @@
 use std::ops::{Deref, DerefMut};
+use std::task::Waker;
 
 use hashbrown::HashTable;
 use hashbrown::hash_table::Entry;
@@ -10,10 +11,10 @@ use tokio::time::Instant;
 use crate::claim::{Claim, Now};
 use crate::granted::{GrantedKey, Terms};
 use crate::holder::Holder;
-use crate::queue::Queue;
+use crate::queue::{Queue, Queued};
 use crate::seat::{Place, Seat};
 use crate::serve::{Blocked, Turn};
-use crate::waiter::Waiter;
+use crate::waiter::{Outcome, Waiter};
 
 /// From how many on a table gives memory back that it doesn't need any more.
 const MANY: usize = 64;
@@ -58,7 +59,7 @@ pub(crate) struct SlotMut<'a> {
 }
 
 /// For whom a free key is kept, and until when.
-#[derive(Debug)]
+#[derive(Clone, Copy, Debug)]
 pub(crate) struct Kept {
     pub(crate) ticket: u64,
     pub(crate) until: Instant,
@@ -145,28 +146,45 @@ impl Shard {
         self.give_memory_back();
     }
 
-    /// Takes a waiter out of the queue of a key, and forgets the key if nobody needs it any more.
+    /// Ends the wait of a waiter in the queue of a key. Answers whom to wake.
+    pub(crate) fn end_wait(
+        &mut self,
+        hash: u64,
+        key: &LockKey,
+        queued: Queued,
+        outcome: Outcome,
+    ) -> Option<Waker> {
+        let slot = self.slot(hash, key)?;
+        let waiter = &mut slot.waiters[queued.at];
+        slot.slot.queue.remove(waiter);
+        let waker = waiter.end(outcome);
+        self.tidy(hash, key);
+        waker
+    }
+
+    /// Takes a waiter that was taken away here out of its queue, too.
     pub(crate) fn leave(&mut self, hash: u64, waiter: &Waiter) {
         let key = waiter.key();
         if let Some(mut slot) = self.slot(hash, key) {
             slot.queue.remove(waiter);
+        }
+        self.tidy(hash, key);
+    }
+
+    /// After somebody has left the queue of a key: sees to it that the next one looks, and forgets the key if nobody
+    /// needs it any more.
+    pub(crate) fn tidy(&mut self, hash: u64, key: &LockKey) {
+        if let Some(mut slot) = self.slot(hash, key) {
             slot.watch_expiry();
         }
         self.forget_if_unused(hash, key);
     }
 
-    /// Lets a waiter lie here that stands in no queue any more.
-    pub(crate) fn lay(&mut self, hash: u64, waiter: Box<Waiter>) {
-        let seat = self.waiters.vacant_entry();
-        waiter.lies_at(Place { hash, at: seat.key() });
-        seat.insert(waiter);
-    }
-
-    /// Takes a waiter out of those that lie here.
+    /// Takes a waiter away. The room for many is given back once there are none: numbers stay whose they are.
     pub(crate) fn lift(&mut self, at: usize) -> Box<Waiter> {
         let waiter = self.waiters.remove(at);
-        if self.waiters.capacity() > MANY && self.waiters.len() < self.waiters.capacity() / 8 {
-            self.waiters.shrink_to_fit();
+        if self.waiters.is_empty() && self.waiters.capacity() > MANY {
+            self.waiters = Slab::new();
         }
         waiter
     }

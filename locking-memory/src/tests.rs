@@ -80,6 +80,9 @@ async fn nothing_is_left_of_those_who_waited() {
     for user in users {
         user.await.expect("no panic");
     }
+    // An owner who entered again what another of its requests had taken leaves it to that one, which may have gone.
+    let third = second.another_client();
+    third.release_all(ReleaseScope::everybody()).await.expect("open");
     let store = second.store();
     assert_eq!(waiters(store), 0);
     for shard in &store.shards {
@@ -95,7 +98,7 @@ async fn nothing_is_left_of_those_who_waited() {
 }
 
 #[tokio::test(start_paused = true)]
-async fn who_is_left_of_many_takes_no_more_room_than_a_few() {
+async fn many_who_waited_leave_no_room_behind() {
     let provider = MemoryProvider::new();
     provider.acquire(request([1], Duration::ZERO)).await.expect("free");
     let wait = |_| {
@@ -104,10 +107,10 @@ async fn who_is_left_of_many_takes_no_more_room_than_a_few() {
         assert!(call.as_mut().poll(&mut context).is_pending());
         call
     };
-    let mut calls: Vec<_> = (0..5000).map(wait).collect();
+    let calls: Vec<_> = (0..5000).map(wait).collect();
     assert_eq!(waiters(provider.store()), 5000);
-    calls.truncate(3);
-    assert_eq!(waiters(provider.store()), 3);
+    drop(calls);
+    assert_eq!(waiters(provider.store()), 0);
     let room =
         |store: &Store| store.shards.iter().map(|shard| shard.lock().waiters.capacity()).max();
     assert!(room(provider.store()) <= Some(64), "{:?}", room(provider.store()));

@@ -150,14 +150,15 @@ impl Waiter {
     }
 
     /// Notes that it stands in the queue of another key of its claim now, and when what is in its way there
-    /// ends. Its timer is for the one before.
-    pub(crate) fn move_to(&mut self, to: usize, ends: Option<Instant>) {
-        if let (Some(several), State::Queued { look_at, waker, .. }) =
-            (&mut self.several, &mut self.state)
-        {
-            (several.at, *look_at) = (to, ends);
-            waker.wake_by_ref();
-        }
+    /// ends. Answers whom to wake for it: its timer is for the one before.
+    pub(crate) fn move_to(&mut self, to: usize, ends: Option<Instant>) -> Option<Waker> {
+        let (several, State::Queued { look_at, waker, .. }) =
+            (self.several.as_mut()?, &mut self.state)
+        else {
+            return None;
+        };
+        (several.at, *look_at) = (to, ends);
+        Some(waker.clone())
     }
 
     /// Ends its wait. Answers whom to wake for it, not under a shard's mutex: that can be a system

@@ -126,7 +126,8 @@ fn waiters_of_a_runtime_that_is_not_driven_are_reminded_in_the_next() {
 
 #[test]
 fn who_counts_on_a_runtime_that_is_shut_down_is_reminded_by_its_own() {
-    let ((_, module), gone, driven) = (module(), runtime(), runtime());
+    // The clock of each begins where it is made: a deadline by the later one is no sooner.
+    let ((_, module), driven, gone) = (module(), runtime(), runtime());
     driven.block_on(async {
         module.acquire("k").await.expect("free");
         let (began, mut waiting) = (Instant::now(), request(&module, LONG));
@@ -148,7 +149,8 @@ fn who_counts_on_a_runtime_that_is_shut_down_is_reminded_by_its_own() {
 
 #[test]
 fn who_comes_to_count_on_the_reminder_of_a_runtime_that_is_shut_down_is_reminded_by_its_own() {
-    let ((_, module), gone, driven) = (module(), runtime(), runtime());
+    // The clock of each begins where it is made: a deadline by the later one is no sooner.
+    let ((_, module), driven, gone) = (module(), runtime(), runtime());
     let mut other = request(&module, 100 * LONG);
     gone.block_on(async {
         module.acquire("k").await.expect("free");

@@ -161,7 +161,7 @@ impl fmt::Debug for AcquireFuture<'_> {
 }
 
 /// An acquisition that a provider is asked for: given up when the module is closed, and told to
-/// whoever listens to spans. A close waits until it is dropped. Once it has begun, it is a future.
+/// whoever listens to spans. A close waits until it is dropped, once it is counted. Once it has begun, it is a future.
 pub(super) struct Granting<'a> {
     /// What answers it, unless that was done at once. Dropped before it is counted out: so a close sees
     /// it, or what its drop gives back.

@@ -223,11 +223,11 @@ impl LockingModule {
     }
 
     /// Drains the module: stops granting, wakes every waiter with [`Error::Closed`], waits for at
-    /// most `within` until every call that asks for keys is answered, guards and jobs have ended and
+    /// most `within` until every call that waits for keys is answered, guards and jobs have ended and
     /// their keys are given back, then marks the rest lost, cancels their jobs, gives their keys back,
     /// and ends the providers' connections. Leases made by `acquire` stay.
     ///
-    /// A call is answered when it is polled: one that has begun and is neither polled nor dropped costs
+    /// A call is answered when it is polled: one that waits and is neither polled nor dropped costs
     /// the whole of `within`, and what it was granted may stay held until its expiry.
     ///
     /// Answers how many guards and jobs it had to break. Dropped half way, granting stays stopped;
